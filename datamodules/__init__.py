@@ -1,0 +1,5 @@
+"""The datamodules of lightning_kp, one module each; imported as ``lightning_kp.datamodules``."""
+
+if __name__ != "lightning_kp.datamodules":
+    # From the repository root this folder is importable a second time, which would register each class twice.
+    raise ImportError("Import lightning_kp.datamodules, not datamodules.")

@@ -1,0 +1,54 @@
+"""Axis letters and every batch type.
+
+B batch, T time, V view, I instance, K keypoint, D dimension, H W image, h w heatmap.
+
+Images travel as uint8 (B, 3, H, W), RGB; :class:`lightning_kp.method.Method` turns every uint8
+field into float in [0, 1] on the device, so that ``terms`` sees floats and the transfer is small.
+Batches are NamedTuples without optional fields: the default collate and the move to a device keep
+their type.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Images(NamedTuple):
+    """Images (B, 3, H, W)."""
+
+    image: Tensor
+
+
+class Frames(NamedTuple):
+    """Frames of videos, for prediction: ``image`` (B, 3, H, W), ``video`` (B,), ``index`` (B,) displayed frame."""
+
+    image: Tensor
+    video: Tensor
+    index: Tensor
+
+
+class FramePairs(NamedTuple):
+    """Two frames of one video: ``frame`` at t and ``future`` at t + gap, each (B, 3, H, W).
+
+    ``video`` (B,) and ``index`` (B,) say where the pair comes from (number of the video, displayed
+    frame t), so that an error can name it.
+    """
+
+    frame: Tensor
+    future: Tensor
+    video: Tensor
+    index: Tensor
+
+
+class LabelledImages(NamedTuple):
+    """Images (B, 3, H, W) with ``points`` (B, I, K, 2), normalised, and ``confidence`` (B, I, K), 0 = unlabelled."""
+
+    image: Tensor
+    points: Tensor
+    confidence: Tensor
+
+
+def floats_in_unit_range(value: Tensor) -> Tensor:
+    """uint8 images -> float32 in [0, 1]; everything else unchanged."""
+    return value.float().div_(255) if value.dtype == torch.uint8 else value

@@ -1,0 +1,40 @@
+"""The value type that every keypoint method speaks."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Keypoints(NamedTuple):
+    """Keypoints of a batch of images.
+
+    ``points`` (B, I, K, D), normalised; ``confidence`` (B, I, K) in [0, 1], 0 = absent.  I is 1 for
+    one animal and for keypoints that name their own animal.  An absent point has finite
+    coordinates, so that a NaN never enters a loss.
+    """
+
+    points: Tensor
+    confidence: Tensor
+
+    @property
+    def present(self) -> Tensor:
+        """(B, I, K) bool: which keypoints exist."""
+        return self.confidence > 0
+
+    def select(self, index: Tensor) -> "Keypoints":
+        """The keypoints with the given positions along K (a long tensor)."""
+        return Keypoints(self.points.index_select(2, index), self.confidence.index_select(2, index))
+
+    def flip(self, mirror: Tensor) -> "Keypoints":
+        """Mirror left and right: x changes sign and keypoint k becomes keypoint ``mirror[k]``."""
+        sign = self.points.new_ones(self.points.shape[-1])
+        sign[0] = -1
+        return Keypoints(self.points * sign, self.confidence).select(mirror)
+
+
+def from_missing(points: Tensor, *, placeholder: float = 0.0) -> Keypoints:
+    """Points (B, I, K, D) with NaN for missing ones -> finite points with confidence 0 or 1."""
+    missing = torch.isnan(points).any(dim=-1)
+    filled = torch.where(missing.unsqueeze(-1), points.new_tensor(placeholder), points)
+    return Keypoints(filled, (~missing).to(points.dtype))

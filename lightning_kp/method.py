@@ -1,0 +1,165 @@
+"""Base classes of every method: a subclass says its networks and its loss terms, the rest is here."""
+
+import dataclasses
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from lightning_kp.batches import Frames, floats_in_unit_range
+from lightning_kp.errors import ConfigurationError, DivergenceError
+from lightning_kp.heatmaps import expectation, moments, to_keypoints
+from lightning_kp.keypoints import Keypoints
+
+OptimizerCallable = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
+LRSchedulerCallable = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
+
+
+class Prediction(NamedTuple):
+    """What a keypoint method says of a batch of frames; travels from ``predict_step`` to the writers.
+
+    ``keypoints`` as everywhere, ``covariance`` (B, I, K, 3) = (var x, var y, cov xy) in normalised
+    units, ``video`` (B,) and ``index`` (B,) as in :class:`lightning_kp.batches.Frames`.
+    """
+
+    keypoints: Keypoints
+    covariance: Tensor
+    video: Tensor
+    index: Tensor
+
+
+class Method(L.LightningModule):
+    """A training objective: ``terms(batch)`` returns unweighted losses by name, the base does the rest.
+
+    Class attributes: ``batch_type`` (what ``terms`` reads), ``weights_type`` (a frozen dataclass
+    whose fields are exactly the names that ``terms`` may return), ``paper`` (source, for
+    ``kp methods``).  ``loss_weights`` holds the weights in force; the curriculum changes those.
+    """
+
+    batch_type: ClassVar[type]
+    weights_type: ClassVar[type]
+    paper: ClassVar[str] = ""
+
+    def __init__(
+        self,
+        weights: Any = None,
+        optimizer: OptimizerCallable | None = None,
+        scheduler: LRSchedulerCallable | None = None,
+    ) -> None:
+        super().__init__()
+        self.base_weights: Mapping[str, float] = dataclasses.asdict(weights or self.weights_type())
+        self.loss_weights: dict[str, float] = dict(self.base_weights)
+        self._optimizer = optimizer
+        self._scheduler = scheduler
+
+    @abstractmethod
+    def terms(self, batch: Any) -> dict[str, Tensor]:
+        """Unweighted scalar losses by name; a term whose weight is 0 may be left out, and its work with it."""
+
+    def is_active(self, term: str) -> bool:
+        """Whether the term counts at present (its weight is not 0)."""
+        return self.loss_weights[term] != 0
+
+    def default_optimizer(self) -> torch.optim.Optimizer:
+        """The optimiser of the method's paper, used when the configuration names none."""
+        return torch.optim.AdamW(self.parameters(), lr=1e-3)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self._optimizer(self.parameters()) if self._optimizer else self.default_optimizer()
+        if self._scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": self._scheduler(optimizer)}
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """uint8 images become floats in [0, 1] on the device."""
+        if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+            return type(batch)(*(floats_in_unit_range(field) for field in batch))
+        return batch
+
+    def setup(self, stage: str) -> None:
+        """Refuse a datamodule whose batches this method cannot read."""
+        datamodule = getattr(self.trainer, "datamodule", None) if self._trainer is not None else None
+        offered = getattr(datamodule, "batch_type", None)
+        if stage in ("fit", "validate", "test") and offered is not None and offered is not self.batch_type:
+            raise ConfigurationError(
+                f"{type(self).__name__} reads {self.batch_type.__name__}; "
+                f"{type(datamodule).__name__} yields {offered.__name__}.",
+                remedy=f"Choose a datamodule that yields {self.batch_type.__name__} (`kp methods` lists them).",
+            )
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss, terms = self._weighted_sum(batch, "train")
+        if not torch.isfinite(loss):
+            raise DivergenceError(
+                f"The loss became {loss.item():.0f} in epoch {self.current_epoch}, batch {batch_idx}: "
+                f"{_culprits(terms)}{_origin(batch)}.",
+                remedy="The last good checkpoint is kept. Try a smaller learning rate (--model.optimizer.init_args.lr) "
+                "or --trainer.gradient_clip_val=1.",
+            )
+        return loss
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self._weighted_sum(batch, "val")
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self._weighted_sum(batch, "test")
+
+    def _weighted_sum(self, batch: Any, stage: str) -> tuple[Tensor, dict[str, Tensor]]:
+        terms = self.terms(batch)
+        unknown = terms.keys() - self.loss_weights.keys()
+        if unknown:
+            raise ConfigurationError(
+                f"{type(self).__name__}.terms returned {sorted(unknown)}, but its weights are "
+                f"{sorted(self.loss_weights)}.",
+                remedy=f"Add the name to {self.weights_type.__name__}.",
+            )
+        loss = torch.stack([self.loss_weights[name] * term for name, term in terms.items()]).sum()
+        size = len(batch[0])
+        on_step = stage == "train"
+        self.log_dict(
+            {f"{stage}/{name}": term.detach() for name, term in terms.items()},
+            batch_size=size, on_step=on_step, on_epoch=True, sync_dist=stage != "train",
+        )  # fmt: skip
+        self.log(
+            f"{stage}/loss", loss.detach(), prog_bar=True,
+            batch_size=size, on_step=on_step, on_epoch=True, sync_dist=stage != "train",
+        )  # fmt: skip
+        return loss, terms
+
+
+class KeypointMethod(Method):
+    """A method that finds keypoints: ``heatmaps(image)`` is all it adds to its loss terms."""
+
+    @abstractmethod
+    def heatmaps(self, image: Tensor) -> Tensor:
+        """Images (B, 3, H, W) in [0, 1] -> heatmaps (B, K, h, w) that sum to one over h, w."""
+
+    def forward(self, image: Tensor) -> Keypoints:
+        """Images (B, 3, H, W) in [0, 1] -> Keypoints (B, I, K, 2); the same in training and evaluation."""
+        return to_keypoints(self.heatmaps(image))
+
+    def predict_step(self, batch: Frames, batch_idx: int = 0) -> Prediction:
+        """Keypoints with confidence (heatmap peak) and covariance for a batch of frames."""
+        points, covariance, peak = moments(self.heatmaps(batch.image))
+        keypoints = Keypoints(points.unsqueeze(1), peak.unsqueeze(1))
+        return Prediction(keypoints, covariance.unsqueeze(1), batch.video, batch.index)
+
+    def points(self, image: Tensor) -> Tensor:
+        """Images (B, 3, H, W) in [0, 1] -> points (B, K, 2) of the only instance."""
+        return expectation(self.heatmaps(image))
+
+
+def _culprits(terms: Mapping[str, Tensor]) -> str:
+    bad = [name for name, term in terms.items() if not torch.isfinite(term)]
+    return f"term {', '.join(bad)}" if bad else "their weighted sum"
+
+
+def _origin(batch: Any) -> str:
+    if not (hasattr(batch, "video") and hasattr(batch, "index")):
+        return ""
+    pairs = list(zip(batch.video.tolist(), batch.index.tolist(), strict=True))
+    shown = ", ".join(f"{video}:{index}" for video, index in pairs[:8])
+    return f" (video:frame {shown}{', ...' if len(pairs) > 8 else ''})"

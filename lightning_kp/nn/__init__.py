@@ -1,0 +1,1 @@
+"""Networks: encoders, pose decoders, reconstruction decoders, perceptual features."""

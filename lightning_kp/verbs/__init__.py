@@ -1,0 +1,1 @@
+"""The words of the `kp` command beside Lightning's own, one module each."""

@@ -1,0 +1,5 @@
+"""The methods of lightning_kp, one module each; imported as ``lightning_kp.methods``."""
+
+if __name__ != "lightning_kp.methods":
+    # From the repository root this folder is importable a second time, which would register each class twice.
+    raise ImportError("Import lightning_kp.methods, not methods.")
