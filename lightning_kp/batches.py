@@ -21,11 +21,14 @@ class Images(NamedTuple):
 
 
 class Frames(NamedTuple):
-    """Frames of videos, for prediction: ``image`` (B, 3, H, W), ``video`` (B,), ``index`` (B,) displayed frame."""
+    """Frames of videos, for prediction.
+
+    ``image`` (B, 3, H, W), ``video`` (B,) number of the video, ``index`` (B,) displayed frame.
+    """
 
     image: Tensor
     video: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a batch
 
 
 class FramePairs(NamedTuple):
@@ -38,11 +41,11 @@ class FramePairs(NamedTuple):
     frame: Tensor
     future: Tensor
     video: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # as in Frames
 
 
 class LabelledImages(NamedTuple):
-    """Images (B, 3, H, W) with ``points`` (B, I, K, 2), normalised, and ``confidence`` (B, I, K), 0 = unlabelled."""
+    """Images (B, 3, H, W) with ``points`` (B, I, K, 2) and ``confidence`` (B, I, K), 0 = unlabelled."""
 
     image: Tensor
     points: Tensor

@@ -28,7 +28,7 @@ class Prediction(NamedTuple):
     keypoints: Keypoints
     covariance: Tensor
     video: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a prediction
 
 
 class Method(L.LightningModule):
@@ -57,7 +57,7 @@ class Method(L.LightningModule):
 
     @abstractmethod
     def terms(self, batch: Any) -> dict[str, Tensor]:
-        """Unweighted scalar losses by name; a term whose weight is 0 may be left out, and its work with it."""
+        """Unweighted scalar losses by name; a term of weight 0 may be left out, and its work with it."""
 
     def is_active(self, term: str) -> bool:
         """Whether the term counts at present (its weight is not 0)."""
@@ -87,7 +87,8 @@ class Method(L.LightningModule):
             raise ConfigurationError(
                 f"{type(self).__name__} reads {self.batch_type.__name__}; "
                 f"{type(datamodule).__name__} yields {offered.__name__}.",
-                remedy=f"Choose a datamodule that yields {self.batch_type.__name__} (`kp methods` lists them).",
+                remedy=f"Choose a datamodule that yields {self.batch_type.__name__} "
+                "(`kp methods` lists them).",
             )
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -96,8 +97,8 @@ class Method(L.LightningModule):
             raise DivergenceError(
                 f"The loss became {loss.item():.0f} in epoch {self.current_epoch}, batch {batch_idx}: "
                 f"{_culprits(terms)}{_origin(batch)}.",
-                remedy="The last good checkpoint is kept. Try a smaller learning rate (--model.optimizer.init_args.lr) "
-                "or --trainer.gradient_clip_val=1.",
+                remedy="The last good checkpoint is kept. Try a smaller learning rate "
+                "(--model.optimizer.init_args.lr) or --trainer.gradient_clip_val=1.",
             )
         return loss
 

@@ -1,0 +1,66 @@
+# Everything starts from Python >= 3.11, make and git: `make demo` or `make test` builds .venv first.
+#   make test PYTHON=python3.12      another interpreter (remove .venv first: make clean)
+#   make test JOBS=4                 as many test processes as there are cores to spare
+
+PYTHON ?= python3
+JOBS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt
+TYPING := build/typing
+PLUGINS := methods datamodules callbacks
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint format typecheck check bench clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/run.stamp  ## render an arena, discover keypoints in it, compare with the truth: runs/demo
+	$(BIN)/kp demo --out runs/demo
+
+test: $(VENV)/dev.stamp  ## the tests, without those that train for minutes
+	$(BIN)/python -m pytest -n $(JOBS)
+
+test-all: $(VENV)/dev.stamp  ## all tests
+	$(BIN)/python -m pytest -n $(JOBS) -m ""
+
+lint: $(VENV)/dev.stamp  ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/dev.stamp  ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Type checkers do not see mapped packages, so they get a folder in which the map is made of links.
+typecheck: $(VENV)/dev.stamp  ## mypy --strict on the package, plug-in folders included
+	rm -rf $(TYPING)/lightning_kp && mkdir -p $(TYPING)/lightning_kp
+	ln -s $(addprefix $(CURDIR)/,$(wildcard lightning_kp/*) $(PLUGINS)) $(TYPING)/lightning_kp/
+	cd $(TYPING) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p lightning_kp
+
+check: lint typecheck test  ## what a change has to pass
+
+bench: $(VENV)/run.stamp  ## speed and memory against the literal version and the bare decoder
+	$(BIN)/python -m lightning_kp.bench
+
+clean:  ## remove what make made, the environment included; results in runs/ stay
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
+
+# A stamp is as old as the last installation; a changed pyproject.toml or constraints.txt installs again.
+$(VENV)/uv.stamp:
+	@command -v $(PYTHON) >/dev/null || { echo "No '$(PYTHON)' found. Name an interpreter: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed; '$(PYTHON)' is `$(PYTHON) -V 2>&1`. Name another: make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+	@touch $@
+
+$(VENV)/run.stamp: $(VENV)/uv.stamp pyproject.toml constraints.txt
+	$(UV) -e .
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/uv.stamp pyproject.toml constraints.txt
+	$(UV) -e '.[dev]'
+	@touch $(VENV)/run.stamp $@
