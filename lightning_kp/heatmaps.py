@@ -36,8 +36,9 @@ def spatial_softmax(logits: Tensor) -> Tensor:
 def expectation(heatmaps: Tensor) -> Tensor:
     """Heatmaps (B, K, h, w) that sum to one -> mean points (B, K, 2), the soft-argmax."""
     height, width = heatmaps.shape[-2:]
-    x = heatmaps.sum(dim=-2) @ pixel_centres(width, like=heatmaps)
-    y = heatmaps.sum(dim=-1) @ pixel_centres(height, like=heatmaps)
+    # Products and sums, no matmul: autocast would round a matmul's coordinates to 16 bits.
+    x = (heatmaps.sum(dim=-2) * pixel_centres(width, like=heatmaps)).sum(dim=-1)
+    y = (heatmaps.sum(dim=-1) * pixel_centres(height, like=heatmaps)).sum(dim=-1)
     return torch.stack((x, y), dim=-1)
 
 
@@ -49,7 +50,7 @@ def moments(heatmaps: Tensor) -> Moments:
     y = pixel_centres(height, like=heatmaps) - points[..., 1:]
     var_x = (heatmaps.sum(dim=-2) * x**2).sum(dim=-1)
     var_y = (heatmaps.sum(dim=-1) * y**2).sum(dim=-1)
-    cov_xy = torch.einsum("bkhw,bkh,bkw->bk", heatmaps, y, x)
+    cov_xy = ((heatmaps * x.unsqueeze(-2)).sum(dim=-1) * y).sum(dim=-1)
     return Moments(points, torch.stack((var_x, var_y, cov_xy), dim=-1), heatmaps.flatten(2).amax(dim=-1))
 
 
@@ -58,7 +59,9 @@ def to_keypoints(heatmaps: Tensor) -> Keypoints:
     return Keypoints(expectation(heatmaps).unsqueeze(1), heatmaps.flatten(2).amax(dim=-1).unsqueeze(1))
 
 
-def render_gaussians(points: Tensor, size: tuple[int, int], sigma: float, *, amplitude: float = 1.0) -> Tensor:
+def render_gaussians(
+    points: Tensor, size: tuple[int, int], sigma: float, *, amplitude: float = 1.0
+) -> Tensor:
     """Points (B, K, 2) -> isotropic Gaussian maps (B, K, h, w) with the given peak ``amplitude``.
 
     ``sigma`` is a standard deviation in normalised units (image half-width = 1).  The exponential

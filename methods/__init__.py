@@ -3,3 +3,5 @@
 if __name__ != "lightning_kp.methods":
     # From the repository root this folder is importable a second time, which would register each class twice.
     raise ImportError("Import lightning_kp.methods, not methods.")
+
+from lightning_kp.methods.bkind import BKinD as BKinD

@@ -1,0 +1,201 @@
+"""B-KinD: keypoints from behaviour videos by reconstructing what moved.
+
+Ryou, PhD thesis, Caltech 2022 (000), chapter 5 with 5.8, and the architecture tables of 4.8; reference
+code: neuroethology/BKinD, Apache-2.0 (values compared in tests, nothing copied).
+
+Terms: ``reconstruction`` eq. 5.1, ``rotation`` eq. 5.2, ``separation`` eq. 5.3, summed as eq. 5.4; the
+indicator of eq. 5.4 is the Curriculum callback.  ``focus`` is ours and off by default.
+
+Deviations from the paper: both frames and the rotated copies pass the encoder in one batch, so that
+batch normalisation sees them together; the separation loss is the mean over the frames that it is
+applied to (the later frame and its rotated copies).
+Deviations from the reference code: see losses/ and nn/ (pixel grid, luminance in SSIM, order of
+upsampling and concatenation, convolutions per block, divisor of the perceptual terms); its two-fold
+encoder calls, its idle heads and its train-mode inference are not inherited.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pytorch_msssim import ssim
+from torch import Tensor, nn
+
+from lightning_kp.batches import FramePairs
+from lightning_kp.errors import ConfigurationError
+from lightning_kp.geometry import QUARTER_TURNS, rotate_image
+from lightning_kp.heatmaps import expectation, spatial_softmax
+from lightning_kp.losses.difference import Target, difference_target
+from lightning_kp.losses.focus import focus_loss
+from lightning_kp.losses.reconstruction import explained_error, feature_errors, perceptual_loss
+from lightning_kp.losses.rotation import REFERENCE_VARIANCE, rotation_loss
+from lightning_kp.losses.separation import REFERENCE_SIGMA, separation_loss
+from lightning_kp.method import KeypointMethod, LRSchedulerCallable, OptimizerCallable
+from lightning_kp.nn.encoders import ImageNetNormalise, Pretrained, build_encoder
+from lightning_kp.nn.perceptual import PerceptualFeatures
+from lightning_kp.nn.pose_decoder import Fuse, GlobalNet
+from lightning_kp.nn.reconstruction import PAPER_VARIANCES, PAPER_WIDTHS, ReconstructionDecoder
+
+Reconstruction = Literal["perceptual", "structural"]
+Rotations = Literal["all", "one"]
+
+
+@dataclass(frozen=True)
+class BKinDWeights:
+    """Weights of eq. 5.4.  The paper does not state w_r and w_s; these are the reference code's.
+
+    It sums 0.05 times the mean over K^2 over four sets of points; with K = 10 that is 0.002 times
+    the sum of eq. 5.3.
+    """
+
+    reconstruction: float = 1.0
+    rotation: float = 1.0
+    separation: float = 0.002
+    focus: float = 0.0
+
+
+class BKinD(KeypointMethod):
+    """Self-supervised keypoints of moving animals before a resting background (000, ch. 5).
+
+    Args:
+        keypoints: Number of keypoints K (Table 5.11: 10).
+        encoder: Any torchvision network, ``timm/NAME``, or ours from scratch: ``small``, ``tiny``.
+        pretrained: ImageNet weights of the encoder: true, false, or the path of a state dict.
+        target: What is reconstructed (5.4): ``ssim``, ``absolute``, ``raw``, or ``image``, the later frame.
+        reconstruction: ``perceptual`` (eq. 5.1, VGG-19) or ``structural``, pixels plus SSIM (ours).
+        perceptual_weights: Weights of VGG-19: true, or the path of a state dict.
+        rotations: ``all`` three quarter turns in every step, or ``one`` at random: the same
+            expectation at three fifths of the work.
+        pose_width: Channels of the pose decoder (Table 4.3: 256).
+        sharpness: Initial scale of its last normalisation; 5 when trained from scratch.
+        fuse: ``finest`` head alone (4.8) or the ``sum`` of all (4.4).
+        decoder_widths: Channels of the reconstruction decoder, one per doubling (Table 5.10).
+        decoder_convolutions: Convolutions per block (Table 5.10: 1; reference code: 2).
+        variances: Variance of the Gaussian maps at each resolution (4.8).
+        unit_amplitude: Gaussian maps with peak 1 in place of eq. 4.1's normaliser.
+        rotation_variance: Variance of the maps that eq. 5.2 compares.
+        separation_sigma: sigma_s of eq. 5.3 in normalised units.
+        weights: Weights of the terms.
+        optimizer: Default SGD, learning rate 1e-3 (Table 5.11), momentum 0.9, weight decay 1e-4.
+        scheduler: Default none.
+    """
+
+    batch_type = FramePairs
+    weights_type = BKinDWeights
+    paper = "000 ch. 5 (Ryou 2022; Sun, Ryou et al. 2022)"
+
+    def __init__(
+        self,
+        keypoints: int = 10,
+        encoder: str = "resnet50",
+        pretrained: Pretrained = True,
+        target: Target = "ssim",
+        reconstruction: Reconstruction = "perceptual",
+        perceptual_weights: Pretrained = True,
+        rotations: Rotations = "all",
+        pose_width: int = 256,
+        sharpness: float = 1.0,
+        fuse: Fuse = "finest",
+        decoder_widths: tuple[int, ...] = PAPER_WIDTHS,
+        decoder_convolutions: int = 1,
+        variances: tuple[float, ...] = PAPER_VARIANCES,
+        unit_amplitude: bool = False,
+        rotation_variance: float = REFERENCE_VARIANCE,
+        separation_sigma: float = REFERENCE_SIGMA,
+        weights: BKinDWeights | None = None,
+        optimizer: OptimizerCallable | None = None,
+        scheduler: LRSchedulerCallable | None = None,
+    ) -> None:
+        super().__init__(weights, optimizer, scheduler)
+        _check(keypoints, decoder_widths, variances)
+        self.save_hyperparameters(ignore=["weights", "optimizer", "scheduler"])
+        self.target: Target = target
+        self.rotations: Rotations = rotations
+        self.rotation_variance = rotation_variance
+        self.unit_amplitude = unit_amplitude
+        self.separation_sigma = separation_sigma
+        self.normalise = ImageNetNormalise()
+        self.encoder = build_encoder(encoder, pretrained)
+        channels = self.encoder.channels
+        self.pose_decoder = GlobalNet(channels, keypoints, pose_width, sharpness, fuse)
+        self.decoder = ReconstructionDecoder(
+            channels[-1], keypoints, decoder_widths, variances,
+            convolutions=decoder_convolutions, unit_amplitude=unit_amplitude,
+        )  # fmt: skip
+        self.perceptual: nn.Module | None = None
+        if reconstruction == "perceptual":
+            self.perceptual = PerceptualFeatures(perceptual_weights)
+
+    def heatmaps(self, image: Tensor) -> Tensor:
+        return spatial_softmax(self.pose_decoder(self.encoder(self.normalise(image))))
+
+    def terms(self, batch: FramePairs) -> dict[str, Tensor]:
+        turns = self._turns()
+        copies = [rotate_image(batch.future, turn) for turn in turns]
+        # One pass for both frames and all rotated copies: large batches keep the arithmetic units busy.
+        pyramid = self.encoder(self.normalise(torch.cat((batch.future, batch.frame, *copies))))
+        heatmaps = spatial_softmax(self.pose_decoder(pyramid))
+        future, now, *rotated = expectation(heatmaps).split(len(batch.frame))
+        appearance = pyramid[-1][len(batch.frame) : 2 * len(batch.frame)]
+        prediction = self.decoder(appearance, now, future)
+        terms = {"reconstruction": self._reconstruction(prediction, batch)}
+        if self.is_active("rotation"):
+            size = (heatmaps.shape[-2] * 2, heatmaps.shape[-1] * 2)
+            terms["rotation"] = torch.stack(
+                [self._rotation(future, found, turn, size) for found, turn in zip(rotated, turns, strict=True)]
+            ).mean()
+        if self.is_active("separation"):
+            sets = torch.cat((future, *rotated))
+            terms["separation"] = separation_loss(sets, self.separation_sigma)
+        if self.is_active("focus"):
+            both = heatmaps[: 2 * len(batch.frame)]
+            terms["focus"] = focus_loss(both, batch.frame, batch.future)
+        return terms
+
+    def _turns(self) -> tuple[int, ...]:
+        if not self.is_active("rotation"):
+            return ()
+        if self.rotations == "all" or not self.training:
+            return QUARTER_TURNS
+        return (QUARTER_TURNS[int(torch.randint(len(QUARTER_TURNS), ()))],)
+
+    def _rotation(self, points: Tensor, found: Tensor, turn: int, size: tuple[int, int]) -> Tensor:
+        amplitude = 1.0 if self.unit_amplitude else None
+        return rotation_loss(
+            points, found, turn, size, variance=self.rotation_variance, amplitude=amplitude
+        )
+
+    def _reconstruction(self, prediction: Tensor, batch: FramePairs) -> Tensor:
+        # Local variances cancel catastrophically in 16 bits.
+        with torch.autocast(prediction.device.type, enabled=False):
+            with torch.no_grad():
+                target = difference_target(self.target, batch.frame, batch.future)
+                if target.shape[-2:] != prediction.shape[-2:]:
+                    target = F.adaptive_avg_pool2d(target, prediction.shape[-2:])
+            if self.perceptual is None:
+                return _structural_loss(prediction.float(), target)
+        with torch.no_grad():
+            wanted = self.perceptual(target)
+        return perceptual_loss(feature_errors(self.perceptual(prediction), wanted))
+
+    def default_optimizer(self) -> torch.optim.Optimizer:
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        return torch.optim.SGD(trained, lr=1e-3, momentum=0.9, weight_decay=1e-4)
+
+
+def _structural_loss(prediction: Tensor, target: Tensor) -> Tensor:
+    """Pixel error in units of the target's variance, plus one minus SSIM (ours)."""
+    pixels = explained_error(prediction, target)
+    similarity = ssim(prediction, target, data_range=1.0, win_size=7, nonnegative_ssim=True)
+    return pixels + 0.2 * (1 - similarity)
+
+
+def _check(keypoints: int, widths: tuple[int, ...], variances: tuple[float, ...]) -> None:
+    if keypoints < 1:
+        raise ConfigurationError(f"BKinD needs at least one keypoint, got {keypoints}.", remedy="--model.keypoints=8")
+    if len(widths) != len(variances):
+        raise ConfigurationError(
+            f"decoder_widths has {len(widths)} entries and variances {len(variances)}.",
+            remedy="Give one variance per doubling of the resolution.",
+        )
