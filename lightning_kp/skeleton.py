@@ -1,0 +1,96 @@
+"""Which keypoints there are, which of them are joined, and which mirror each other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lightning_kp.errors import ConfigurationError
+
+Edge = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """``names`` of K keypoints; ``edges`` and ``mirror_pairs`` as positions in ``names``.
+
+    Raises ConfigurationError for a position out of range, a name given twice, an edge from a
+    keypoint to itself, or a keypoint with two mirror images.
+    """
+
+    names: tuple[str, ...]
+    edges: tuple[Edge, ...] = ()
+    mirror_pairs: tuple[Edge, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(set(self.names)) != len(self.names):
+            raise ConfigurationError(f"Keypoint names must differ, got {', '.join(self.names)}.")
+        for a, b in self.edges + self.mirror_pairs:
+            if not (0 <= a < len(self.names) and 0 <= b < len(self.names) and a != b):
+                raise ConfigurationError(
+                    f"({a}, {b}) joins no two of the {len(self.names)} keypoints.",
+                    remedy=f"Use two different numbers from 0 to {len(self.names) - 1}.",
+                )
+        mirrored = [k for pair in self.mirror_pairs for k in pair]
+        if len(set(mirrored)) != len(mirrored):
+            raise ConfigurationError(f"A keypoint has two mirror images in {self.mirror_pairs}.")
+
+    @property
+    def mirror(self) -> tuple[int, ...]:
+        """(K,) position of each keypoint's mirror image, itself where it has none (see Keypoints.flip)."""
+        order = list(range(len(self.names)))
+        for a, b in self.mirror_pairs:
+            order[a], order[b] = b, a
+        return tuple(order)
+
+    def limb_lengths(self, points: Tensor) -> Tensor:
+        """Points (..., K, D) -> length of every edge (..., E), in the unit of the points."""
+        ends = torch.tensor(self.edges, dtype=torch.long, device=points.device).reshape(-1, 2)
+        lengths: Tensor = torch.linalg.vector_norm(
+            points[..., ends[:, 0], :] - points[..., ends[:, 1], :], dim=-1
+        )
+        return lengths
+
+
+def distance_variance(points: Tensor) -> Tensor:
+    """Points (N, K, D), NaN = absent -> variance over N of every pairwise distance (K, K).
+
+    A pair that is never seen together has infinite variance, one seen once too.
+    """
+    distances = torch.linalg.vector_norm(points.unsqueeze(2) - points.unsqueeze(1), dim=-1)
+    seen = ~torch.isnan(distances)
+    number = seen.sum(0)
+    mean = torch.where(seen, distances, 0).sum(0) / number
+    variance = torch.where(seen, (distances - mean) ** 2, 0).sum(0) / number
+    return torch.where(number > 1, variance, torch.inf)
+
+
+def minimum_spanning_tree(cost: Tensor) -> tuple[Edge, ...]:
+    """The K - 1 edges of least total cost that join K keypoints; ``cost`` (K, K) symmetric (Prim 1957).
+
+    Among equal costs the smaller position wins, so that the tree is the same on every machine.
+    """
+    keypoints = len(cost)
+    nearest = [0] * keypoints  # the member of the tree that each keypoint would be joined to
+    price = cost[0].tolist() if keypoints else []
+    outside = set(range(1, keypoints))
+    edges = []
+    while outside:
+        new = min(outside, key=lambda k: (price[k], k))
+        outside.remove(new)
+        edges.append((min(nearest[new], new), max(nearest[new], new)))
+        for k in outside:
+            if cost[new, k] < price[k]:
+                price[k], nearest[k] = float(cost[new, k]), new
+    return tuple(sorted(edges))
+
+
+def rigid_skeleton(points: Tensor, names: Sequence[str]) -> Skeleton:
+    """Join the keypoints whose distances vary least: points (N, K, D) of many frames, NaN = absent.
+
+    Bones are rigid, so the spanning tree over the variance of the pairwise distances follows the
+    body (limb variance minimum spanning tree, paper 003, 5.3.1; here on the points as given, 2-D too,
+    and without its gradient).
+    """
+    return Skeleton(tuple(names), minimum_spanning_tree(distance_variance(points)))
