@@ -3,3 +3,7 @@
 if __name__ != "lightning_kp.callbacks":
     # From the repository root this folder is importable a second time, which would register each class twice.
     raise ImportError("Import lightning_kp.callbacks, not callbacks.")
+
+from lightning_kp.callbacks.curriculum import Curriculum as Curriculum
+from lightning_kp.callbacks.diagnostics import LiveDiagnostics as LiveDiagnostics
+from lightning_kp.callbacks.distributed import UnusedParameters as UnusedParameters

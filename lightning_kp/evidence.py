@@ -1,0 +1,253 @@
+"""Collect what the verdict on a discovery run needs, in small arrays, from pairs of frames."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from lightning_kp import foreground as fg
+from lightning_kp.batches import FramePairs, floats_in_unit_range
+from lightning_kp.errors import DataError
+from lightning_kp.geometry import QUARTER_TURNS, rotate_image, rotate_points
+from lightning_kp.heatmaps import expectation, moments
+from lightning_kp.method import KeypointMethod
+
+Array = NDArray[np.float64]
+Backgrounds = Mapping[int, NDArray[np.uint8]]
+
+THUMBNAIL_PX = 128  # enough to tell an animal from its background; 256 pairs take 25 MB
+FOREGROUND_SAMPLES = 64  # pixels kept of each frame's foreground, for coverage
+BODY_SHARE_UNDER = 0.15  # a keypoint touches what lies within this share of the body's size
+MOTION_BODY_SHARE = 0.5  # only the outline of an even coat changes, so motion is sought farther out
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Evidence:
+    """Keypoints of N frames with what was under them; K keypoints, S foreground samples per frame.
+
+    Positions are normalised.  ``points`` (N, K, 2); ``confidence`` (N, K); ``covariance`` (N, K, 3)
+    as (var x, var y, cov xy); ``turned_back`` (N, K, 2) the points of the frame shown after a
+    quarter turn, turned back; ``foreground_under`` and ``motion_under`` (N, K), shares of a small
+    and of a body-sized disc, NaN in frames where nothing is foreground or moves;
+    ``foreground_points`` (N, S, 2) and ``foreground_centre`` (N, 2), NaN without foreground;
+    ``displacement`` (N,) of the foreground's centre within a pair; ``body_px`` the side of a square
+    as large as the largest thing, in network pixels; ``video`` and ``index`` (N,) name the frame.
+    """
+
+    points: Array
+    confidence: Array
+    covariance: Array
+    turned_back: Array
+    foreground_under: Array
+    motion_under: Array
+    foreground_points: Array
+    foreground_centre: Array
+    displacement: Array
+    video: NDArray[np.int64]
+    index: NDArray[np.int64]
+    body_px: float
+    image_size: int
+
+    def __post_init__(self) -> None:
+        frames, keypoints = self.points.shape[:2]
+        expected = {
+            "points": (frames, keypoints, 2), "confidence": (frames, keypoints),
+            "covariance": (frames, keypoints, 3), "turned_back": (frames, keypoints, 2),
+            "foreground_under": (frames, keypoints), "motion_under": (frames, keypoints),
+            "foreground_points": (frames, self.foreground_points.shape[1], 2),
+            "foreground_centre": (frames, 2), "displacement": (frames,),
+            "video": (frames,), "index": (frames,),
+        }  # fmt: skip
+        for name, shape in expected.items():
+            if getattr(self, name).shape != shape:
+                raise DataError(f"Evidence.{name} should be {shape}, got {getattr(self, name).shape}.")
+        if not np.isfinite(self.points).all():
+            raise DataError(
+                "Some keypoint coordinates are NaN or infinite.",
+                remedy="The network's weights are damaged; go back to an earlier checkpoint.",
+            )
+
+    def select(self, keypoints: Sequence[int]) -> "Evidence":
+        """The same frames with the keypoints at these positions, in this order."""
+        chosen = list(keypoints)
+        names = ("points", "confidence", "covariance", "turned_back", "foreground_under", "motion_under")
+        return dataclasses.replace(self, **{name: getattr(self, name)[:, chosen] for name in names})
+
+    @staticmethod
+    def joined(parts: Sequence["Evidence"]) -> "Evidence":
+        """Evidence of several processes as one, in the order of videos and frames, each frame once."""
+        numbers = ("body_px", "image_size")
+        arrays = [field.name for field in dataclasses.fields(Evidence) if field.name not in numbers]
+        merged = {name: np.concatenate([getattr(part, name) for part in parts]) for name in arrays}
+        _, order = np.unique(np.stack((merged["video"], merged["index"])), axis=1, return_index=True)
+        body = [part.body_px for part in parts if np.isfinite(part.body_px)]
+        return Evidence(
+            **{name: merged[name][order] for name in arrays},
+            body_px=float(np.median(body)) if body else float("nan"),
+            image_size=parts[0].image_size,
+        )
+
+
+class Collector:
+    """Runs a method over batches and keeps points and thumbnails; :meth:`evidence` makes the arrays."""
+
+    def __init__(self, *, max_frames: int = 512, seed: int = 0) -> None:
+        self.max_frames = max_frames
+        self._generator = np.random.default_rng(seed)
+        self._kept: dict[str, list[NDArray[Any]]] = {}
+        self._count = 0
+        self._image_size = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether ``max_frames`` frames have been collected; more batches are ignored."""
+        return self._count >= self.max_frames
+
+    @property
+    def videos(self) -> set[int]:
+        """Numbers of the videos seen so far."""
+        return {int(video) for part in self._kept.get("video", []) for video in part}
+
+    @torch.no_grad()
+    def add(self, method: KeypointMethod, batch: FramePairs) -> None:
+        """Look at one batch (uint8, or float in [0, 1]); the method is in evaluation mode meanwhile."""
+        if self.is_full:
+            return
+        batch = FramePairs(*(field[: self.max_frames - self._count] for field in batch))
+        frame = floats_in_unit_range(batch.frame).to(method.device, method.dtype)
+        turns = int(self._generator.choice(QUARTER_TURNS))
+        was_training = method.training
+        method.eval()
+        try:
+            found = moments(method.heatmaps(frame))
+            turned = expectation(method.heatmaps(rotate_image(frame, turns)))
+        finally:
+            method.train(was_training)
+        self._keep(
+            points=found.points, covariance=found.covariance, confidence=found.peak,
+            turned_back=rotate_points(turned, 4 - turns), video=batch.video, index=batch.index,
+        )  # fmt: skip
+        self._keep_images(frame=thumbnails(batch.frame), future=thumbnails(batch.future))
+        self._count += len(frame)
+        self._image_size = frame.shape[-1]
+
+    def _keep(self, **values: Tensor) -> None:
+        for name, value in values.items():
+            kind = torch.int64 if name in ("video", "index") else torch.float64
+            self._kept.setdefault(name, []).append(value.cpu().to(kind).numpy())
+
+    def _keep_images(self, **images: NDArray[np.uint8]) -> None:
+        for name, value in images.items():
+            self._kept.setdefault(name, []).append(value)
+
+    def evidence(self, backgrounds: Backgrounds | None = None) -> Evidence | None:
+        """What has been collected, or None if nothing was.
+
+        ``backgrounds`` (video number -> (h, w, 3) from :func:`sampled_backgrounds`) is better than
+        the median of the collected frames, which contains an animal that rests through all of them.
+        """
+        if not self._count:
+            return None
+        kept: dict[str, Any] = {name: np.concatenate(parts) for name, parts in self._kept.items()}
+        frames, future, video = kept.pop("frame"), kept.pop("future"), kept["video"]
+        here, there, moved = (np.zeros(frames.shape[:3], dtype=bool) for _ in range(3))
+        for number in np.unique(video):
+            rows = np.flatnonzero(video == number)
+            background = (backgrounds or {}).get(int(number))
+            if background is None:
+                background = fg.median_background(frames[rows])
+            here[rows] = fg.foreground(frames[rows], background)
+            there[rows] = fg.foreground(future[rows], background)
+            moved[rows] = fg.moving(frames[rows], future[rows])
+        return Evidence(
+            **kept,
+            **what_lies_under(here, there, moved, kept["points"], self._generator),
+            body_px=fg.largest_size_px(here) * self._image_size / frames.shape[1],
+            image_size=self._image_size,
+        )
+
+
+def what_lies_under(
+    here: fg.Masks, there: fg.Masks, moved: fg.Masks, points: Array, generator: np.random.Generator
+) -> dict[str, Any]:
+    """What lies under the points (N, K, 2), from masks (N, h, w) of both frames and of their change."""
+    body_px = np.nan_to_num(fg.largest_size_px(here))
+    centre = fg.centres(here)
+    return {
+        "foreground_under": _where(here, fg.share_under(here, points, max(1.5, BODY_SHARE_UNDER * body_px))),
+        "motion_under": _where(moved, fg.share_under(moved, points, max(1.5, MOTION_BODY_SHARE * body_px))),
+        "foreground_points": fg.sampled_points(here, FOREGROUND_SAMPLES, generator),
+        "foreground_centre": centre,
+        "displacement": np.linalg.norm(fg.centres(there) - centre, axis=-1),
+    }
+
+
+def _where(masks: fg.Masks, share: Array) -> Array:
+    return np.where(np.any(masks, axis=(1, 2), keepdims=True)[..., 0], share, np.nan)
+
+
+def motion_under(frames: fg.Images, future: fg.Images, points: Array, radius_px: float) -> Array:
+    """Share of a disc around each point (N, K, 2) that changes between two images (N, h, w, 3) -> (N, K)."""
+    return fg.share_under(fg.moving(frames, future), points, radius_px)
+
+
+def foreground_under(images: fg.Images, background: fg.Images, points: Array, radius_px: float) -> Array:
+    """Share of a disc around each point (N, K, 2) that is not background (h, w, 3) -> (N, K)."""
+    return fg.share_under(fg.foreground(images, background), points, radius_px)
+
+
+def thumbnails(images: Tensor) -> NDArray[np.uint8]:
+    """Images (B, 3, H, W), uint8 or in [0, 1] -> uint8 (B, h, w, 3), at most ``THUMBNAIL_PX`` wide."""
+    size = min(images.shape[-1], THUMBNAIL_PX)
+    wide = images.float() if images.dtype == torch.uint8 else images.float() * 255
+    small = F.adaptive_avg_pool2d(wide, size) if size < images.shape[-1] else wide
+    return small.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+def collect_evidence(
+    method: KeypointMethod,
+    batches: Iterable[FramePairs],
+    *,
+    backgrounds: Backgrounds | None = None,
+    max_frames: int = 512,
+    seed: int = 0,
+) -> Evidence:
+    """Run a method over pairs of frames (on its own device, in evaluation mode) and keep small arrays.
+
+    Raises DataError without a single batch.
+    """
+    collector = Collector(max_frames=max_frames, seed=seed)
+    for batch in batches:
+        collector.add(method, batch)
+        if collector.is_full:
+            break
+    evidence = collector.evidence(backgrounds)
+    if evidence is None:
+        raise DataError("There is no pair of frames to judge the keypoints on.", remedy="Give longer videos.")
+    return evidence
+
+
+def sampled_batches(dataset: Any, *, frames: int = 256, burst: int = 8) -> Iterator[FramePairs]:
+    """Batches of ``burst`` neighbouring items, evenly spread over a map-style dataset of FramePairs."""
+    length = len(dataset)
+    bursts = max(1, min(frames, length) // burst)
+    for start in np.linspace(0, max(length - burst, 0), bursts).round().astype(int):
+        items = [dataset[int(position)] for position in range(start, min(start + burst, length))]
+        yield FramePairs(*default_collate([tuple(item) for item in items]))
+
+
+def sampled_backgrounds(*datasets: Any, items: int = 400) -> dict[int, NDArray[np.uint8]]:
+    """Median background (h, w, 3) of each video, from ``items`` items spread over map-style datasets."""
+    images: dict[int, list[NDArray[np.uint8]]] = {}
+    for dataset in datasets:
+        share = max(1, items // len(datasets))
+        for position in np.unique(np.linspace(0, len(dataset) - 1, share).round().astype(int)):
+            pair = FramePairs(*dataset[int(position)])
+            images.setdefault(int(pair.video), []).append(thumbnails(pair.frame.unsqueeze(0))[0])
+    return {video: fg.median_background(np.stack(seen)) for video, seen in images.items() if len(seen) > 2}
