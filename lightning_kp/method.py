@@ -1,14 +1,17 @@
 """Base classes of every method: a subclass says its networks and its loss terms, the rest is here."""
 
 import dataclasses
+import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import PurePath
 from typing import Any, ClassVar, NamedTuple
 
 import lightning as L
 import torch
 from torch import Tensor
 
+from lightning_kp import __version__
 from lightning_kp.batches import Frames, floats_in_unit_range
 from lightning_kp.errors import ConfigurationError, DivergenceError
 from lightning_kp.heatmaps import expectation, moments, to_keypoints
@@ -42,6 +45,8 @@ class Method(L.LightningModule):
     batch_type: ClassVar[type]
     weights_type: ClassVar[type]
     paper: ClassVar[str] = ""
+    # Options that say where first weights come from; false when a checkpoint brings the weights.
+    weight_sources: ClassVar[tuple[str, ...]] = ("pretrained", "perceptual_weights")
 
     def __init__(
         self,
@@ -90,6 +95,16 @@ class Method(L.LightningModule):
                 remedy=f"Choose a datamodule that yields {self.batch_type.__name__} "
                 "(`kp methods` lists them).",
             )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Note whose checkpoint it is and how its images were made, for use without the configuration."""
+        datamodule = getattr(self.trainer, "datamodule", None) if self._trainer is not None else None
+        checkpoint["lightning_kp"] = {
+            "class_path": class_path(type(self)),
+            "version": __version__,
+            "data_class_path": class_path(type(datamodule)) if datamodule is not None else "",
+            "data": plain_settings(datamodule) if datamodule is not None else {},
+        }
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         loss, terms = self._weighted_sum(batch, "train")
@@ -151,6 +166,47 @@ class KeypointMethod(Method):
     def points(self, image: Tensor) -> Tensor:
         """Images (B, 3, H, W) in [0, 1] -> points (B, K, 2) of the only instance."""
         return expectation(self.heatmaps(image))
+
+
+def class_path(kind: type) -> str:
+    """Where a class is imported from, as the command line names it."""
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def plain_settings(owner: Any) -> dict[str, Any]:
+    """Arguments of the owner's ``__init__`` (and of its bases) as values that any checkpoint reader accepts.
+
+    Taken from ``hparams`` where the owner saved them, else from attributes of the same name; an argument
+    that is no number, text, path, or list or mapping of such is left out.
+    """
+    saved = dict(getattr(owner, "hparams", {}))
+    names = [
+        name
+        for kind in type(owner).__mro__
+        if kind.__module__.split(".")[0] != "lightning" and "__init__" in vars(kind) and kind is not object
+        for name in list(inspect.signature(kind).parameters)
+    ]
+    found = {name: getattr(owner, name) for name in names if hasattr(owner, name)} | saved
+    return {name: plain for name, value in found.items() if (plain := _plain(value)) is not _NOT_PLAIN}
+
+
+_NOT_PLAIN = object()
+
+
+def _plain(value: Any) -> Any:
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, PurePath):
+        return str(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    if isinstance(value, Mapping):
+        items = {str(name): _plain(item) for name, item in value.items()}
+        return {name: item for name, item in items.items() if item is not _NOT_PLAIN}
+    if isinstance(value, (list, tuple)):
+        items_of_list = [_plain(item) for item in value]
+        return _NOT_PLAIN if any(item is _NOT_PLAIN for item in items_of_list) else items_of_list
+    return _NOT_PLAIN
 
 
 def _culprits(terms: Mapping[str, Tensor]) -> str:

@@ -1,0 +1,61 @@
+"""Checks that belong to training on several devices."""
+
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.strategies import DDPStrategy
+
+from lightning_kp.errors import ConfigurationError
+from lightning_kp.method import Method
+
+REMEDY = "Use --trainer.strategy=ddp_find_unused_parameters_true"
+
+
+class UnusedParameters(L.Callback):
+    """Says what to change when plain ``ddp`` meets parameters that no loss term uses yet.
+
+    A term whose weight is 0, or that a curriculum starts later, is not computed, and the parameters that
+    only it uses get no gradient; plain ddp then stops in the second step with a message about its buckets.
+    Which parameters these are is known only from a backward pass (a late term may have none of its own), so
+    the first one is looked at, before ddp complains.  Without plain ddp nothing is checked.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._checking = False
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._checking = is_plain_ddp(trainer.strategy)
+
+    def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not self._checking:
+            return
+        self._checking = False
+        if idle := idle_parameters(pl_module):
+            raise ConfigurationError(message(pl_module, idle), remedy=REMEDY)
+
+
+def is_plain_ddp(strategy: Any) -> bool:
+    """Whether the strategy is ddp that expects a gradient for every parameter in every step."""
+    if not isinstance(strategy, DDPStrategy):
+        return False
+    settings = strategy._ddp_kwargs
+    return not settings.get("find_unused_parameters") and not settings.get("static_graph")
+
+
+def idle_parameters(method: L.LightningModule) -> list[str]:
+    """Names of the trainable parameters that the last backward pass gave no gradient."""
+    return [name for name, value in method.named_parameters() if value.requires_grad and value.grad is None]
+
+
+def message(method: L.LightningModule, idle: list[str]) -> str:
+    """The idle parameters by their modules, and the terms that are off, one of which they may wait for."""
+    parts = sorted({name.rpartition(".")[0] or name for name in idle})
+    told = ", ".join(parts[:4]) + (", ..." if len(parts) > 4 else "")
+    off = (
+        [name for name, weight in method.loss_weights.items() if weight == 0]
+        if isinstance(method, Method)
+        else []
+    )
+    why = f" while the term {' and '.join(off)} is off" if off else ""
+    return f"Plain ddp needs a gradient for every parameter in every step; {told} had none{why}."

@@ -1,0 +1,220 @@
+"""Checkpoints: written whole or not at all, read without running code, refused with the reason.
+
+A checkpoint of :class:`lightning_kp.method.Method` carries, under ``lightning_kp``, the class path, the
+version and the settings of the data, so that it can be applied to new videos without its configuration.
+"""
+
+import io
+import os
+import pickle
+import zipfile
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from torch import Tensor
+
+from lightning_kp import plugins
+from lightning_kp.errors import CheckpointError
+from lightning_kp.method import Method, class_path
+
+KEY = "lightning_kp"
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the target and renames, so that a killed run leaves the old checkpoint or the new one.
+
+    Lightning's own writer goes through the folder for temporary files and copies when that is another disk.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
+    ) -> None:
+        target = Path(path)
+        partial = target.with_name(target.name + ".partial")
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                file.write(buffer.getbuffer())
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(target)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise OSError(error.errno, error.strerror, str(target)) from error
+
+
+def find_checkpoint(run_or_file: str | Path) -> Path:
+    """The checkpoint of a run folder (``checkpoints/last.ckpt``, else the newest), or the file itself."""
+    path = Path(run_or_file).expanduser()
+    if path.is_file():
+        return path
+    if not path.exists():
+        raise CheckpointError(
+            f"There is no checkpoint {path}.", remedy="Give a .ckpt file or the folder of a run."
+        )
+    for folder in (path / "checkpoints", path):
+        if (last := folder / "last.ckpt").is_file():
+            return last
+        if found := sorted(folder.glob("*.ckpt"), key=lambda file: file.stat().st_mtime):
+            return found[-1]
+    raise CheckpointError(
+        f"The folder {path} holds no checkpoint.",
+        remedy="Give a .ckpt file or the folder of a run that finished an epoch.",
+    )
+
+
+def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """The content of a checkpoint file; only tensors and plain values are read, code never runs."""
+    file = find_checkpoint(path)
+    with file.open("rb") as stream:
+        start = stream.read(4)
+    if start[:2] == b"PK" and not zipfile.is_zipfile(file):
+        raise CheckpointError(
+            f"The checkpoint {file} is cut short.", remedy="Copy it again, or use an earlier one."
+        )
+    if start[:2] != b"PK":
+        raise CheckpointError(
+            f"{file} is not a checkpoint.", remedy="Give a .ckpt file that `kp fit` or `kp discover` wrote."
+        )
+    try:
+        content = torch.load(file, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"The checkpoint {file} holds more than numbers, which could run foreign code when loaded.",
+            remedy="It was refused; use only checkpoints that `kp` wrote.",
+        ) from error
+    except (RuntimeError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise CheckpointError(
+            f"The checkpoint {file} is damaged.", remedy="Copy it again, or use an earlier one."
+        ) from error
+    if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
+        raise CheckpointError(f"{file} holds no trained method.", remedy="Give a .ckpt file that `kp` wrote.")
+    return content
+
+
+def load_method(
+    path: str | Path, map_location: Any = "cpu", method: str | type[Method] | None = None
+) -> Method:
+    """The trained method of a checkpoint file or run folder, in evaluation mode.
+
+    The class is looked up among those already known (ours, plug-ins, imported ones): a name in a file
+    never makes a module run.  ``method``, a class or its path as the user typed it, may be any.
+    """
+    file = find_checkpoint(path)
+    content = read_checkpoint(file, map_location)
+    kind = _given_class(method) if method is not None else _known_class(file, content)
+    _refuse_other_class(file, content, kind)
+    options = dict(content.get("hyper_parameters") or {})
+    options |= {name: False for name in kind.weight_sources if name in options}
+    try:
+        built = kind(**options)
+    except TypeError as error:
+        raise CheckpointError(
+            f"The checkpoint {file} does not suit {kind.__name__} of this version: {error}.",
+            remedy=f"It was written by version {_note(content).get('version', 'unknown')}.",
+        ) from error
+    _refuse_other_shapes(file, content, built)
+    built.load_state_dict(content["state_dict"])
+    return built.to(map_location).eval() if isinstance(map_location, (str, torch.device)) else built.eval()
+
+
+def data_settings(path: str | Path) -> dict[str, Any]:
+    """The plain settings of the datamodule that a checkpoint was trained with; empty if there was none."""
+    return dict(_note(read_checkpoint(path)).get("data", {}))
+
+
+def refuse_foreign(path: Path, method: Method) -> None:
+    """Raise CheckpointError unless the checkpoint belongs to this method with these shapes."""
+    content = read_checkpoint(path)
+    _refuse_other_class(path, content, type(method))
+    _refuse_other_shapes(path, content, method)
+
+
+def _note(content: dict[str, Any]) -> dict[str, Any]:
+    note = content.get(KEY)
+    return note if isinstance(note, dict) else {}
+
+
+def _given_class(method: str | type[Method]) -> type[Method]:
+    if isinstance(method, type):
+        return method
+    if method in plugins.registered("methods"):
+        return plugins.registered("methods")[method]
+    module, _, name = method.rpartition(".")
+    try:
+        kind = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise CheckpointError(
+            f"There is no method {method} ({error}).", remedy="`kp methods` lists all; yours is FILE.CLASS."
+        ) from error
+    if not (isinstance(kind, type) and issubclass(kind, Method)):
+        raise CheckpointError(f"{method} is not a method of lightning_kp.")
+    return kind
+
+
+def _known_class(file: Path, content: dict[str, Any]) -> type[Method]:
+    wanted = _note(content).get("class_path")
+    if not isinstance(wanted, str):
+        raise CheckpointError(
+            f"The checkpoint {file} does not say which method it belongs to.",
+            remedy="Name it: --model CLASS.",
+        )
+    plugins.load_all()
+    for kind in _subclasses(Method):
+        if class_path(kind) == wanted:
+            return kind
+    raise CheckpointError(
+        f"The checkpoint {file} belongs to {wanted}, which is not installed here.",
+        remedy=f"If you trust that code, name it: --model {wanted}",
+    )
+
+
+def _typed(path: str) -> str:
+    """How a class path is typed: ours by the short name."""
+    return path.rsplit(".", 1)[-1] if path.startswith("lightning_kp.") else path
+
+
+def _subclasses(kind: type[Method]) -> Iterator[type[Method]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from _subclasses(child)
+
+
+def _refuse_other_class(file: Path, content: dict[str, Any], kind: type[Method]) -> None:
+    wanted = _note(content).get("class_path", class_path(kind))
+    if wanted != class_path(kind):
+        raise CheckpointError(
+            f"The checkpoint {file} belongs to {wanted}, not to {class_path(kind)}.",
+            remedy=f"Use --model {_typed(wanted)}, or another checkpoint.",
+        )
+
+
+def _refuse_other_shapes(file: Path, content: dict[str, Any], method: Method) -> None:
+    """Compare hyper-parameters first, for their names say more than the shapes of tensors do."""
+    saved: dict[str, Tensor] = content["state_dict"]
+    own = method.state_dict()
+    different = [name for name in own if name in saved and saved[name].shape != own[name].shape]
+    if not different and saved.keys() == own.keys():
+        return
+    then = dict(content.get("hyper_parameters") or {})
+    now = dict(method.hparams)
+    changed = [name for name in now if name in then and then[name] != now[name]]
+    if "keypoints" in changed:
+        changed = ["keypoints"]
+    if changed:
+        told = ", ".join(f"{name}={then[name]} (here {now[name]})" for name in changed)
+        raise CheckpointError(
+            f"The checkpoint {file} was trained with {told}.",
+            remedy="Use "
+            + " ".join(f"--model.{name}={then[name]}" for name in changed)
+            + ", or another checkpoint.",
+        )
+    name = different[0] if different else min(saved.keys() ^ own.keys())
+    detail = f"{tuple(saved[name].shape)}, not {tuple(own[name].shape)}" if different else "on one side only"
+    raise CheckpointError(f"The checkpoint {file} does not fit {type(method).__name__}: {name} is {detail}.")

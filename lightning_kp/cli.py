@@ -1,0 +1,136 @@
+"""The ``kp`` command: finds the verb, calls it, and turns what goes wrong into one line.
+
+Nothing heavy is imported before a verb is known, so that ``kp --help`` answers at once.
+"""
+
+import difflib
+import errno
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from lightning_kp import __version__
+from lightning_kp.errors import ConfigurationError, KeypointError
+
+TRAINER_VERBS = ("fit", "validate", "test", "predict")
+VERBS = {
+    "inspect": "look at videos: frames, motion, trouble; suggests the settings for discovery",
+    "discover": "find keypoints in videos with no labels: inspect, train, predict, report",
+    "track": "keypoints of new videos with a trained checkpoint",
+    "report": "one HTML file that says whether a run worked",
+    "demo": "render an artificial arena, discover its keypoints, compare with the truth",
+    "methods": "list all methods with paper, data and experiments",
+    "fit": "train a method (LightningCLI: --config, --model, --data, --trainer.*)",
+    "validate": "losses and metrics on the validation part",
+    "test": "losses and metrics on the test part",
+    "predict": "run a method over the prediction data",
+}
+USAGE_ERROR = 2
+INTERRUPTED = 130  # the shell's convention for a program ended by Ctrl-C
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``kp`` with the arguments of the command line; returns the exit code (0, 2 error, 130 Ctrl-C)."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(given)
+    except KeyboardInterrupt as stop:
+        print(f"kp: stopped. {stop or 'What was finished before is kept.'}", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output (head, less) left; the rest of the output has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # noqa: BLE001  (the last resort of the program)
+        line = explain(error)
+        if line is None or os.environ.get("KP_DEBUG") == "1":
+            traceback.print_exc()
+        print(f"kp: error: {line or one_line(f'{type(error).__name__}: {error}')}", file=sys.stderr)
+        return USAGE_ERROR if line is not None else 1
+
+
+def _dispatch(given: list[str]) -> int:
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(help_text())
+        return 0
+    if given[0] in ("-V", "--version"):
+        print(f"kp {__version__}")
+        return 0
+    verb, rest = given[0], given[1:]
+    run = _verb(verb)
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # a user's own module, as in --model octopus.OctopusBKinD
+    return run(rest)
+
+
+def _verb(name: str) -> Callable[[list[str]], int]:
+    if name not in VERBS:
+        near = difflib.get_close_matches(name, VERBS, n=1, cutoff=0.5)
+        remedy = f"Did you mean `kp {near[0]}`?" if near else f"There are: {', '.join(VERBS)}."
+        raise ConfigurationError(f"There is no `kp {name}`.", remedy=remedy)
+    if name in TRAINER_VERBS:
+        training = importlib.import_module("lightning_kp.verbs.training")
+        return lambda rest: int(training.run(name, rest))
+    module = importlib.import_module(f"lightning_kp.verbs.{name}")
+    run: Callable[[list[str]], int] = module.run
+    return run
+
+
+def help_text() -> str:
+    """All verbs with one line each."""
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:<{width}}  {line}" for verb, line in VERBS.items()]
+    return "\n".join(
+        [
+            "usage: kp VERB ...",
+            "",
+            "Keypoints in images and behaviour videos with no, weak or few labels.",
+            "",
+            *lines,
+            "",
+            "kp VERB --help explains a verb; kp --version prints the version.",
+            "KP_DEBUG=1 shows the whole traceback of an error.",
+        ]
+    )
+
+
+def explain(error: BaseException) -> str | None:
+    """One line for an error that the user can mend (also one nested in another); None for a bug of ours."""
+    for link in _chain(error):
+        if isinstance(link, KeypointError):
+            return one_line(str(link))
+    for link in _chain(error):
+        if isinstance(link, OSError) and (line := _explain_os_error(link)):
+            return line
+    return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and what caused it, outermost first."""
+    link: BaseException | None = error
+    seen: set[int] = set()
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or link.__context__
+
+
+def _explain_os_error(error: OSError) -> str | None:
+    path = error.filename2 or error.filename
+    place = os.fsdecode(path) if isinstance(path, (str, bytes)) else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        where = f" while writing {place}" if place else ""
+        return f"The disk is full{where}. Free some space, or write to another disk."
+    if not place:
+        return None
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"No permission for {place}. Choose a folder that you may write to, or change its permissions."
+    return f"{error.strerror}: {place}."
+
+
+def one_line(text: str) -> str:
+    """The text with every run of white space as one blank."""
+    return " ".join(text.split())

@@ -1,0 +1,144 @@
+"""The parser's long messages condensed to one line that names the option and the nearest right spelling."""
+
+import contextlib
+import difflib
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Iterable
+
+from lightning_kp.errors import ConfigurationError
+
+_KEY = re.compile(r'Parser key "([^"]+)"')
+_OWNER = re.compile(r"class_path[ =]'([\w.]+)'")
+_NOISE = re.compile(
+    r"Parser key|Problem with given class_path|Does not validate against|Subtypes:|Errors:|Given value|"
+    r"Expected a <class 'NoneType'>|either not accessible or invalid"
+)
+_TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
+
+
+def condense(
+    message: str, options: Iterable[str], classes: Callable[[], Iterable[str]]
+) -> ConfigurationError:
+    """The error for a message of jsonargparse.
+
+    ``options`` are the parser's own option strings, ``classes()`` the short names that a class option takes.
+    """
+    known = [option for option in options if option.startswith("--")]
+    path = ".".join(_KEY.findall(message))
+    if found := re.search(r"Option '([^']+)' is not accepted", message):
+        return _unknown_argument(message, path, found[1])
+    if found := re.search(r"unrecognized arguments: (\S+)|does not accept option '([^']+)'", message):
+        return _unknown_option(found[1] or f"--{found[2]}", known)
+    if found := re.search(r"ambiguous option: (\S+) could match (.*)", message):
+        return ConfigurationError(
+            f"{found[1]} is short for several options.", remedy=f"Choose one: {found[2]}"
+        )
+    if found := re.search(r"arguments are required: (.*)", message):
+        missing = " and ".join("--" + name.split(".", 1)[-1] for name in found[1].split(", "))
+        return ConfigurationError(
+            f"Missing: {missing}.",
+            remedy="`kp methods` lists what there is; --config FILE takes all of it from a file.",
+        )
+    if found := re.search(r"File does not exist: '?([^'\n]+)", message):
+        return ConfigurationError(f"--{path or 'config'}: there is no file {found[1]}.")
+    if wanted := _wanted(message):
+        return ConfigurationError(f"--{path} needs {wanted}; {_given(message)} was given.")
+    if found := re.search(r"Expected a dot import path string: (\S+)", message):
+        return _unknown_class(path, found[1], classes())
+    if found := re.search(
+        r"class_path '([\w.]+)':\s+(No module named '[^']+'|module \S+ has no attribute \S+)", message
+    ):
+        return ConfigurationError(
+            f"--{path}: {found[1]} cannot be imported ({found[2]}).",
+            remedy="A class of your own is named FILE.CLASS, with FILE.py in the current folder.",
+        )
+    return ConfigurationError(_leaves(message, path))
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is spelt most like the given one, if any comes near."""
+    by_lower = {option.lower(): option for option in known}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
+    return by_lower[near[0]] if near else None
+
+
+def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """The remedy for a misspelt name: the nearest one, or all there are."""
+    choices = sorted(known)
+    near = nearest(name, choices)
+    if near is not None:
+        return f"Did you mean {prefix}{near}?"
+    return f"There are: {', '.join(choices)}." if choices else ""
+
+
+def _unknown_argument(message: str, path: str, name: str) -> ConfigurationError:
+    owners = _OWNER.findall(message.split(f"Option '{name}'")[0] + _callable_owner(message))
+    owner = owners[-1] if owners else ""
+    prefix = f"--{path}." if path else "--"
+    whose = f" of {owner.rsplit('.', 1)[-1]}" if owner else ""
+    return ConfigurationError(
+        f"{prefix}{name} is not an option{whose}.", remedy=did_you_mean(name, _arguments(owner), prefix)
+    )
+
+
+def _callable_owner(message: str) -> str:
+    """Of a class inside a callable (an optimiser) jsonargparse tells the path only after the complaint."""
+    found = re.search(r"is not accepted\. Got value: Namespace\((class_path='[\w.]+')", message)
+    return found[1] if found else ""
+
+
+def _arguments(class_path: str) -> list[str]:
+    """What the class may be given, with the arguments that it passes on to its bases; imported already."""
+    names: list[str] = []
+    module, _, name = class_path.rpartition(".")
+    with contextlib.suppress(ImportError, AttributeError, ValueError, TypeError):
+        kind = getattr(importlib.import_module(module), name)
+        for base in inspect.getmro(kind)[:-1]:
+            if "__init__" not in vars(base):
+                continue
+            parameters = list(inspect.signature(base.__init__).parameters.values())[1:]
+            names += [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+                break
+    return list(dict.fromkeys(names))
+
+
+def _unknown_option(given: str, known: list[str]) -> ConfigurationError:
+    name = given.split("=")[0].rstrip("+")
+    near = nearest(name, known)
+    remedy = f"Did you mean {near}?" if near else "`kp fit --help` lists all."
+    return ConfigurationError(f"{name} is not an option.", remedy=remedy)
+
+
+def _unknown_class(path: str, name: str, classes: Iterable[str]) -> ConfigurationError:
+    near = nearest(name, classes)
+    hint = f"Did you mean {near}?" if near else "`kp methods` lists what there is."
+    return ConfigurationError(
+        f"--{path}: there is no class {name}.",
+        remedy=f"{hint} A class of your own is named FILE.CLASS, with FILE.py in the current folder.",
+    )
+
+
+def _wanted(message: str) -> str:
+    """The values or types that the parser expected, in words; empty if it said nothing of the kind."""
+    literals = re.findall(r"Expected a typing\.Literal\[([^]]*)\]", message)
+    types = [kind for kind in re.findall(r"Expected a <class '(\w+)'>", message) if kind != "NoneType"]
+    words = [_TYPES.get(kind, kind) for kind in dict.fromkeys(types)]
+    if literals:
+        words.append("one of " + ", ".join(literal.replace("'", "") for literal in literals))
+    return " or ".join(words)
+
+
+def _given(message: str) -> str:
+    found = re.search(r"Got value: ?(.*)", message) or re.search(r"Given value: '?([^'\n]*)", message)
+    return repr(found[1]) if found and found[1] else "nothing"
+
+
+def _leaves(message: str, path: str) -> str:
+    """What remains of a message without its scaffolding."""
+    lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
+    told = list(dict.fromkeys(line for line in lines if line and not _NOISE.search(line)))
+    prefix = f"--{path}: " if path else ""
+    return prefix + ("; ".join(told) or " ".join(message.split()))

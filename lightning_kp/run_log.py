@@ -1,0 +1,72 @@
+"""The table of losses in a run folder: ``metrics.csv``, which a resumed run continues."""
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+Row = dict[str, Any]
+
+
+class RunLogger(Logger):
+    """Writes one line per logged step to ``folder/metrics.csv``, at once, so that a killed run loses none.
+
+    ``keep``: a resumed run keeps the lines before its first step and drops what the killed one wrote after
+    its last checkpoint; otherwise the file starts anew.
+    """
+
+    def __init__(self, folder: str | Path, keep: bool = False) -> None:
+        super().__init__()
+        self.path = Path(folder) / "metrics.csv"
+        self.keep = keep
+        self._columns: list[str] | None = None
+
+    @property
+    def name(self) -> str:
+        return ""
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    @property
+    def save_dir(self) -> str:
+        """The run folder; Lightning takes it for ``trainer.log_dir`` too."""
+        return str(self.path.parent)
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Nothing: ``config.yaml`` holds all settings."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        row: Row = {"step": step or 0, **{name: float(value) for name, value in metrics.items()}}
+        if "epoch" in row:
+            row["epoch"] = int(row["epoch"])
+        if self._columns is None:
+            self._rewrite([old for old in self._read() if self.keep and int(old["step"]) < row["step"]], row)
+        elif not set(row) <= set(self._columns):
+            self._rewrite(self._read(), row)
+        with self.path.open("a", newline="") as file:
+            csv.DictWriter(file, self._columns or []).writerow(row)
+
+    def _read(self) -> list[Row]:
+        if not self.path.is_file():
+            return []
+        with self.path.open(newline="") as file:
+            # A killed writer may leave half a line; it has no step then, or one that is no number.
+            return [row for row in csv.DictReader(file) if (row.get("step") or "").isdigit()]
+
+    def _rewrite(self, rows: list[Row], coming: Row) -> None:
+        columns = {name for row in rows for name in row} | set(coming) | set(self._columns or ())
+        self._columns = sorted(columns, key=lambda name: (name != "epoch", name != "step", name))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_suffix(".csv.partial")
+        with partial.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self._columns)
+            writer.writeheader()
+            writer.writerows(rows)
+        partial.replace(self.path)

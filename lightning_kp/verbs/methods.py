@@ -1,0 +1,52 @@
+"""``kp methods``: what there is to train, from which paper, on which data."""
+
+import argparse
+from pathlib import Path
+
+import lightning_kp
+from lightning_kp import plugins
+
+HELP = "list all methods with paper, data and experiments"
+
+
+def run(arguments: list[str]) -> int:
+    """Print the table; returns the exit code."""
+    argparse.ArgumentParser("kp methods", description=HELP).parse_args(arguments)
+    kinds = plugins.registered("methods")
+    experiments = experiment_folder()
+    for name, kind in sorted(kinds.items()):
+        print(f"{name}  ({kind.__module__}.{kind.__qualname__})")
+        for label, value in describe(name, kind, experiments):
+            print(f"  {label:<12} {value}")
+        print()
+    if not kinds:
+        print("No methods are installed.")
+    if experiments is None:
+        print(
+            "The experiment files are part of the repository (experiments/) and not of the installed package."
+        )
+    return 0
+
+
+def describe(name: str, kind: type, experiments: Path | None) -> list[tuple[str, str]]:
+    """(label, value) for each fact about a method that a user chooses by."""
+    batch = getattr(kind, "batch_type", None)
+    fits = [
+        data for data, module in plugins.registered("datamodules").items()
+        if batch is not None and getattr(module, "batch_type", None) is batch
+    ]  # fmt: skip
+    facts = [
+        ("paper", getattr(kind, "paper", "") or "not named"),
+        ("batch", batch.__name__ if batch is not None else "any"),
+        ("data", ", ".join(sorted(fits)) or "none installed"),
+    ]
+    if experiments is not None:
+        files = sorted(file.name for file in experiments.glob(f"{name.lower()}_*.yaml"))
+        facts.append(("experiments", ", ".join(files) or "none"))
+    return facts
+
+
+def experiment_folder() -> Path | None:
+    """``experiments/`` of the repository that this package is installed from in place, or None."""
+    folder = Path(lightning_kp.__file__).parent.parent / "experiments"
+    return folder if folder.is_dir() else None

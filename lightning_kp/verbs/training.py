@@ -1,0 +1,218 @@
+"""``kp fit | validate | test | predict``: LightningCLI with the project's classes, run folder and errors."""
+
+import argparse
+import os
+import random
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from lightning_kp import plugins
+from lightning_kp.callbacks import UnusedParameters
+from lightning_kp.checkpoints import AtomicCheckpointIO, find_checkpoint, refuse_foreign
+from lightning_kp.datamodule import KeypointDataModule
+from lightning_kp.errors import ConfigurationError
+from lightning_kp.messages import condense
+from lightning_kp.method import Method
+from lightning_kp.run_log import RunLogger
+
+DEFAULT_EPOCHS = 100  # ours; counts only when neither epochs, steps nor time are limited
+# Of Lightning, about what is meant to be so here.
+_EXPECTED_WARNINGS = (
+    r".*isinstance\(treespec, LeafSpec\).*",
+    r"You have overridden `on_after_batch_transfer`.*",
+    r".*does not have many workers.*",
+    r"The number of training batches .* is smaller than the logging interval",
+)
+_FOLDER_VARIABLE = "KP_RUN_FOLDER"  # processes that DDP starts must use the folder of the first one
+
+
+def run(verb: str, arguments: list[str]) -> int:
+    """Run one verb of the Trainer on the arguments after it; returns the exit code."""
+    plugins.load_all()
+    for quiet in _EXPECTED_WARNINGS:
+        warnings.filterwarnings("ignore", message=quiet)
+    try:
+        KpCLI(verb, arguments)
+    except SystemExit as end:
+        return int(end.code or 0)  # after --help and --print_config
+    return 0
+
+
+class KpParser(LightningArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        if not self.exit_on_error:  # a parser inside another: the outer one reports
+            super().error(message, ex)
+        raise condense(message, _option_strings(self), _class_names) from ex
+
+
+class KpCLI(LightningCLI):
+    """LightningCLI for one verb of ``kp``.
+
+    The run folder is ``--trainer.default_root_dir``, or the next free ``runs/<method>-<number>``: it
+    holds ``config.yaml``, ``metrics.csv`` and ``checkpoints/last.ckpt``.  ``--ckpt_path`` takes a checkpoint or
+    a run folder.
+    """
+
+    def __init__(self, verb: str, arguments: list[str]) -> None:
+        self.verb = verb
+        super().__init__(
+            Method,
+            KeypointDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,  # the methods save their own, plain hyper-parameters
+            save_config_callback=SaveConfigCallback if verb == "fit" else None,
+            save_config_kwargs={"overwrite": True},
+            seed_everything_default=0,
+            trainer_defaults={"log_every_n_steps": 10},
+            parser_class=KpParser,
+            parser_kwargs={"prog": "kp"},
+            args=[verb, *arguments],
+        )
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # bound, to build one parser of four
+        return {self.verb: LightningCLI.subcommands()[self.verb]}
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        self.config = parser.parse_args(args)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.set_defaults({"trainer.max_epochs": None})
+
+    def _parse_ckpt_path(self) -> None:
+        """A checkpoint never overrides an option: the configuration says what runs."""
+        given = self.config[self.verb].get("ckpt_path")
+        if given and given not in ("best", "last", "hpc", "registry"):
+            self.config[self.verb]["ckpt_path"] = str(find_checkpoint(given))
+        self.config[self.verb]["weights_only"] = True
+
+    def before_instantiate_classes(self) -> None:
+        trainer = self.config[self.verb].trainer
+        if trainer.max_epochs is None and trainer.max_steps == -1 and trainer.max_time is None:
+            trainer.max_epochs = DEFAULT_EPOCHS
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        given = self._get(self.config_init, "trainer")
+        folder = Path(given.default_root_dir or self._next_folder())
+        own = given.callbacks if isinstance(given.callbacks, list) else [given.callbacks]
+        own = [callback for callback in own if callback is not None]
+        callbacks = [*own, *self._standard_callbacks(given, own, folder)]
+        logger = given.logger
+        if logger in (None, True) and self.verb == "fit":
+            logger = RunLogger(folder, keep=self._get(self.config, "ckpt_path") is not None)
+        kwargs |= {"default_root_dir": str(folder), "callbacks": callbacks, "logger": logger or False}
+        try:
+            trainer = super().instantiate_trainer(**kwargs)
+        except (ValueError, TypeError, MisconfigurationException) as error:
+            raise ConfigurationError(
+                f"--trainer: {error}", remedy="`kp fit --help` lists the options."
+            ) from error
+        trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+        return trainer
+
+    def _standard_callbacks(self, given: Any, own: list[L.Callback], folder: Path) -> Iterator[L.Callback]:
+        """What every run has unless the configuration brings its own of the kind."""
+        if self.verb != "fit":
+            return
+        yield EpochSeed()
+        if not any(isinstance(callback, UnusedParameters) for callback in own):
+            yield UnusedParameters()
+        keeps = given.enable_checkpointing is not False and not given.fast_dev_run and not given.barebones
+        if keeps and not any(isinstance(callback, ModelCheckpoint) for callback in own):
+            yield ModelCheckpoint(folder / "checkpoints", filename="last", enable_version_counter=False)
+
+    def _next_folder(self) -> Path:
+        if known := os.environ.get(_FOLDER_VARIABLE):
+            return Path(known)
+        name = type(self.model).__name__.lower()
+        number = 1
+        while (folder := Path("runs") / f"{name}-{number}").exists():
+            number += 1
+        if self.verb == "fit":
+            os.environ[_FOLDER_VARIABLE] = str(folder)
+        return folder
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        checkpoint = self._get(self.config, "ckpt_path")
+        if checkpoint and Path(checkpoint).is_file():
+            refuse_foreign(Path(checkpoint), self.model)
+        try:
+            super()._run_subcommand(subcommand)
+        except SystemExit:
+            if not self.trainer.interrupted:
+                raise
+            raise KeyboardInterrupt(self._what_is_kept()) from None
+        except OSError as error:
+            if error.filename is None:
+                error.filename = self.trainer.default_root_dir
+            raise
+        finally:
+            os.environ.pop(_FOLDER_VARIABLE, None)
+
+    def _what_is_kept(self) -> str:
+        kept = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
+        if not kept:
+            return "No epoch was finished, so nothing is kept."
+        return f"Kept: {kept}. Continue with the same command and --ckpt_path {kept}"
+
+
+class EpochSeed(L.Callback):
+    """Random numbers as a function of seed and epoch, so that a resumed run repeats the undisturbed one.
+
+    Lightning's checkpoints hold no state of the generators.  One stream is set before the loader draws its
+    order, another at the first batch: a resumed run makes its first iterator earlier than an undisturbed one.
+    """
+
+    def on_load_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        _seed(2 * (int(checkpoint["epoch"]) + 1))
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.current_epoch > 0:
+            _seed(2 * trainer.current_epoch)
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx == 0:
+            _seed(2 * trainer.current_epoch + 1)
+
+
+def _seed(stream: int) -> None:
+    """Seed torch, numpy and random with the configured seed and a stream; without a seed leave them alone."""
+    base = os.environ.get("PL_GLOBAL_SEED")
+    if base is not None:
+        mixed = int(np.random.SeedSequence((int(base), stream)).generate_state(1)[0])
+        torch.manual_seed(mixed)
+        np.random.seed(mixed)  # noqa: NPY002  (libraries that draw from the global generator)
+        random.seed(mixed)
+
+
+def _option_strings(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """All options of a parser and of its subcommands."""
+    for action in parser._actions:
+        yield from action.option_strings
+        for inner in action.choices.values() if isinstance(action.choices, dict) else ():
+            if isinstance(inner, argparse.ArgumentParser):
+                yield from _option_strings(inner)
+
+
+def _class_names() -> Iterator[str]:
+    """Short names that a class option takes: ours, the plug-ins', and those of torch."""
+    for group in plugins.GROUPS:
+        yield from plugins.registered(group)
+    for base in (L.Callback, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler):
+        yield from (kind.__name__ for kind in base.__subclasses__())
