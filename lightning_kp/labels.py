@@ -1,0 +1,106 @@
+"""Labelled frames from the files of other tools, as the network sees them.
+
+sleap-io reads SLEAP (.slp, .pkg.slp), DeepLabCut (CollectedData csv and h5), COCO and more; the
+truth of a rendered arena (.truth.npz) is read beside them.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lightning_kp.errors import DataError
+from lightning_kp.geometry import Fit, place
+from lightning_kp.resize import prepare
+
+
+class LabelledFrames(NamedTuple):
+    """``image`` (N, 3, S, S) uint8, ``points`` (N, L, 2) normalised, NaN = unlabelled, ``names`` (L)."""
+
+    image: Tensor
+    points: Tensor
+    names: tuple[str, ...]
+
+
+def read_labels(path: str | Path, size: int, fit: Fit = "pad", *, at_most: int = 600) -> LabelledFrames:
+    """Read a label file and its images, in frame order; ``at_most`` frames, evenly thinned.
+
+    The points of several animals are put one after another in the file's order.  Raises DataError
+    for a file without labels or images.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise DataError(
+            f"There is no label file {path}.", remedy="Give a SLEAP, DeepLabCut or COCO label file."
+        )
+    if path.name.endswith(".truth.npz"):
+        return _read_truth(path, size, fit, at_most)
+    import sleap_io as sio
+
+    try:
+        labels = sio.load_file(str(path))
+    except Exception as error:
+        raise DataError(
+            f"{path} cannot be read as labels ({type(error).__name__}: {error}).",
+            remedy="Give a SLEAP, DeepLabCut or COCO label file.",
+        ) from error
+    frames = [frame for frame in labels.labeled_frames if frame.instances]
+    frames = [frames[i] for i in thinned(len(frames), at_most)]
+    if not frames:
+        raise DataError(f"{path} holds no labelled frame.", remedy="Label some frames first.")
+    animals = max(len(frame.instances) for frame in frames)
+    nodes = [node.name for node in labels.skeletons[0].nodes]
+    images, points = [], []
+    for frame in frames:
+        image, points_px = _rgb(frame.image, path), np.full((animals, len(nodes), 2), np.nan)
+        for animal, instance in enumerate(frame.instances):
+            points_px[animal] = instance.numpy()[:, :2]
+        placement = place((image.shape[0], image.shape[1]), size, fit)
+        images.append(prepare(image, placement))
+        points.append(placement.region.from_original_px(torch.from_numpy(points_px.reshape(-1, 2))))
+    names = [name if animals == 1 else f"{name}_{animal + 1}" for animal in range(animals) for name in nodes]
+    return LabelledFrames(_stack(images), torch.stack(points).float(), tuple(names))
+
+
+def _read_truth(path: Path, size: int, fit: Fit, at_most: int) -> LabelledFrames:
+    from lightning_kp.arena import read_truth
+    from lightning_kp.video import open_video
+
+    truth = read_truth(path)
+    wanted = set(thinned(len(truth.points_px), at_most))
+    images, points = [], []
+    with open_video(path.with_name(path.name.replace(".truth.npz", ".mp4"))) as reader:
+        for frame in reader.decode():
+            if frame.index not in wanted:
+                continue
+            image = frame.rgb()
+            placement = place((image.shape[0], image.shape[1]), size, fit)
+            images.append(prepare(image, placement))
+            truth_px = torch.from_numpy(np.asarray(truth.points_px[frame.index], np.float64).reshape(-1, 2))
+            points.append(placement.region.from_original_px(truth_px))
+    animals = truth.points_px.shape[1]
+    names = tuple(f"{name}_{animal + 1}" for animal in range(animals) for name in truth.keypoint_names)
+    return LabelledFrames(_stack(images), torch.stack(points).float(), names)
+
+
+def thinned(number: int, at_most: int) -> list[int]:
+    """At most ``at_most`` of ``number`` positions, evenly spread, in order."""
+    return (
+        sorted({int(i) for i in np.linspace(0, number - 1, min(number, at_most)).round()}) if number else []
+    )
+
+
+def _rgb(image: Any, path: Path) -> NDArray[np.uint8]:
+    if image is None:
+        raise DataError(
+            f"An image that {path} labels is missing.", remedy="Keep the images beside the label file."
+        )
+    pixels: NDArray[np.uint8] = np.asarray(image, np.uint8)
+    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else np.ascontiguousarray(pixels[..., :3])
+
+
+def _stack(images: list[NDArray[np.uint8]]) -> Tensor:
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)

@@ -1,0 +1,99 @@
+"""The shape of a run folder, the same for every run, so that each tool knows where to look."""
+
+import contextlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning_kp.errors import DataError
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of one run: ``config.yaml``, ``checkpoints/``, ``tracks/<video>.*``, ``overlays/<video>.mp4``,
+    ``diagnostics.json`` (verdict per keypoint and run), ``metrics.json`` (figures by name), ``report.html``.
+    """  # noqa: D205
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved settings; ``kp fit --config`` repeats the run."""
+        return self.path / "config.yaml"
+
+    @property
+    def checkpoints(self) -> Path:
+        """``last.ckpt`` and the best one."""
+        return self.path / "checkpoints"
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """The newest checkpoint, from which a killed run goes on."""
+        return self.checkpoints / "last.ckpt"
+
+    @property
+    def diagnostics(self) -> Path:
+        """Verdicts."""
+        return self.path / "diagnostics.json"
+
+    @property
+    def metrics(self) -> Path:
+        """Figures by name."""
+        return self.path / "metrics.json"
+
+    @property
+    def report(self) -> Path:
+        """The report."""
+        return self.path / "report.html"
+
+    @property
+    def inspection(self) -> Path:
+        """What ``kp inspect`` said of the videos; its picture lies beside it as ``inspection.png``."""
+        return self.path / "inspection.json"
+
+    def tracks(self, video: str) -> Path:
+        """Stem of a video's result files."""
+        return self.path / "tracks" / video
+
+    def overlay(self, video: str) -> Path:
+        """A video's overlay."""
+        return self.path / "overlays" / f"{video}.mp4"
+
+    def create(self) -> "RunFolder":
+        """Make the folder.  Raises DataError, in one line, where it cannot be written."""
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(
+                f"The run folder {self.path} cannot be written: {error.strerror}.",
+                remedy="Choose another with --out DIR.",
+            ) from error
+        return self
+
+    def add_metrics(self, figures: Mapping[str, Any]) -> None:
+        """Merge figures into ``metrics.json``, whole or not at all."""
+        known: dict[str, Any] = {}
+        with contextlib.suppress(FileNotFoundError):
+            known = json.loads(self.metrics.read_text())
+        write_whole(self.metrics, json.dumps(known | dict(figures), indent=2) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file so that a reader sees the old or the new content, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    partial.write_text(text)
+    partial.replace(path)
+
+
+def unique_stems(paths: list[Path]) -> list[str]:
+    """A result name per video: its stem, with a number where two videos share one."""
+    seen: dict[str, int] = {}
+    names = []
+    for path in paths:
+        stem = path.stem if path.suffix and not path.is_dir() else path.name
+        seen[stem] = seen.get(stem, 0) + 1
+        names.append(stem if seen[stem] == 1 else f"{stem}_{seen[stem]}")
+    return names

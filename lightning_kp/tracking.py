@@ -1,0 +1,134 @@
+"""Keypoints of whole videos: decode, prepare, compute and write, overlapped and in constant memory."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from lightning_kp.batches import Frames, floats_in_unit_range
+from lightning_kp.boxes import Boxes
+from lightning_kp.frame_stream import FrameBatch, stream_frames
+from lightning_kp.geometry import Fit
+from lightning_kp.method import KeypointMethod, Prediction
+from lightning_kp.track_files import is_finished
+from lightning_kp.track_store import TrackStore
+from lightning_kp.tracks import Regions, TrackInfo, default_names
+from lightning_kp.video import open_video
+
+
+@dataclass(frozen=True)
+class ViewSettings:
+    """How frames become network images: the same as in training, read from the checkpoint."""
+
+    size: int
+    fit: Fit = "pad"
+    boxes: Boxes = None
+
+
+@dataclass(frozen=True)
+class TrackingReport:
+    """What tracking one video took: ``frames`` done now, seconds in all, and where they went.
+
+    ``waiting_s`` is the time that the network waited for frames; when it is small, decoding was
+    hidden behind computing.
+    """
+
+    video: str
+    frames: int
+    seconds: float
+    computing_s: float
+    waiting_s: float
+    writing_s: float
+    files: tuple[Path, ...]
+    skipped: bool = False
+
+    def line(self) -> str:
+        """One line for the terminal."""
+        if self.skipped:
+            return f"{self.video}: already done"
+        rate = self.frames / self.seconds if self.seconds else 0.0
+        return (
+            f"{self.video}: {self.frames} frames in {self.seconds:.1f} s, {rate:.0f} fps "
+            f"(network {self.computing_s:.1f} s, waiting for frames {self.waiting_s:.1f} s, "
+            f"writing {self.writing_s:.1f} s)"
+        )
+
+
+def track_video(
+    method: KeypointMethod,
+    video: Path,
+    stem: Path,
+    view: ViewSettings,
+    *,
+    origin: str,
+    batch_size: int = 32,
+    formats: Iterable[str] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> TrackingReport:
+    """Track one video into ``<stem>.*``; goes on after what an earlier, interrupted call has written.
+
+    ``origin`` names checkpoint and settings: results of another origin are replaced.  ``progress``
+    is called with the number of frames done.
+    """
+    with open_video(video) as reader:
+        found = reader.info
+    info = TrackInfo(
+        str(video),
+        found.frame_size,
+        found.fps,
+        default_names(_keypoint_count(method, view.size)),
+        origin=origin,
+    )
+    if is_finished(stem, info):
+        return TrackingReport(stem.name, 0, 0.0, 0.0, 0.0, 0.0, (), skipped=True)
+    method.eval()
+    start = time.perf_counter()
+    computing = writing = 0.0
+    with TrackStore(stem, info) as store:
+        done_before = len(store)
+        batches = stream_frames(
+            video,
+            size=view.size,
+            fit=view.fit,
+            boxes=view.boxes,
+            batch_size=batch_size,
+            start_index=done_before,
+        )
+        for batch in batches:
+            tick = time.perf_counter()
+            prediction = predict(method, batch)
+            tock = time.perf_counter()
+            store.append(prediction, _regions(batch), batch.time_s.tolist())
+            computing += tock - tick
+            writing += time.perf_counter() - tock
+            if progress is not None:
+                progress(len(store))
+        tick = time.perf_counter()
+        frames = len(store) - done_before
+        files = store.finish(formats)
+        writing += time.perf_counter() - tick
+    seconds = time.perf_counter() - start
+    waiting = max(0.0, seconds - computing - writing)
+    return TrackingReport(stem.name, frames, seconds, computing, waiting, writing, tuple(files))
+
+
+@torch.inference_mode()
+def predict(method: KeypointMethod, batch: FrameBatch) -> Prediction:
+    """``predict_step`` on a batch of uint8 frames of one video, on the method's device."""
+    image = floats_in_unit_range(batch.image.to(method.device, non_blocking=True))
+    return method.predict_step(Frames(image, torch.zeros_like(batch.index), batch.index))
+
+
+def _regions(batch: FrameBatch) -> Regions:
+    """One region where all frames of the batch share it, which is the quicker case."""
+    if bool((batch.regions == batch.regions[0]).all()):
+        return batch.region(0)
+    return [batch.region(i) for i in range(len(batch.index))]
+
+
+@torch.inference_mode()
+def _keypoint_count(method: KeypointMethod, size: int) -> int:
+    blank = torch.zeros(1, 3, size, size, device=method.device)
+    return int(method.eval().heatmaps(blank).shape[1])
