@@ -13,6 +13,9 @@ PLUGINS = ("methods", "datamodules", "callbacks")
 PACKAGE = "lightning_kp"
 # These put the parts together, so they may know the plug-ins; nobody may import them.
 COMPOSITION_ROOTS = ("cli", "verbs", "bench", "__main__")
+# Finds plug-ins by name; beside the roots only the one who has to build the class that a file names may ask it.
+REGISTRY = "plugins"
+READS_REGISTRY = ("checkpoints",)
 BELOW_NETWORKS = ("geometry", "keypoints", "heatmaps")
 HEAVY = (
     "torch", "lightning", "torchvision", "torchmetrics", "kornia", "pandas", "matplotlib", "sleap_io", "av",
@@ -36,7 +39,15 @@ def imports_of(tree: ast.Module) -> Iterator[str]:
             "import_module",
             "importlib.import_module",
         ):
-            yield from (arg.value for arg in node.args[:1] if isinstance(arg, ast.Constant))
+            yield from dynamic_names(node.args[0])
+
+
+def dynamic_names(argument: ast.expr) -> Iterator[str]:
+    """What ``import_module(argument)`` may import; f"lightning_kp.{x}" may be any plug-in folder."""
+    if isinstance(argument, ast.Constant):
+        yield str(argument.value)
+    elif isinstance(argument, ast.JoinedStr) and ast.unparse(argument.values[0]).strip("'") == f"{PACKAGE}.":
+        yield from core(*PLUGINS)
 
 
 def is_within(name: str, *packages: str) -> bool:
@@ -50,9 +61,11 @@ def core(*parts: str) -> tuple[str, ...]:
 def forbidden_to(module: str) -> tuple[str, ...]:
     """What ``module`` (lightning_kp.x.y) must not import, itself excepted."""
     part = module.split(".")[1] if "." in module else ""
-    if part in COMPOSITION_ROOTS:
+    if part in (*COMPOSITION_ROOTS, REGISTRY):
         return ()
     banned = core(*COMPOSITION_ROOTS, *PLUGINS)
+    if part not in READS_REGISTRY:
+        banned += core(REGISTRY)
     if part in BELOW_NETWORKS:
         banned += core("nn", "losses", "method", "datamodule")
     if part == "nn":
@@ -115,7 +128,9 @@ WRONG_WAY = {
         "lightning_kp.tracks",
         "importlib.import_module('lightning_kp.methods')",
     ),
+    "also by a string in parts": ("lightning_kp.tracks", "import_module(f'lightning_kp.{folder}')"),
     "core imports the command": ("lightning_kp.tracks", "from lightning_kp.cli import main"),
+    "method asks the registry": ("lightning_kp.methods.x", "from lightning_kp import plugins"),
     "plug-in imports a verb": ("lightning_kp.callbacks.x", "from lightning_kp.verbs import track"),
     "method imports a datamodule": ("lightning_kp.methods.x", "from lightning_kp.datamodules.y import Y"),
     "... even to subclass it": (
@@ -142,6 +157,7 @@ RIGHT_WAY = {
     "method imports the core": ("lightning_kp.methods.x", "from lightning_kp.method import KeypointMethod"),
     "folder exports its modules": ("lightning_kp.methods", "from lightning_kp.methods.x import X"),
     "the command knows all": ("lightning_kp.cli", "import lightning_kp.methods, lightning_kp.datamodules"),
+    "a file's class is looked up": ("lightning_kp.checkpoints", "from lightning_kp import plugins"),
     "a verb knows all": ("lightning_kp.verbs.demo", "from lightning_kp.datamodules import SyntheticArena"),
     "loss imports heatmaps": ("lightning_kp.losses.x", "from lightning_kp.heatmaps import render_gaussians"),
     "a name that only begins alike": ("lightning_kp.video", "import lightning_kp.methods_of_speech"),

@@ -26,15 +26,24 @@ def pyproject(root: Path) -> dict[str, Any]:
     return tomllib.loads((root / "pyproject.toml").read_text("utf-8"))
 
 
-def files_by_package(root: Path) -> dict[str, list[Path]]:
-    """Dotted package name -> its files, read from the tree."""
-    folders = {PACKAGE: root / PACKAGE} | {f"{PACKAGE}.{plugin}": root / plugin for plugin in PLUGINS}
-    found: dict[str, list[Path]] = {}
-    for name, folder in folders.items():
-        for path in sorted(folder.rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts:
-                found.setdefault(".".join([name, *path.parent.relative_to(folder).parts]), []).append(path)
-    return found
+def installed_files(root: Path) -> dict[str, Path]:
+    """Path inside the wheel -> file of the tree that belongs there."""
+    folders = {PACKAGE: root / PACKAGE} | {f"{PACKAGE}/{plugin}": root / plugin for plugin in PLUGINS}
+    return {
+        f"{prefix}/{path.relative_to(folder).as_posix()}": path
+        for prefix, folder in folders.items()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def modules(root: Path) -> dict[str, Path]:
+    return {name: path for name, path in installed_files(root).items() if path.suffix == ".py"}
+
+
+def packages(root: Path) -> set[str]:
+    """Dotted names of the folders that hold modules; a folder without any holds data."""
+    return {name.rpartition("/")[0].replace("/", ".") for name in modules(root)}
 
 
 def declared(pyproject: dict[str, Any]) -> list[Requirement]:
@@ -46,16 +55,12 @@ def declared(pyproject: dict[str, Any]) -> list[Requirement]:
 
 
 def test_package_list_is_the_tree(root: Path, pyproject: dict[str, Any]) -> None:
-    assert sorted(pyproject["tool"]["setuptools"]["packages"]) == sorted(files_by_package(root))
+    assert set(pyproject["tool"]["setuptools"]["packages"]) == packages(root)
 
 
 def test_every_package_has_an_init(root: Path) -> None:
-    without = [
-        name
-        for name, files in files_by_package(root).items()
-        if "__init__.py" not in [path.name for path in files]
-    ]
-    assert without == []
+    inits = {f"{package.replace('.', '/')}/__init__.py" for package in packages(root)}
+    assert inits <= modules(root).keys()
 
 
 def test_plugin_folders_are_mapped_below_the_package(pyproject: dict[str, Any]) -> None:
@@ -89,12 +94,8 @@ def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFi
 
 
 def test_wheel_holds_every_file_of_the_packages(root: Path, wheel: zipfile.ZipFile) -> None:
-    expected = {
-        f"{package.replace('.', '/')}/{path.name}"
-        for package, files in files_by_package(root).items()
-        for path in files
-    }
-    assert {name for name in wheel.namelist() if ".dist-info/" not in name} == expected
+    held = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    assert held == installed_files(root).keys()
 
 
 def test_wheel_takes_no_other_name_than_the_package(wheel: zipfile.ZipFile) -> None:
@@ -148,10 +149,8 @@ def test_every_import_is_a_declared_requirement(root: Path, pyproject: dict[str,
     distributions = importlib.metadata.packages_distributions()
     known = {canonicalize_name(need.name) for need in declared(pyproject)}
     undeclared = {
-        f"{path.relative_to(root)}: {top}"
-        for files in files_by_package(root).values()
-        for path in files
-        if path.suffix == ".py"
+        f"{name}: {top}"
+        for name, path in modules(root).items()
         for top in third_party_imports(path)
         if known.isdisjoint(map(canonicalize_name, distributions.get(top, [])))
     }
