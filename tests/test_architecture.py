@@ -13,7 +13,7 @@ PLUGINS = ("methods", "datamodules", "callbacks")
 PACKAGE = "lightning_kp"
 # These put the parts together, so they may know the plug-ins; nobody may import them.
 COMPOSITION_ROOTS = ("cli", "verbs", "bench", "__main__")
-# Finds plug-ins by name; beside the roots only the one who has to build the class that a file names may ask it.
+# Finds plug-ins by name; beside the roots only one may ask it: who builds the class that a file names.
 REGISTRY = "plugins"
 READS_REGISTRY = ("checkpoints",)
 BELOW_NETWORKS = ("geometry", "keypoints", "heatmaps")
