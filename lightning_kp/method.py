@@ -132,6 +132,12 @@ class Method(L.LightningModule):
                 f"{sorted(self.loss_weights)}.",
                 remedy=f"Add the name to {self.weights_type.__name__}.",
             )
+        if not terms:
+            raise ConfigurationError(
+                f"{type(self).__name__} has nothing to learn from: every weight is 0.",
+                remedy="Give a term a weight above 0, as in --model.weights."
+                f"{next(iter(self.loss_weights), 'NAME')}=1.",
+            )
         loss = torch.stack([self.loss_weights[name] * term for name, term in terms.items()]).sum()
         size = len(batch[0])
         on_step = stage == "train"
