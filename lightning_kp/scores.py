@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 class Scores(NamedTuple):
     """``per_keypoint`` (K,), NaN where nothing was counted; ``counted`` (K,) points that entered.
 
+    torchmetrics squeezes single values: both are () when a metric with K = 1 returns them.
     ``mean`` () is over all counted points, so a keypoint that is rarely labelled weighs little.
     """
 
@@ -26,13 +27,13 @@ class Scores(NamedTuple):
 
     def rows(self, names: Sequence[str] | None = None) -> "list[Row]":
         """One dict (keypoint, value, count) per keypoint and a last one named "mean"."""
-        labels = [str(k) for k in range(len(self.counted))] if names is None else list(names)
-        if len(labels) != len(self.counted):
+        values, counts = self.per_keypoint.reshape(-1).tolist(), self.counted.reshape(-1).tolist()
+        labels = [str(k) for k in range(len(counts))] if names is None else list(names)
+        if len(labels) != len(counts):
             raise ConfigurationError(
-                f"The table needs {len(self.counted)} names, got {len(labels)}: {', '.join(labels)}.",
+                f"The table needs {len(counts)} names, got {len(labels)}: {', '.join(labels)}.",
                 remedy="Give one name per keypoint, in their order.",
             )
-        values, counts = self.per_keypoint.tolist(), self.counted.tolist()
         rows: list[Row] = [
             {"keypoint": name, "value": value, "count": int(count)}
             for name, value, count in zip(labels, values, counts, strict=True)
