@@ -1,0 +1,76 @@
+"""The base of every datamodule: paths, loaders, and what it says when data are missing."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_kp.batches import Images
+from lightning_kp.datamodule import KeypointDataModule
+from lightning_kp.errors import DataError
+
+
+class Numbers(KeypointDataModule):
+    """Images that show their own number."""
+
+    batch_type = Images
+
+    def setup(self, stage: str) -> None:
+        for name in ("train", "val"):
+            self.datasets[name] = [Images(torch.full((3, 2, 2), i)) for i in range(10)]  # type: ignore[assignment]
+
+
+def numbers(loader) -> list[list[int]]:
+    return [batch.image[:, 0, 0, 0].tolist() for batch in loader]
+
+
+@pytest.fixture
+def datamodule() -> Numbers:
+    datamodule = Numbers(batch_size=4)
+    datamodule.setup("fit")
+    return datamodule
+
+
+def test_training_is_shuffled_and_drops_the_rest(datamodule: Numbers) -> None:
+    epochs = [numbers(datamodule.train_dataloader()) for _ in range(2)]
+    assert [len(batch) for batch in epochs[0]] == [4, 4]  # a batch of 2 would spoil batch statistics
+    assert epochs[0] != epochs[1]
+    flat = [number for batch in epochs[0] for number in batch]
+    assert len(set(flat)) == 8
+    assert flat != sorted(flat)
+
+
+def test_validation_keeps_order_and_everything(datamodule: Numbers) -> None:
+    assert numbers(datamodule.val_dataloader()) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+
+
+def test_batches_have_the_declared_type(datamodule: Numbers) -> None:
+    assert type(next(iter(datamodule.train_dataloader()))) is datamodule.batch_type
+
+
+@pytest.mark.parametrize("stage", ["test", "predict"])
+def test_a_missing_stage_is_named(datamodule: Numbers, stage: str) -> None:
+    with pytest.raises(DataError, match=f"Numbers has no {stage} data. It has: train, val"):
+        getattr(datamodule, f"{stage}_dataloader")()
+
+
+def test_before_setup_the_error_says_so() -> None:
+    with pytest.raises(DataError, match=r"no train data.*call setup first"):
+        Numbers().train_dataloader()
+
+
+def test_paths_are_relative_to_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datamodule = Numbers(root=str(tmp_path))
+    assert datamodule.path("videos/a.mp4") == tmp_path / "videos" / "a.mp4"
+    assert datamodule.path("/data/a.mp4") == Path("/data/a.mp4")
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    assert datamodule.path("~/a.mp4") == tmp_path / "me" / "a.mp4"
+    assert Numbers(root="~/data").path("a.mp4") == tmp_path / "me" / "data" / "a.mp4"
+
+
+def test_workers_are_kept_between_epochs() -> None:
+    datamodule = Numbers(num_workers=2)
+    datamodule.setup("fit")
+    loader = datamodule.train_dataloader()
+    assert loader.num_workers == 2
+    assert loader.persistent_workers
