@@ -3,3 +3,5 @@
 if __name__ != "lightning_kp.datamodules":
     # From the repository root this folder is importable a second time, which would register each class twice.
     raise ImportError("Import lightning_kp.datamodules, not datamodules.")
+
+from lightning_kp.datamodules.frame_pairs import VideoFramePairs as VideoFramePairs

@@ -1,0 +1,92 @@
+"""Where to crop: one box for everything, or a table with a box for each frame."""
+
+import csv
+import hashlib
+from bisect import bisect_right
+from collections.abc import Sequence
+from pathlib import Path
+
+from lightning_kp.errors import ConfigurationError, DataError
+from lightning_kp.geometry import Fit, Placement, place
+from lightning_kp.video import VideoInfo
+
+Box = tuple[int, int, int, int]
+Boxes = Sequence[int] | str | Path | None
+"""None, one box (left, top, right, bottom) in pixels, or a csv file with a box for each frame.
+
+The file has the columns ``frame,left,top,right,bottom`` (edges in pixels of the displayed frame,
+frames from 0) and, if it serves several videos, ``video`` (file name with or without suffix).  A
+frame without a row takes the last box before it.
+"""
+_COLUMNS = ("frame", "left", "top", "right", "bottom")
+
+
+class Placements:
+    """How each frame of one video becomes the network's square; ``is_fixed`` if all in the same way."""
+
+    def __init__(self, info: VideoInfo, size: int, fit: Fit, boxes: Boxes = None) -> None:
+        if size < 1:
+            raise ConfigurationError(
+                f"size is {size}.", remedy="Give the side of the square in pixels, say 128."
+            )
+        table = {0: _one_box(boxes)} if not isinstance(boxes, (str, Path)) else _read(Path(boxes), info)
+        self._starts = sorted(table)
+        self._placements = [place(info.frame_size, size, fit, table[start]) for start in self._starts]
+        self.is_fixed = len(set(self._placements)) == 1
+
+    def __call__(self, index: int) -> Placement:
+        """The placement of displayed frame ``index``."""
+        return self._placements[max(0, bisect_right(self._starts, index) - 1)]
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for equal placements."""
+        if self.is_fixed:
+            return repr(tuple(self._placements[0]))
+        rows = zip(self._starts, map(tuple, self._placements), strict=True)
+        return hashlib.sha256(repr(list(rows)).encode()).hexdigest()
+
+
+def _one_box(boxes: Sequence[int] | None) -> Box | None:
+    if boxes is None:
+        return None
+    if len(boxes) != 4:
+        raise ConfigurationError(
+            f"boxes is {list(boxes)}: a box has four numbers.",
+            remedy="Give [left, top, right, bottom] in pixels of the video, or a csv file.",
+        )
+    left, top, right, bottom = (round(edge) for edge in boxes)
+    return left, top, right, bottom
+
+
+def _read(path: Path, info: VideoInfo) -> dict[int, Box]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
+            if missing:
+                raise DataError(
+                    f"{path} has no column {', '.join(missing)}.",
+                    remedy=f"Its first line must be: {','.join(_COLUMNS)} (and `video` for several videos).",
+                )
+            rows = [(number, row) for number, row in enumerate(reader, start=2) if _is_about(row, info)]
+    except OSError as error:
+        raise DataError(f"The boxes in {path} cannot be read: {error.strerror}.") from error
+    table = dict(_parse(path, number, row) for number, row in rows)
+    if not table:
+        raise DataError(f"{path} has no box for the video {info.name}.", remedy="Check its `video` column.")
+    return table
+
+
+def _is_about(row: dict[str, str], info: VideoInfo) -> bool:
+    return row.get("video", info.name) in (info.name, info.path.name)
+
+
+def _parse(path: Path, number: int, row: dict[str, str]) -> tuple[int, Box]:
+    try:
+        frame, left, top, right, bottom = (round(float(row[column])) for column in _COLUMNS)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"{path}, line {number}: not five numbers.", remedy="Leave rows of unknown frames out."
+        ) from error
+    return frame, (left, top, right, bottom)

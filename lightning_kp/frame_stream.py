@@ -1,0 +1,134 @@
+"""Frames of a video in batches, decoded and resized in the background; memory does not grow with length."""
+
+import queue
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Generic, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_kp.boxes import Boxes, Placements
+from lightning_kp.geometry import Fit, Region
+from lightning_kp.video import DecodedFrame, Image, VideoReader, open_video
+
+T = TypeVar("T")
+DECODED_AHEAD = 8
+"""Whole decoded frames that may wait for conversion; bounds memory (8 frames of 4K video: 100 MB)."""
+
+
+class FrameBatch(NamedTuple):
+    """``image`` uint8 (B, 3, S, S), channels-last; ``index`` (B,) displayed frames; ``time_s`` (B,) float64.
+
+    ``regions`` (B, 4) float64: what each image shows, see :class:`lightning_kp.geometry.Region`.
+    """
+
+    image: Tensor
+    index: Tensor
+    time_s: Tensor
+    regions: Tensor
+
+    def region(self, i: int) -> Region:
+        """The region of the original frame that image ``i`` shows."""
+        return Region(*self.regions[i].tolist())
+
+
+def stream_frames(
+    video: str | Path | VideoReader,
+    *,
+    size: int,
+    fit: Fit = "pad",
+    boxes: Boxes = None,
+    batch_size: int = 32,
+    prefetch: int = 2,
+    start_index: int = 0,
+) -> Generator[FrameBatch]:
+    """Every displayed frame from ``start_index`` on, in order, in batches of at most ``batch_size``.
+
+    One thread decodes, another resizes, ``prefetch`` batches wait.  Errors of either are raised
+    here; closing the generator (or leaving it) stops both.  Frames before ``start_index`` are
+    decoded and dropped, since seeking is not exact in every container.
+    """
+    reader = video if isinstance(video, VideoReader) else open_video(video)
+    placements = Placements(reader.info, size, fit, boxes)
+    batches = _batches(reader, placements, batch_size, start_index)
+    with closing(in_background(batches, prefetch)) as ready:
+        yield from ready
+
+
+def _batches(
+    reader: VideoReader, placements: Placements, batch_size: int, start_index: int
+) -> Generator[FrameBatch]:
+    kept: list[tuple[DecodedFrame, Image]] = []
+    with closing(in_background(reader.decode(), DECODED_AHEAD)) as frames:
+        for frame in frames:
+            if frame.index < start_index:
+                continue
+            kept.append((frame, frame.prepared(placements(frame.index))))
+            if len(kept) == batch_size:
+                yield _collated(kept, placements)
+                kept = []
+    if kept:
+        yield _collated(kept, placements)
+
+
+def _collated(kept: list[tuple[DecodedFrame, Image]], placements: Placements) -> FrameBatch:
+    index = [frame.index for frame, _ in kept]
+    return FrameBatch(
+        channels_last(np.stack([image for _, image in kept])),
+        torch.tensor(index),
+        torch.tensor([frame.time_s for frame, _ in kept], dtype=torch.float64),
+        torch.tensor([placements(i).region for i in index], dtype=torch.float64),
+    )
+
+
+def channels_last(images: Image) -> Tensor:
+    """Images (B, H, W, 3) as a tensor (B, 3, H, W) on the same memory."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2)
+
+
+class _End(Generic[T]):
+    """The last thing a background thread sends: why it stopped (None: nothing was left)."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
+
+
+def in_background(source: Iterator[T], capacity: int) -> Generator[T]:
+    """The items of ``source``, produced by a thread that runs at most ``capacity`` items ahead.
+
+    FFmpeg and torch let go of the interpreter while they work, so that threads do overlap.
+    """
+    inbox: queue.Queue[T | _End[T]] = queue.Queue(max(1, capacity))
+    stop = threading.Event()
+    thread = threading.Thread(target=_produce, args=(source, inbox, stop), daemon=True)
+    thread.start()
+    try:
+        while not isinstance(item := inbox.get(), _End):
+            yield item
+        if item.error is not None:
+            raise item.error
+    finally:
+        stop.set()
+        # Makes room, so that a producer that waits at a full queue sees `stop`.
+        while not inbox.empty():
+            inbox.get_nowait()
+        thread.join()
+
+
+def _produce(source: Iterator[T], inbox: "queue.Queue[T | _End[T]]", stop: threading.Event) -> None:
+    error: BaseException | None = None
+    try:
+        for item in source:
+            inbox.put(item)
+            if stop.is_set():
+                break
+        close = getattr(source, "close", None)
+        if close is not None:
+            close()
+    except BaseException as raised:  # noqa: BLE001 (raised again where the items are consumed)
+        error = raised
+    inbox.put(_End(error))

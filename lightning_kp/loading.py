@@ -1,0 +1,54 @@
+"""The order of training, and loaders that go on where a checkpoint stopped."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from torch.utils.data import DataLoader, Sampler
+
+
+class EpochShuffle(Sampler[int]):
+    """All numbers below ``length`` in an order that depends on seed and epoch only.
+
+    Lightning calls ``set_epoch``, also through the sampler that it wraps around this one when
+    several processes train: they draw the same order, and each takes its share.
+    """
+
+    def __init__(self, length: int, seed: int) -> None:
+        self.length = length
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of ``epoch``."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[int]:
+        yield from np.random.default_rng((self.seed, self.epoch)).permutation(self.length).tolist()
+
+
+class ResumableLoader(DataLoader[Any]):
+    """A loader that goes on within the epoch where a checkpoint was written; Lightning saves its state."""
+
+    _served = 0
+    _to_skip = 0
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # Lightning needs no more than an iterator
+        self._served, self._to_skip = self._to_skip, 0
+        batches = super().__iter__()
+        for _ in range(self._served):
+            next(batches)
+        for batch in batches:
+            self._served += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Batches that were served of the epoch under way."""
+        return {"served": self._served % max(1, len(self))}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Begin the next epoch after the batches that were served."""
+        self._to_skip = int(state["served"])

@@ -1,0 +1,36 @@
+"""A frame becomes the square that a network sees, as its Placement says."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lightning_kp.geometry import Placement
+
+FILL = 0
+"""Grey value outside the frame.
+
+A constant, because a replicated edge would smear an animal that stands at the border into stripes
+that move with it, and so invent motion where the frame has none.
+"""
+
+
+def prepare(image: NDArray[np.uint8], placement: Placement) -> NDArray[np.uint8]:
+    """Crop, resize with antialiasing and pad: (height, width, 3) -> (size, size, 3), both uint8 RGB."""
+    from torchvision.transforms.v2 import functional
+
+    left, top, right, bottom = placement.box
+    height, width = placement.content
+    # Torch reads the cropped view in place; as channels-last it takes the fast uint8 path.
+    pixels = torch.from_numpy(image[top:bottom, left:right]).permute(2, 0, 1).unsqueeze(0)
+    resized = functional.resize_image(pixels, [height, width], antialias=True)
+    return pad(resized[0].permute(1, 2, 0).numpy(), placement)
+
+
+def pad(content: NDArray[np.uint8], placement: Placement) -> NDArray[np.uint8]:
+    """Put resized content (height, width, 3) into its square, :data:`FILL` around it."""
+    if placement.content == (placement.size, placement.size):
+        return content
+    (row, column), (height, width) = placement.offset, placement.content
+    square = np.full((placement.size, placement.size, 3), FILL, dtype=np.uint8)
+    square[row : row + height, column : column + width] = content
+    return square

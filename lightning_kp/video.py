@@ -1,0 +1,207 @@
+"""Videos as sequences of displayed frames: what a reader offers, and which files and folders are videos.
+
+A frame's number is its place among the frames that the decoder puts out, in display order, from 0,
+without a gap; its time is the container's presentation time.  Sizes are those of stored pixels
+after the rotation that the file asks for; a pixel aspect ratio is ignored, as pose tools do.
+"""
+
+import glob
+import re
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_kp.errors import VideoError
+from lightning_kp.geometry import Placement
+
+VIDEO_SUFFIXES = frozenset(
+    (
+        ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".m2v", ".ts", ".mts", ".m2ts",
+        ".wmv", ".asf", ".flv", ".3gp", ".ogv", ".mxf", ".h264", ".264", ".hevc", ".265", ".dv", ".seq",
+        ".y4m", ".gif",
+    )
+)  # fmt: skip
+IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"))
+
+Image = NDArray[np.uint8]
+
+
+class VideoWarning(UserWarning):
+    """A video is usable in part, or holds something that its reader had to decide."""
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What is known of a video before it is decoded.
+
+    ``frame_size`` is (height, width) as displayed, ``fps`` the average rate, ``n_frames`` the
+    container's claim (None where it makes none; decoding may find another number), ``rotation``
+    degrees counter-clockwise, already applied to frames.  ``problems`` are sentences for people.
+    """
+
+    path: Path
+    name: str
+    frame_size: tuple[int, int]
+    fps: float
+    n_frames: int | None
+    duration_s: float | None
+    codec: str
+    pixel_format: str
+    rotation: int = 0
+    is_variable_rate: bool = False
+    problems: tuple[str, ...] = ()
+
+
+class Frame(NamedTuple):
+    """Displayed frame ``index`` at ``time_s`` seconds: ``image`` uint8 (height, width, 3), RGB."""
+
+    index: int
+    time_s: float
+    image: Image
+
+
+class DecodedFrame(Protocol):
+    """A frame that was decoded but not yet converted, so that another thread can do that."""
+
+    @property
+    def index(self) -> int:
+        """Number among the displayed frames."""
+        ...
+
+    @property
+    def time_s(self) -> float:
+        """Presentation time in seconds."""
+        ...
+
+    def rgb(self) -> Image:
+        """The whole frame, uint8 (height, width, 3)."""
+        ...
+
+    def prepared(self, placement: Placement) -> Image:
+        """The network's square of this frame, uint8 (size, size, 3)."""
+        ...
+
+
+class VideoReader(ABC):
+    """Passes over a video from its first frame; a GPU decoder joins as another subclass.
+
+    ``info`` is complete only after a whole pass: what decoding found is added to its ``problems``.
+    """
+
+    def __init__(self, info: VideoInfo) -> None:
+        self.info = info
+        for problem in info.problems:
+            _warn(info.path, problem)
+
+    @abstractmethod
+    def decode(self) -> Iterator[DecodedFrame]:
+        """Every displayed frame in order; closing the iterator gives the file back."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        for frame in self.decode():
+            yield Frame(frame.index, frame.time_s, frame.rgb())
+
+    def close(self) -> None:  # noqa: B027 (a hook: most readers hold nothing between passes)
+        """Give back what is held between passes."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def note(self, problem: str) -> None:
+        """Add a problem to ``info`` and warn of it, once."""
+        if problem not in self.info.problems:
+            self.info = replace(self.info, problems=(*self.info.problems, problem))
+            _warn(self.info.path, problem)
+
+
+def _warn(path: Path, problem: str) -> None:
+    warnings.warn(f"{path}: {problem}.", VideoWarning, stacklevel=4)
+
+
+def open_video(path: str | Path) -> VideoReader:
+    """A reader for a video file, or for a folder of images in natural order.
+
+    Raises :class:`VideoError` where no frame can be had, with the file and the reason.
+    """
+    # FFmpeg's libraries take a second to load, and the command's help has to do without them.
+    path = Path(path)
+    if path.is_dir():
+        from lightning_kp.image_folder import ImageFolderReader
+
+        return ImageFolderReader(path)
+    from lightning_kp.decoding import PyAvReader
+
+    return PyAvReader(path)
+
+
+def find_videos(patterns: str | Path | Sequence[str | Path], root: str | Path = ".") -> list[Path]:
+    """Video files, and folders of images, that ``patterns`` name, in their order and without repeats.
+
+    A pattern is a file, a glob, a folder of videos, a folder of images, or a folder of such folders;
+    relative ones are taken from ``root``.  Raises :class:`VideoError` if one of them names nothing.
+    """
+    given = [patterns] if isinstance(patterns, (str, Path)) else list(patterns)
+    found: dict[Path, None] = {}
+    for pattern in given:
+        paths = _matches(Path(root) / Path(pattern).expanduser())
+        if not paths:
+            raise VideoError(
+                f"No video found for '{pattern}' (looked from {Path(root).resolve()}).",
+                remedy="Name video files, a folder of videos, a folder of images, or a glob in quotes.",
+            )
+        found.update(dict.fromkeys(paths))
+    if not found:
+        raise VideoError("No video was named.", remedy="Name video files, folders, or globs in quotes.")
+    return list(found)
+
+
+def _matches(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        return _videos_in(path)
+    hits = sorted((Path(hit) for hit in glob.glob(str(path), recursive=True)), key=natural_key)  # noqa: PTH207 (absolute patterns)
+    if any(hit.suffix.lower() in IMAGE_SUFFIXES for hit in hits) and not any(map(_is_video, hits)):
+        # `frames/*.png` means the folder: one image is no video.
+        return list(dict.fromkeys(hit.parent for hit in hits))
+    return [video for hit in hits for video in (_videos_in(hit) if hit.is_dir() else [hit] * _is_video(hit))]
+
+
+def _videos_in(folder: Path) -> list[Path]:
+    entries = sorted(folder.iterdir(), key=natural_key)
+    videos = [entry for entry in entries if entry.is_file() and _is_video(entry)]
+    if videos:
+        return videos
+    if images_in(folder):
+        return [folder]
+    return [entry for entry in entries if entry.is_dir() and images_in(entry)]
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The images directly in a folder, in natural order (frame 2 before frame 10)."""
+    return sorted(
+        (
+            entry
+            for entry in folder.iterdir()
+            if entry.suffix.lower() in IMAGE_SUFFIXES and not entry.name.startswith(".")
+        ),
+        key=natural_key,
+    )
+
+
+def natural_key(path: Path) -> list[Any]:
+    """Sort key by which numbers inside names count as numbers."""
+    return [int(part) if part.isdigit() else part.lower() for part in re.split(r"(\d+)", str(path))]
