@@ -8,12 +8,13 @@ indicator of eq. 5.4 is the Curriculum callback.  ``focus`` is ours and off by d
 
 Deviations from the paper: both frames and the rotated copies pass the encoder in one batch, so that
 batch normalisation sees them together; the separation loss is the mean over the frames that it is
-applied to (the later frame and its rotated copies).
+applied to (the later frame and its three rotated copies).
 Deviations from the reference code: see losses/ and nn/ (pixel grid, luminance in SSIM, order of
 upsampling and concatenation, convolutions per block, divisor of the perceptual terms); its two-fold
 encoder calls, its idle heads and its train-mode inference are not inherited.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,10 +33,11 @@ from lightning_kp.losses.reconstruction import explained_error, feature_errors, 
 from lightning_kp.losses.rotation import REFERENCE_VARIANCE, rotation_loss
 from lightning_kp.losses.separation import REFERENCE_SIGMA, separation_loss
 from lightning_kp.method import KeypointMethod, LRSchedulerCallable, OptimizerCallable
-from lightning_kp.nn.encoders import ImageNetNormalise, Pretrained, build_encoder
+from lightning_kp.nn.encoders import ImageNetNormalise, build_encoder
 from lightning_kp.nn.perceptual import PerceptualFeatures
 from lightning_kp.nn.pose_decoder import Fuse, GlobalNet
 from lightning_kp.nn.reconstruction import PAPER_VARIANCES, PAPER_WIDTHS, ReconstructionDecoder
+from lightning_kp.nn.weights import Pretrained
 
 Reconstruction = Literal["perceptual", "structural"]
 Rotations = Literal["all", "one"]
@@ -138,16 +140,17 @@ class BKinD(KeypointMethod):
         heatmaps = spatial_softmax(self.pose_decoder(pyramid))
         future, now, *rotated = expectation(heatmaps).split(len(batch.frame))
         appearance = pyramid[-1][len(batch.frame) : 2 * len(batch.frame)]
-        prediction = self.decoder(appearance, now, future)
-        terms = {"reconstruction": self._reconstruction(prediction, batch)}
+        terms = {}
+        if self.is_active("reconstruction"):
+            prediction = self.decoder(appearance, now, future)
+            terms["reconstruction"] = self._reconstruction(prediction, batch)
         if self.is_active("rotation"):
             size = (heatmaps.shape[-2] * 2, heatmaps.shape[-1] * 2)
-            terms["rotation"] = torch.stack(
-                [self._rotation(future, found, turn, size) for found, turn in zip(rotated, turns, strict=True)]
-            ).mean()
+            pairs = zip(rotated, turns, strict=True)
+            per_turn = [self._rotation(future, found, turn, size) for found, turn in pairs]
+            terms["rotation"] = torch.stack(per_turn).mean()
         if self.is_active("separation"):
-            sets = torch.cat((future, *rotated))
-            terms["separation"] = separation_loss(sets, self.separation_sigma)
+            terms["separation"] = self._separation(future, rotated)
         if self.is_active("focus"):
             both = heatmaps[: 2 * len(batch.frame)]
             terms["focus"] = focus_loss(both, batch.frame, batch.future)
@@ -162,17 +165,24 @@ class BKinD(KeypointMethod):
 
     def _rotation(self, points: Tensor, found: Tensor, turn: int, size: tuple[int, int]) -> Tensor:
         amplitude = 1.0 if self.unit_amplitude else None
-        return rotation_loss(
-            points, found, turn, size, variance=self.rotation_variance, amplitude=amplitude
-        )
+        return rotation_loss(points, found, turn, size, variance=self.rotation_variance, amplitude=amplitude)
+
+    def _separation(self, upright: Tensor, rotated: Sequence[Tensor]) -> Tensor:
+        loss = separation_loss(upright, self.separation_sigma)
+        if not rotated:
+            return loss
+        # The mean over the upright frame and its three turns, or, with one turn at random, its expectation.
+        share = 1 / (1 + len(QUARTER_TURNS))
+        return share * loss + (1 - share) * separation_loss(torch.cat(tuple(rotated)), self.separation_sigma)
 
     def _reconstruction(self, prediction: Tensor, batch: FramePairs) -> Tensor:
         # Local variances cancel catastrophically in 16 bits.
         with torch.autocast(prediction.device.type, enabled=False):
             with torch.no_grad():
                 target = difference_target(self.target, batch.frame, batch.future)
-                if target.shape[-2:] != prediction.shape[-2:]:
-                    target = F.adaptive_avg_pool2d(target, prediction.shape[-2:])
+                size = (prediction.shape[-2], prediction.shape[-1])
+                if target.shape[-2:] != size:
+                    target = F.adaptive_avg_pool2d(target, size)
             if self.perceptual is None:
                 return _structural_loss(prediction.float(), target)
         with torch.no_grad():
@@ -187,13 +197,13 @@ class BKinD(KeypointMethod):
 def _structural_loss(prediction: Tensor, target: Tensor) -> Tensor:
     """Pixel error in units of the target's variance, plus one minus SSIM (ours)."""
     pixels = explained_error(prediction, target)
-    similarity = ssim(prediction, target, data_range=1.0, win_size=7, nonnegative_ssim=True)
+    similarity: Tensor = ssim(prediction, target, data_range=1.0, win_size=7, nonnegative_ssim=True)
     return pixels + 0.2 * (1 - similarity)
 
 
 def _check(keypoints: int, widths: tuple[int, ...], variances: tuple[float, ...]) -> None:
     if keypoints < 1:
-        raise ConfigurationError(f"BKinD needs at least one keypoint, got {keypoints}.", remedy="--model.keypoints=8")
+        raise ConfigurationError(f"BKinD needs a keypoint, got {keypoints}.", remedy="--model.keypoints=8")
     if len(widths) != len(variances):
         raise ConfigurationError(
             f"decoder_widths has {len(widths)} entries and variances {len(variances)}.",

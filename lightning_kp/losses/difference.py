@@ -1,10 +1,12 @@
 """Spatiotemporal differences between two frames, the reconstruction targets of B-KinD (000, 5.4)."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from lightning_kp.errors import ConfigurationError
 
 Target = Literal["ssim", "absolute", "raw", "image"]
 
@@ -27,7 +29,12 @@ def _smooth(images: Tensor, window: Tensor) -> Tensor:
 
 
 def ssim_difference(
-    frame: Tensor, future: Tensor, *, luminance: bool = True, blur_sigma: float | None = None, window: int = 11
+    frame: Tensor,
+    future: Tensor,
+    *,
+    luminance: bool = True,
+    blur_sigma: float | None = None,
+    window: int = 11,
 ) -> Tensor:
     """One minus the local structural similarity of images (B, C, H, W) in [0, 1]: (B, 1, H, W), in [0, 2].
 
@@ -37,16 +44,18 @@ def ssim_difference(
     """
     half = window // 2
     margin = half if blur_sigma is None else 2 * half
-    x, y = (F.pad(image, (margin,) * 4, mode="replicate") for image in (frame, future))
-    channels = x.shape[1]
-    stacked = torch.cat((x, y, x * x, y * y, x * y), dim=1)
-    mean_x, mean_y, xx, yy, xy = _smooth(stacked, gaussian_window(window, 1.5, like=x)).split(channels, dim=1)
-    covariance = xy - mean_x * mean_y
-    variances = xx - mean_x**2 + yy - mean_y**2
+    # Variances do not change with the origin; around 0.5 they lose fewer digits to cancellation.
+    x, y = (F.pad(image - 0.5, (margin,) * 4, mode="replicate") for image in (frame, future))
+    stacked = torch.cat((x, y, x * x + y * y, x * y), dim=1)
+    smooth = _smooth(stacked, gaussian_window(window, 1.5, like=x))
+    mean_x, mean_y, squares, products = smooth.split(x.shape[1], dim=1)
+    covariance = products - mean_x * mean_y
+    variances = squares - mean_x**2 - mean_y**2
     similarity = (2 * covariance + _C2) / (variances + _C2)
     if luminance:
-        similarity = similarity * (2 * mean_x * mean_y + _C1) / (mean_x**2 + mean_y**2 + _C1)
-    difference = 1 - similarity.mean(dim=1, keepdim=True)
+        light_x, light_y = mean_x + 0.5, mean_y + 0.5
+        similarity = similarity * (2 * light_x * light_y + _C1) / (light_x**2 + light_y**2 + _C1)
+    difference: Tensor = 1 - similarity.mean(dim=1, keepdim=True)
     if blur_sigma is not None:
         difference = _smooth(difference, gaussian_window(window, blur_sigma, like=x))
     return difference
@@ -63,11 +72,16 @@ def raw_difference(frame: Tensor, future: Tensor) -> Tensor:
 
 
 def difference_target(target: Target, frame: Tensor, future: Tensor) -> Tensor:
-    """The reconstruction target by name, three channels (B, 3, H, W); ``image`` is the future frame itself."""
-    if target == "ssim":
-        return ssim_difference(frame, future).expand(-1, 3, -1, -1)
-    if target == "absolute":
-        return absolute_difference(frame, future)
-    if target == "raw":
-        return raw_difference(frame, future)
-    return future
+    """The reconstruction target by name, (B, 3, H, W); ``image`` is the future frame itself."""
+    match target:
+        case "ssim":
+            return ssim_difference(frame, future).expand(-1, 3, -1, -1)
+        case "absolute":
+            return absolute_difference(frame, future)
+        case "raw":
+            return raw_difference(frame, future)
+        case "image":
+            return future
+    raise ConfigurationError(
+        f"There is no reconstruction target '{target}'.", remedy=f"Choose of {', '.join(get_args(Target))}."
+    )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 # Typical size of each term (pixels, then relu1_2 to relu5_2) in the reference code.
@@ -11,10 +12,13 @@ REFERENCE_SCALES = (100.0, 1.6, 2.3, 1.8, 2.8, 100.0)
 
 def feature_errors(prediction: Sequence[Tensor], target: Sequence[Tensor]) -> Tensor:
     """Mean squared error per level of two feature lists: (levels,)."""
-    return torch.stack([(p - t).square().mean() for p, t in zip(prediction, target, strict=True)])
+    # Not (p - t).square(): autocast computes mse_loss in 32 bits, and squares overflow in 16.
+    return torch.stack([F.mse_loss(p, t) for p, t in zip(prediction, target, strict=True)])
 
 
-def perceptual_loss(errors: Tensor, scales: Sequence[float] = REFERENCE_SCALES, *, saturate: bool = False) -> Tensor:
+def perceptual_loss(
+    errors: Tensor, scales: Sequence[float] = REFERENCE_SCALES, *, saturate: bool = False
+) -> Tensor:
     """Sum of per-level errors (levels,), each divided by its typical scale (eq. 5.1 leaves the weights open).
 
     ``saturate`` takes the reference code's divisor 0.99 scale + 0.01 error, with gradient, under

@@ -25,6 +25,8 @@ def rotation_loss(
     None takes eq. 4.1's normaliser.
     """
     peak = reference_amplitude(variance) if amplitude is None else amplitude
-    target = render_gaussians(rotate_points(points.detach(), quarter_turns), size, variance**0.5, amplitude=peak)
+    target = render_gaussians(
+        rotate_points(points.detach(), quarter_turns), size, variance**0.5, amplitude=peak
+    )
     found = render_gaussians(rotated, size, variance**0.5, amplitude=peak)
     return (found - target).square().mean()

@@ -4,30 +4,38 @@ An encoder returns its feature maps from fine to coarse, one per stride in ``str
 (000, 5.8) uses ResNet-50 at strides 4, 8, 16, 32.
 """
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Protocol, cast
+from collections.abc import Collection, Sequence
+from difflib import get_close_matches
+from typing import Any
 
 import torch
 import torchvision
 from torch import Tensor, nn
 
-from lightning_kp.errors import CheckpointError, ConfigurationError
+from lightning_kp.errors import ConfigurationError, KeypointError
+from lightning_kp.nn.weights import (
+    Pretrained,
+    does_not_fit,
+    load_pretrained,
+    no_weights,
+    read_state_dict,
+    torchvision_weights,
+)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 PYRAMID_STRIDES = (4, 8, 16, 32)
 
-Pretrained = bool | str
 
-
-class Encoder(Protocol):
+class Encoder(nn.Module):
     """Images (B, 3, H, W), normalised -> features (B, channels[i], H / strides[i], W / strides[i])."""
 
     channels: tuple[int, ...]
-    strides: tuple[int, ...]
+    strides: tuple[int, ...] = PYRAMID_STRIDES
 
-    def __call__(self, image: Tensor) -> list[Tensor]: ...
+    def __call__(self, image: Tensor) -> list[Tensor]:
+        features: list[Tensor] = super().__call__(image)
+        return features
 
 
 class ImageNetNormalise(nn.Module):
@@ -67,24 +75,26 @@ class ResidualBlock(nn.Module):
         return torch.relu(self.body(features) + self.shortcut(features))
 
 
-class SmallResNet(nn.Module):
+class SmallResNet(Encoder):
     """A ResNet of 10 layers that learns from scratch on two CPU cores (ours).
 
-    One basic block per stage; ``widths`` are the channels at strides 4, 8, 16 and 32.
+    One basic block per stage; ``widths`` are their channels, at ``finest`` (2 or 4) times 1, 2, 4, 8
+    pixels a step.  Small animals in small images need the finer pyramid: at stride 4 of a 96 px image
+    a body of ten pixels covers two cells of the heatmap, too few to tell its ends apart.
     """
 
-    strides = PYRAMID_STRIDES
-
-    def __init__(self, widths: Sequence[int] = (64, 128, 256, 512)) -> None:
+    def __init__(self, widths: Sequence[int] = (64, 128, 256, 512), finest: int = 4) -> None:
         super().__init__()
         self.channels = tuple(widths)
+        self.strides = tuple(finest * 2**level for level in range(len(widths)))
         stem = widths[0] // 2
         self.stem = nn.Sequential(
             nn.Conv2d(3, stem, 3, 2, 1, bias=False), nn.BatchNorm2d(stem), nn.ReLU(inplace=True)
         )
         inputs = (stem, *widths[:-1])
         self.stages = nn.ModuleList(
-            ResidualBlock(narrow, wide, 2) for narrow, wide in zip(inputs, widths, strict=True)
+            ResidualBlock(narrow, wide, finest // 2 if level == 0 else 2)
+            for level, (narrow, wide) in enumerate(zip(inputs, widths, strict=True))
         )
 
     def forward(self, image: Tensor) -> list[Tensor]:
@@ -95,14 +105,14 @@ class SmallResNet(nn.Module):
         return pyramid
 
 
-class StagedEncoder(nn.Module):
+class StagedEncoder(Encoder):
     """A network given as stages in order; the output after the stages in ``taps`` makes the pyramid."""
 
-    def __init__(self, stages: nn.ModuleList, taps: dict[int, int]) -> None:
+    def __init__(self, stages: nn.ModuleList, taps: Collection[int]) -> None:
         super().__init__()
         self.stages = stages
-        self.taps = taps
-        self.channels, self.strides = _measure(self)
+        self.taps = frozenset(taps)
+        self.channels = _measure(self)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         features, pyramid = image, []
@@ -114,167 +124,140 @@ class StagedEncoder(nn.Module):
 
 
 SMALL_ENCODERS = {
-    "small": (64, 128, 256, 512),
-    "tiny": (32, 64, 128, 256),
+    "small": ((64, 128, 256, 512), 4),
+    "tiny": ((32, 64, 128, 256), 4),
+    "fine": ((24, 48, 96, 192), 2),
 }
 
 
-def build_encoder(name: str, pretrained: Pretrained = False) -> nn.Module:
-    """An encoder by name: ``small``, ``tiny``, a torchvision model (``resnet50``) or ``timm/NAME``.
+def build_encoder(name: str, pretrained: Pretrained = False) -> Encoder:
+    """An encoder by name: ``small``, ``tiny``, ``fine``, a torchvision model (``resnet50``) or ``timm/NAME``.
 
     ``pretrained`` is False, True (ImageNet weights, downloaded by the library that owns them) or
     the path of a state dict.  Raises ConfigurationError for an unknown name and CheckpointError
     where weights cannot be had, saying what to do offline.
     """
     if name in SMALL_ENCODERS:
-        encoder: nn.Module = SmallResNet(SMALL_ENCODERS[name])
-        if pretrained is True:
-            raise ConfigurationError(
-                f"There are no ImageNet weights for the encoder '{name}'.",
-                remedy="Use --model.pretrained=false, or --model.encoder=resnet50.",
-            )
-        if pretrained:
-            encoder.load_state_dict(_read_state_dict(str(pretrained)))
-        return encoder
+        return _small_encoder(name, pretrained)
     if name.startswith("timm/"):
         return _timm_encoder(name.removeprefix("timm/"), pretrained)
     return _torchvision_encoder(name, pretrained)
 
 
-def _torchvision_encoder(name: str, pretrained: Pretrained) -> nn.Module:
+def _small_encoder(name: str, pretrained: Pretrained) -> Encoder:
+    if pretrained is True:
+        raise ConfigurationError(
+            f"There are no ImageNet weights for the encoder '{name}'.",
+            remedy="Use --model.pretrained=false, or --model.encoder=resnet50.",
+        )
+    encoder = SmallResNet(*SMALL_ENCODERS[name])
+    load_pretrained(encoder, f"the encoder '{name}'", pretrained, dict)
+    return encoder
+
+
+def _torchvision_encoder(name: str, pretrained: Pretrained) -> Encoder:
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
-        from difflib import get_close_matches
-
         near = get_close_matches(name, [*SMALL_ENCODERS, *known], n=3)
         raise ConfigurationError(
-            f"Unknown encoder '{name}'.",
+            f"There is no encoder '{name}'.",
             remedy=f"Did you mean {', '.join(near)}?" if near else "Try small, tiny, resnet18 or resnet50.",
         )
     model = torchvision.models.get_model(name, weights=None)
-    load_pretrained(model, name, pretrained, lambda: torchvision_weights(name))
-    if hasattr(model, "layer4"):
-        stem = nn.Sequential(model.conv1, model.bn1, model.relu, model.maxpool)
-        stages = nn.ModuleList([stem, model.layer1, model.layer2, model.layer3, model.layer4])
-        return StagedEncoder(stages, {1: 4, 2: 8, 3: 16, 4: 32})
-    features = getattr(model, "features", None)
-    if not isinstance(features, nn.Sequential):
+    stages = _stages(model)
+    taps = _last_stage_per_stride(stages)
+    if sorted(taps) != sorted(PYRAMID_STRIDES):
         raise ConfigurationError(
-            f"The torchvision model '{name}' has no feature stages to build a pyramid from.",
-            remedy="Use a ResNet, ConvNeXt, EfficientNet, MobileNet, RegNet-like or timm/NAME encoder.",
+            f"The torchvision model '{name}' has no feature maps at strides {PYRAMID_STRIDES}.",
+            remedy="Use a ResNet, RegNet, ConvNeXt, EfficientNet, MobileNet or timm/NAME encoder.",
         )
-    stages = nn.ModuleList(features.children())
-    return StagedEncoder(stages, _last_stage_per_stride(stages))
+    load_pretrained(model, f"torchvision's {name}", pretrained, lambda: torchvision_weights(name))
+    return StagedEncoder(stages, taps.values())
 
 
-def _timm_encoder(name: str, pretrained: Pretrained) -> nn.Module:
+def _stages(model: Any) -> nn.ModuleList:
+    """The stages of a torchvision model that run one after another; none where it is not built so."""
+    if hasattr(model, "layer4"):  # ResNet, ResNeXt, Wide ResNet
+        stem = nn.Sequential(model.conv1, model.bn1, model.relu, model.maxpool)
+        return nn.ModuleList([stem, model.layer1, model.layer2, model.layer3, model.layer4])
+    if hasattr(model, "trunk_output"):  # RegNet
+        return nn.ModuleList([model.stem, *model.trunk_output.children()])
+    features = getattr(model, "features", None)  # ConvNeXt, EfficientNet, MobileNet, VGG, DenseNet ...
+    return nn.ModuleList(features.children() if isinstance(features, nn.Sequential) else ())
+
+
+def _timm_encoder(name: str, pretrained: Pretrained) -> Encoder:
     try:
         import timm
     except ImportError as error:
         raise ConfigurationError(
             f"The encoder 'timm/{name}' needs the timm package.", remedy="pip install 'lightning-kp[timm]'"
         ) from error
-    if name not in timm.list_models():
-        raise ConfigurationError(f"timm has no model '{name}'.", remedy="Look names up with timm.list_models().")
-    from_file = isinstance(pretrained, str)
+    if not timm.is_model(name):
+        near = get_close_matches(name, timm.list_models(), n=3)
+        hint = f"Did you mean {', '.join(f'timm/{other}' for other in near)}?"
+        raise ConfigurationError(
+            f"There is no encoder 'timm/{name}'.",
+            remedy=hint if near else "Look names up with timm.list_models().",
+        )
+    overlay = None
+    if isinstance(pretrained, str):
+        read_state_dict(pretrained)  # says what is wrong with the file in our words
+        overlay = {"file": pretrained}
     try:
         model = timm.create_model(
-            name,
-            features_only=True,
-            pretrained=bool(pretrained),
-            pretrained_cfg_overlay={"file": str(pretrained)} if from_file else None,
+            name, features_only=True, pretrained=bool(pretrained), pretrained_cfg_overlay=overlay
         )
     except Exception as error:
-        raise _no_weights(f"timm/{name}", error) from error
-    keep = [i for i, r in enumerate(model.feature_info.reduction()) if r in PYRAMID_STRIDES]
-    return _TimmPyramid(model, keep)
+        raise _timm_error(f"timm/{name}", pretrained, error) from error
+    return _TimmPyramid(model, f"timm/{name}")
 
 
-class _TimmPyramid(nn.Module):
-    def __init__(self, model: nn.Module, keep: list[int]) -> None:
+def _timm_error(name: str, pretrained: Pretrained, error: Exception) -> KeypointError:
+    if pretrained is False:
+        return _no_pyramid(name, error)
+    return no_weights(name, error) if pretrained is True else does_not_fit(name, pretrained, error)
+
+
+class _TimmPyramid(Encoder):
+    def __init__(self, model: Any, name: str) -> None:
         super().__init__()
-        self.model, self.keep = model, keep
-        self.channels, self.strides = _measure(self)
+        strides = model.feature_info.reduction()
+        if not set(PYRAMID_STRIDES) <= set(strides):
+            raise _no_pyramid(name, f"strides {strides}")
+        self.model = model
+        self.keep = [strides.index(stride) for stride in PYRAMID_STRIDES]
+        self.channels = _measure(self)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         maps = self.model(image)
         return [maps[position] for position in self.keep]
 
 
+def _no_pyramid(name: str, reason: object) -> ConfigurationError:
+    return ConfigurationError(
+        f"{name} gives no feature maps at strides {PYRAMID_STRIDES} ({reason}).",
+        remedy="Use a convolutional network, such as timm/resnet10t.",
+    )
+
+
 def _last_stage_per_stride(stages: nn.ModuleList) -> dict[int, int]:
-    """Position of the last stage at each stride of the pyramid, found by running a small image."""
+    """Stride of the pyramid -> position of the last stage that has it, found by running a small image."""
     taps: dict[int, int] = {}
     features = torch.zeros(1, 3, 64, 64)
     with torch.no_grad():
         for position, stage in enumerate(stages.eval()):
             features = stage(features)
-            taps[64 // features.shape[-1]] = position
+            height, width = features.shape[-2:]  # differ where channels come last (Swin): no pyramid then
+            if features.ndim == 4 and height == width:
+                taps[64 // width] = position
     stages.train()
-    return {position: stride for stride, position in taps.items() if stride in PYRAMID_STRIDES}
+    return {stride: taps[stride] for stride in PYRAMID_STRIDES if stride in taps}
 
 
-def _measure(encoder: nn.Module) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _measure(encoder: Encoder) -> tuple[int, ...]:
     encoder.eval()
     with torch.no_grad():
         maps = encoder(torch.zeros(1, 3, 64, 64))
     encoder.train()
-    return tuple(m.shape[1] for m in maps), tuple(64 // m.shape[-1] for m in maps)
-
-
-def load_pretrained(
-    model: nn.Module, name: str, pretrained: Pretrained, fetch: "StateDictSource", option: str = "pretrained"
-) -> None:
-    """Fill ``model`` with ImageNet weights (True), a local state dict (a path) or leave it (False).
-
-    ``option`` is the name of the setting that an error tells the user to change.
-    """
-    if pretrained is False:
-        return
-    if pretrained is True:
-        try:
-            state = fetch()
-        except Exception as error:
-            raise _no_weights(name, error, option) from error
-    else:
-        state = _read_state_dict(str(pretrained), option)
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"The weights '{pretrained}' do not fit {name}: {str(error).splitlines()[-1].strip()}",
-            remedy=f"Give a state dict of torchvision's {name}.",
-        ) from error
-
-
-class StateDictSource(Protocol):
-    """Something that fetches a state dict, or raises."""
-
-    def __call__(self) -> dict[str, Tensor]: ...
-
-
-def torchvision_weights(name: str) -> dict[str, Tensor]:
-    """ImageNet weights of a torchvision model, from its cache or by download."""
-    weights = torchvision.models.get_model_weights(name).DEFAULT
-    return cast(dict[str, Tensor], weights.get_state_dict(progress=True, check_hash=True))
-
-
-def _read_state_dict(path: str, option: str = "pretrained") -> dict[str, Tensor]:
-    if not Path(path).is_file():
-        raise CheckpointError(f"There is no weight file '{path}'.", remedy=f"Check --model.{option}.")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise CheckpointError(
-            f"'{path}' is not a plain state dict ({type(error).__name__}).",
-            remedy="Save one with torch.save(model.state_dict(), PATH).",
-        ) from error
-    return cast(dict[str, Tensor], state)
-
-
-def _no_weights(name: str, error: Exception, option: str = "pretrained") -> CheckpointError:
-    scratch = "--model.reconstruction=structural" if option == "perceptual_weights" else "--model.pretrained=false"
-    return CheckpointError(
-        f"The ImageNet weights of {name} could not be downloaded ({type(error).__name__}).",
-        remedy=f"Offline: download them elsewhere and give --model.{option}=PATH, or train from scratch "
-        f"with {scratch} (experiments/bkind_openfield.yaml has settings that do).",
-    )
+    return tuple(features.shape[1] for features in maps)

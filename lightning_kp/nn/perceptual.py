@@ -1,10 +1,9 @@
 """VGG-19 features for the perceptual loss (000, 5.4; Johnson et al. 2016)."""
 
-import torch
-import torchvision
 from torch import Tensor, nn
+from torchvision.models import vgg
 
-from lightning_kp.nn.encoders import Pretrained, load_pretrained, torchvision_weights
+from lightning_kp.nn.weights import Pretrained, load_pretrained, torchvision_weights
 
 # relu1_2, relu2_2, relu3_2, relu4_2, relu5_2 of torchvision's vgg19.features
 VGG19_TAPS = (3, 8, 13, 22, 31)
@@ -20,9 +19,7 @@ class PerceptualFeatures(nn.Module):
     def __init__(self, pretrained: Pretrained = True, features: nn.Sequential | None = None) -> None:
         super().__init__()
         if features is None:
-            model = torchvision.models.vgg19(weights=None)
-            load_pretrained(model, "vgg19", pretrained, lambda: torchvision_weights("vgg19"), "perceptual_weights")
-            features = model.features
+            features = _vgg19(pretrained)
         self.features = features[: VGG19_TAPS[-1] + 1]
         for layer in self.features:
             if isinstance(layer, nn.ReLU):
@@ -41,3 +38,17 @@ class PerceptualFeatures(nn.Module):
             if position in VGG19_TAPS:
                 maps.append(features)
         return maps
+
+
+def _vgg19(pretrained: Pretrained) -> nn.Sequential:
+    """The convolutions of VGG-19 without its classifier, which is six sevenths of it."""
+    features: nn.Sequential = vgg.make_layers(vgg.cfgs["E"])
+    for layer in features:
+        if isinstance(layer, nn.Conv2d):  # as torchvision initialises it; features of random filters
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # make_layers gives every convolution one
+    load_pretrained(
+        features, "torchvision's vgg19", pretrained, lambda: torchvision_weights("vgg19"),
+        option="perceptual_weights", part="features.",
+    )  # fmt: skip
+    return features

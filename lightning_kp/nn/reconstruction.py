@@ -82,5 +82,9 @@ def _conv_block(inputs: int, outputs: int, convolutions: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for position in range(convolutions):
         source = inputs if position == 0 else outputs
-        layers += [nn.Conv2d(source, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(True)]
+        layers += [
+            nn.Conv2d(source, outputs, 3, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(True),
+        ]
     return nn.Sequential(*layers)
