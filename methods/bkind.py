@@ -23,12 +23,13 @@ import torch.nn.functional as F
 from pytorch_msssim import ssim
 from torch import Tensor, nn
 
+from lightning_kp.augmentation import augment_pair
 from lightning_kp.batches import FramePairs
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.geometry import QUARTER_TURNS, rotate_image
 from lightning_kp.heatmaps import expectation, spatial_softmax
 from lightning_kp.losses.difference import Target, difference_target
-from lightning_kp.losses.focus import focus_loss
+from lightning_kp.losses.focus import focus_loss, moving_mask
 from lightning_kp.losses.reconstruction import explained_error, feature_errors, perceptual_loss
 from lightning_kp.losses.rotation import REFERENCE_VARIANCE, rotation_loss
 from lightning_kp.losses.separation import REFERENCE_SIGMA, separation_loss
@@ -78,6 +79,7 @@ class BKinD(KeypointMethod):
         unit_amplitude: Gaussian maps with peak 1 in place of eq. 4.1's normaliser.
         rotation_variance: Variance of the maps that eq. 5.2 compares.
         separation_sigma: sigma_s of eq. 5.3 in normalised units.
+        augment: Train on randomly turned, swapped and re-lit pairs (ours; the paper does not).
         weights: Weights of the terms.
         optimizer: Default SGD, learning rate 1e-3 (Table 5.11), momentum 0.9, weight decay 1e-4.
         scheduler: Default none.
@@ -105,6 +107,7 @@ class BKinD(KeypointMethod):
         unit_amplitude: bool = False,
         rotation_variance: float = REFERENCE_VARIANCE,
         separation_sigma: float = REFERENCE_SIGMA,
+        augment: bool = False,
         weights: BKinDWeights | None = None,
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
@@ -117,6 +120,7 @@ class BKinD(KeypointMethod):
         self.rotation_variance = rotation_variance
         self.unit_amplitude = unit_amplitude
         self.separation_sigma = separation_sigma
+        self.augment = augment
         self.normalise = ImageNetNormalise()
         self.encoder = build_encoder(encoder, pretrained)
         channels = self.encoder.channels
@@ -133,6 +137,9 @@ class BKinD(KeypointMethod):
         return spatial_softmax(self.pose_decoder(self.encoder(self.normalise(image))))
 
     def terms(self, batch: FramePairs) -> dict[str, Tensor]:
+        if self.augment and self.training:
+            frame, future = augment_pair(batch.frame, batch.future, self._step_generator(0))
+            batch = batch._replace(frame=frame, future=future)
         turns = self._turns()
         copies = [rotate_image(batch.future, turn) for turn in turns]
         # One pass for both frames and all rotated copies: large batches keep the arithmetic units busy.
@@ -152,16 +159,26 @@ class BKinD(KeypointMethod):
         if self.is_active("separation"):
             terms["separation"] = self._separation(future, rotated)
         if self.is_active("focus"):
-            both = heatmaps[: 2 * len(batch.frame)]
-            terms["focus"] = focus_loss(both, batch.frame, batch.future)
+            terms["focus"] = self._focus(heatmaps, batch, turns)
         return terms
+
+    def _focus(self, heatmaps: Tensor, batch: FramePairs, turns: tuple[int, ...]) -> Tensor:
+        with torch.no_grad():
+            size = (heatmaps.shape[-2], heatmaps.shape[-1])
+            mask, weight = moving_mask(batch.frame, batch.future, size)
+            masks = torch.cat((mask, mask, *(rotate_image(mask, turn) for turn in turns)))
+        return focus_loss(heatmaps, masks, weight.repeat(2 + len(turns)))
 
     def _turns(self) -> tuple[int, ...]:
         if not self.is_active("rotation"):
             return ()
         if self.rotations == "all" or not self.training:
             return QUARTER_TURNS
-        return (QUARTER_TURNS[int(torch.randint(len(QUARTER_TURNS), ()))],)
+        return (QUARTER_TURNS[int(torch.randint(len(QUARTER_TURNS), (), generator=self._step_generator(1)))],)
+
+    def _step_generator(self, purpose: int) -> torch.Generator:
+        """A function of the step, so that a resumed run draws what the undisturbed one would."""
+        return torch.Generator().manual_seed(2 * self.global_step + purpose)
 
     def _rotation(self, points: Tensor, found: Tensor, turn: int, size: tuple[int, int]) -> Tensor:
         amplitude = 1.0 if self.unit_amplitude else None

@@ -1,8 +1,9 @@
 """Focus: keypoints look at what moved (ours; not part of 000)."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+_LEAST_MASS = 1e-3
 
 
 def motion_density(frame: Tensor, future: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -22,16 +23,18 @@ def motion_density(frame: Tensor, future: Tensor, size: tuple[int, int]) -> tupl
     return change / peak.clamp_min(1e-6).view(-1, 1, 1, 1), weight
 
 
-def focus_loss(heatmaps: Tensor, frame: Tensor, future: Tensor) -> Tensor:
-    """Cross-entropy between where heatmaps put their mass and where the pair moved.
+def moving_mask(frame: Tensor, future: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Where a pair moved, as a mask (B, 1, h, w) of zeros and ones, and the pair's weight (B,)."""
+    density, weight = motion_density(frame, future, size)
+    return (density > 0.15).to(density.dtype), weight
 
-    Heatmaps (2 B, K, h, w), those of the future frames first.  The loss of a keypoint is minus the
-    logarithm of its mass on moving pixels, so that it may be anywhere on them.
+
+def focus_loss(heatmaps: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
+    """Minus the logarithm of the heatmaps' mass on moving pixels, so that a keypoint may be anywhere on them.
+
+    Heatmaps (B, K, h, w) that sum to one; mask (B, 1, h, w) and weight (B,) of :func:`moving_mask`.
     """
-    with torch.no_grad():
-        density, weight = motion_density(frame, future, (heatmaps.shape[-2], heatmaps.shape[-1]))
-        mask = (density > 0.15).to(heatmaps.dtype).repeat(2, 1, 1, 1)
-        weight = weight.repeat(2)
     mass = (heatmaps * mask).sum(dim=(-2, -1))
-    loss = -(mass + 1e-3).log().mean(dim=1)
+    # The small constant bounds the gradient of a heatmap that lies wholly elsewhere.
+    loss = -((mass + _LEAST_MASS) / (1 + _LEAST_MASS)).log().mean(dim=1)
     return (loss * weight).sum() / weight.sum().clamp_min(1e-6)

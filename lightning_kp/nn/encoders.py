@@ -200,17 +200,27 @@ def _timm_encoder(name: str, pretrained: Pretrained) -> Encoder:
             f"There is no encoder 'timm/{name}'.",
             remedy=hint if near else "Look names up with timm.list_models().",
         )
-    overlay = None
-    if isinstance(pretrained, str):
-        read_state_dict(pretrained)  # says what is wrong with the file in our words
-        overlay = {"file": pretrained}
+    state = read_state_dict(pretrained) if isinstance(pretrained, str) else {}
     try:
         model = timm.create_model(
-            name, features_only=True, pretrained=bool(pretrained), pretrained_cfg_overlay=overlay
+            name,
+            features_only=True,
+            pretrained=bool(pretrained),
+            pretrained_cfg_overlay={"file": pretrained} if state else None,
         )
+        if state:
+            _require_loaded(model, state)
     except Exception as error:
         raise _timm_error(f"timm/{name}", pretrained, error) from error
     return _TimmPyramid(model, f"timm/{name}")
+
+
+def _require_loaded(model: nn.Module, state: dict[str, Tensor]) -> None:
+    """Raise unless most kernels stand in the file: timm passes over names that it does not know."""
+    parameters = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+    found = sum(any(torch.equal(parameter, value) for value in state.values()) for parameter in parameters)
+    if found < len(parameters) / 2:
+        raise RuntimeError(f"only {found} of its {len(parameters)} kernels are there.")
 
 
 def _timm_error(name: str, pretrained: Pretrained, error: Exception) -> KeypointError:

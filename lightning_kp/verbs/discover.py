@@ -1,10 +1,16 @@
 """``kp discover VIDEOS``: inspect, train with the suggested settings, predict every frame, write the report."""
 
 import argparse
-import sys
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning_kp.diagnostics import Diagnosis
+    from lightning_kp.method import KeypointMethod
+    from lightning_kp.run_folder import RunFolder
+    from lightning_kp.tracking import ViewSettings
 
 SUMMARY = "Find keypoints in videos with no labels. Anything that `kp fit` takes may be added, for instance "
 EXAMPLES = (
@@ -64,25 +70,34 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
     return own, rest
 
 
-def inspect_and_suggest(videos: list[Path], folder: "Any") -> dict[str, Any]:
+def inspect_and_suggest(videos: list[Path], folder: "RunFolder") -> dict[str, Any]:
     """Inspect the videos once per run folder; returns the suggested settings by option name."""
-    from lightning_kp.inspection import inspect_videos, read_inspection
+    if folder.inspection.exists():
+        return dict(json.loads(folder.inspection.read_text())["settings"])
+    from tqdm import tqdm
+
+    from lightning_kp.inspection import inspect_videos
     from lightning_kp.inspection_picture import write_picture
     from lightning_kp.run_folder import write_whole
 
-    if folder.inspection.exists():
-        inspection = read_inspection(folder.inspection)
-    else:
-        inspection = inspect_videos(videos)
-        write_picture(inspection, folder.path / "inspection.png")
-        write_whole(folder.inspection, inspection.to_json())
-    print(inspection.text())
-    return dict(inspection.settings())
+    with tqdm(desc="inspect", unit="frame", delay=1.0) as bar:
+        inspection = inspect_videos(videos, progress=lambda count: bar.update(count) and None)
+    print(inspection.text(), end="\n\n")
+    gap, box, size, keypoints = (choice.value for choice in inspection.suggestion)
+    settings = {"data.gap": gap, "data.size": size, "model.keypoints": keypoints}
+    if box is not None:
+        settings["data.boxes"] = list(box)
+    write_picture(inspection, folder.path / "inspection.png")
+    # Written last: it is what says that inspection is done.
+    write_whole(
+        folder.inspection, json.dumps(json.loads(inspection.to_json()) | {"settings": settings}, indent=2)
+    )
+    return settings
 
 
-def train(videos: list[Path], folder: "Any", plan: Plan) -> None:
+def train(videos: list[Path], folder: "RunFolder", plan: Plan) -> None:
     """Train with `kp fit`'s own machinery; goes on from the last checkpoint when there is one."""
-    from lightning_kp import training
+    from lightning_kp.verbs import training
 
     options = [f"--config={preset_path(plan.preset)}"]
     options.append(f"--data.videos={[str(video.resolve()) for video in videos]}".replace("'", '"'))
@@ -110,7 +125,7 @@ def preset_path(name: str) -> Path:
     )
 
 
-def finish(videos: list[Path], folder: "Any", *, overlay: bool = True) -> None:
+def finish(videos: list[Path], folder: "RunFolder", *, overlay: bool = True) -> None:
     """Everything after training: tracks, overlays, verdict, report; each kept when it is there already."""
     from lightning_kp.checkpoints import find_checkpoint
     from lightning_kp.report import write_report
@@ -124,10 +139,12 @@ def finish(videos: list[Path], folder: "Any", *, overlay: bool = True) -> None:
     diagnosis = judge(method, view, videos, folder)
     print(*diagnosis.summary_lines(), sep="\n")
     write_report(folder)
-    print(f"Report: {folder.report}", file=sys.stdout)
+    print(f"Report: {folder.report}")
 
 
-def judge(method: "Any", view: "Any", videos: list[Path], folder: "Any") -> "Any":
+def judge(
+    method: "KeypointMethod", view: "ViewSettings", videos: list[Path], folder: "RunFolder"
+) -> "Diagnosis":
     """Diagnose the run on pairs spread over its videos and write ``diagnostics.json``."""
     from lightning_kp.diagnostics import collect_evidence, diagnose, sampled_backgrounds, sampled_batches
     from lightning_kp.frame_pairs import FramePairsModule
