@@ -5,3 +5,4 @@ if __name__ != "lightning_kp.datamodules":
     raise ImportError("Import lightning_kp.datamodules, not datamodules.")
 
 from lightning_kp.datamodules.frame_pairs import VideoFramePairs as VideoFramePairs
+from lightning_kp.datamodules.synthetic import SyntheticArena as SyntheticArena
