@@ -34,7 +34,7 @@ class AvFrame:
     reformatter: VideoReformatter
 
     def rgb(self) -> Image:
-        return np.rot90(self._converted(self.stored_size), self.turns)
+        return np.ascontiguousarray(np.rot90(self._converted(self.stored_size), self.turns))
 
     def prepared(self, placement: Placement) -> Image:
         """Scaling while converting reads each pixel once; it needs the whole, unturned frame."""
@@ -48,8 +48,7 @@ class AvFrame:
         converted = self.reformatter.reformat(
             self.frame, width=size[1], height=size[0], format="rgb24", interpolation="BILINEAR", **_ONE_THREAD
         )
-        image: Image = converted.to_ndarray()
-        return image
+        return np.asarray(converted.to_ndarray(), dtype=np.uint8)
 
 
 class PyAvReader(VideoReader):
@@ -85,15 +84,17 @@ class PyAvReader(VideoReader):
             raise VideoError(
                 f"{info.path} has no frame that can be decoded: {damage.reason or 'empty stream'}."
             )
+        promised = f" of {info.n_frames}" if info.n_frames else ""
         if damage.errors:
             self.note(
-                f"{damage.errors} damaged part(s) were skipped ({damage.reason}); {count} frames are used"
+                f"{damage.errors} damaged part(s) were skipped ({damage.reason}); {count}{promised} frames are used"
             )
         elif info.n_frames is not None and count < info.n_frames:
-            self.note(f"the file promises {info.n_frames} frames and holds {count}; it may be cut short")
+            self.note(f"it holds {count}{promised} promised frames; the file may be cut short")
         if clock.guessed:
             self.note(f"{clock.guessed} frame(s) have no usable presentation time; it was interpolated")
-        if clock.is_variable and not info.is_variable_rate:
+        # Holes that damage leaves are no variable rate.
+        if clock.is_variable and not (info.is_variable_rate or damage.errors):
             self.info = replace(self.info, is_variable_rate=True)
             self.note(VARIABLE_RATE)
 

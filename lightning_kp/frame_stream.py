@@ -27,7 +27,7 @@ class FrameBatch(NamedTuple):
     """
 
     image: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # as in batches.Frames
     time_s: Tensor
     regions: Tensor
 

@@ -34,10 +34,13 @@ class ResumableLoader(DataLoader[Any]):
     """A loader that goes on within the epoch where a checkpoint was written; Lightning saves its state."""
 
     _served = 0
-    _to_skip = 0
+    _resumed: tuple[int, int] | None = None
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # Lightning needs no more than an iterator
-        self._served, self._to_skip = self._to_skip, 0
+        # A generator: the first batch is asked for after Lightning has told the sampler its epoch.
+        epoch, served = self._resumed or (-1, 0)
+        self._resumed = None
+        self._served = served if epoch == self._epoch else 0
         batches = super().__iter__()
         for _ in range(self._served):
             next(batches)
@@ -45,10 +48,15 @@ class ResumableLoader(DataLoader[Any]):
             self._served += 1
             yield batch
 
+    @property
+    def _epoch(self) -> int:
+        # Under DDP the sampler is Lightning's wrapper, which has the attribute too.
+        return int(getattr(self.sampler, "epoch", 0))
+
     def state_dict(self) -> dict[str, Any]:
-        """Batches that were served of the epoch under way."""
-        return {"served": self._served % max(1, len(self))}
+        """The epoch, and the batches of it that were served."""
+        return {"epoch": self._epoch, "served": self._served}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Begin the next epoch after the batches that were served."""
-        self._to_skip = int(state["served"])
+        """If the next epoch is the one that was broken off, begin after the batches that were served."""
+        self._resumed = int(state["epoch"]), int(state["served"])

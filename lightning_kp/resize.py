@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 
 from lightning_kp.geometry import Placement
 
@@ -16,13 +17,11 @@ that move with it, and so invent motion where the frame has none.
 
 def prepare(image: NDArray[np.uint8], placement: Placement) -> NDArray[np.uint8]:
     """Crop, resize with antialiasing and pad: (height, width, 3) -> (size, size, 3), both uint8 RGB."""
-    from torchvision.transforms.v2 import functional
-
     left, top, right, bottom = placement.box
     height, width = placement.content
     # Torch reads the cropped view in place; as channels-last it takes the fast uint8 path.
     pixels = torch.from_numpy(image[top:bottom, left:right]).permute(2, 0, 1).unsqueeze(0)
-    resized = functional.resize_image(pixels, [height, width], antialias=True)
+    resized = functional.interpolate(pixels, (height, width), mode="bilinear", antialias=True)
     return pad(resized[0].permute(1, 2, 0).numpy(), placement)
 
 

@@ -61,7 +61,7 @@ class VideoInfo:
 class Frame(NamedTuple):
     """Displayed frame ``index`` at ``time_s`` seconds: ``image`` uint8 (height, width, 3), RGB."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a frame
     time_s: float
     image: Image
 
