@@ -20,7 +20,6 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pytorch_msssim import ssim
 from torch import Tensor, nn
 
 from lightning_kp.augmentation import augment_pair
@@ -30,7 +29,7 @@ from lightning_kp.geometry import QUARTER_TURNS, rotate_image
 from lightning_kp.heatmaps import expectation, spatial_softmax
 from lightning_kp.losses.difference import Target, difference_target
 from lightning_kp.losses.focus import focus_loss, moving_mask
-from lightning_kp.losses.reconstruction import explained_error, feature_errors, perceptual_loss
+from lightning_kp.losses.reconstruction import feature_errors, perceptual_loss, structural_loss
 from lightning_kp.losses.rotation import REFERENCE_VARIANCE, rotation_loss
 from lightning_kp.losses.separation import REFERENCE_SIGMA, separation_loss
 from lightning_kp.method import KeypointMethod, LRSchedulerCallable, OptimizerCallable
@@ -165,9 +164,9 @@ class BKinD(KeypointMethod):
     def _focus(self, heatmaps: Tensor, batch: FramePairs, turns: tuple[int, ...]) -> Tensor:
         with torch.no_grad():
             size = (heatmaps.shape[-2], heatmaps.shape[-1])
-            mask, weight = moving_mask(batch.frame, batch.future, size)
+            mask = moving_mask(batch.frame, batch.future, size)
             masks = torch.cat((mask, mask, *(rotate_image(mask, turn) for turn in turns)))
-        return focus_loss(heatmaps, masks, weight.repeat(2 + len(turns)))
+        return focus_loss(heatmaps, masks)
 
     def _turns(self) -> tuple[int, ...]:
         if not self.is_active("rotation"):
@@ -201,7 +200,7 @@ class BKinD(KeypointMethod):
                 if target.shape[-2:] != size:
                     target = F.adaptive_avg_pool2d(target, size)
             if self.perceptual is None:
-                return _structural_loss(prediction.float(), target)
+                return structural_loss(prediction.float(), target)
         with torch.no_grad():
             wanted = self.perceptual(target)
         return perceptual_loss(feature_errors(self.perceptual(prediction), wanted))
@@ -209,13 +208,6 @@ class BKinD(KeypointMethod):
     def default_optimizer(self) -> torch.optim.Optimizer:
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         return torch.optim.SGD(trained, lr=1e-3, momentum=0.9, weight_decay=1e-4)
-
-
-def _structural_loss(prediction: Tensor, target: Tensor) -> Tensor:
-    """Pixel error in units of the target's variance, plus one minus SSIM (ours)."""
-    pixels = explained_error(prediction, target)
-    similarity: Tensor = ssim(prediction, target, data_range=1.0, win_size=7, nonnegative_ssim=True)
-    return pixels + 0.2 * (1 - similarity)
 
 
 def _check(keypoints: int, widths: tuple[int, ...], variances: tuple[float, ...]) -> None:

@@ -15,6 +15,7 @@ from lightning_kp.losses.reconstruction import (
     explained_error,
     feature_errors,
     perceptual_loss,
+    structural_loss,
 )
 from lightning_kp.losses.rotation import rotation_loss
 from lightning_kp.losses.separation import separation_loss
@@ -164,6 +165,15 @@ def test_explained_error_has_no_unit(seed: int, scale: float) -> None:
 
 def test_explained_error_of_a_black_target_is_finite() -> None:
     assert explained_error(torch.full((10,), 0.1), torch.zeros(10)).isfinite()
+
+
+def test_structural_loss_by_hand() -> None:
+    """The same image scores 0; a flat grey one explains nothing and has no structure."""
+    target = torch.rand(2, 3, 16, 16)
+    assert structural_loss(target, target).item() == pytest.approx(0, abs=1e-6)
+    grey = torch.full_like(target, float(target.mean()))
+    assert structural_loss(grey, target).item() == pytest.approx(1 + 0.2, abs=0.02)
+    assert structural_loss(0.9 * target + 0.1 * grey, target) < structural_loss(0.5 * (target + grey), target)
 
 
 def test_gradients_are_those_of_the_formula() -> None:

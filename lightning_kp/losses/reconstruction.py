@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from pytorch_msssim import ssim
 from torch import Tensor
 
 # Typical size of each term (pixels, then relu1_2 to relu5_2) in the reference code.
@@ -36,3 +37,12 @@ def explained_error(prediction: Tensor, target: Tensor, floor: float = 1e-6) -> 
     """
     variance = target.detach().var().clamp_min(floor)
     return (prediction - target).square().mean() / variance
+
+
+def structural_loss(prediction: Tensor, target: Tensor) -> Tensor:
+    """Pixel error in units of the target's variance, plus a fifth of one minus SSIM (ours).
+
+    Images (B, C, H, W) of at least 7 pixels a side.
+    """
+    similarity: Tensor = ssim(prediction, target, data_range=1.0, win_size=7, nonnegative_ssim=True)
+    return explained_error(prediction, target) + 0.2 * (1 - similarity)
