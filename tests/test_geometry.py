@@ -125,6 +125,12 @@ def test_place_by_hand(fit: Fit, expected: Placement) -> None:
     assert place((4, 6), 12, fit) == expected
 
 
+def test_crop_is_in_the_middle_of_the_longer_side() -> None:
+    assert place((9, 4), 8, "crop").box == (0, 2, 4, 6)  # 5 rows too many: 2 above, 3 below
+    assert place((4, 9), 8, "crop").box == (2, 0, 6, 4)
+    assert place((50, 50), 8, "crop", (10, 20, 14, 40)).box == (10, 28, 14, 32)
+
+
 def test_region_by_hand() -> None:
     # Padded, one original pixel is two wide, and the two empty rows above show one pixel beyond the frame.
     region = place((4, 6), 12, "pad").region
