@@ -4,7 +4,7 @@ Ryou, PhD thesis, Caltech 2022 (000), chapter 5 with 5.8, and the architecture t
 code: neuroethology/BKinD, Apache-2.0 (values compared in tests, nothing copied).
 
 Terms: ``reconstruction`` eq. 5.1, ``rotation`` eq. 5.2, ``separation`` eq. 5.3, summed as eq. 5.4; the
-indicator of eq. 5.4 is the Curriculum callback.  ``focus`` is ours and off by default.
+indicator of eq. 5.4 is the Curriculum callback.  ``focus`` and ``coverage`` are ours and off by default.
 
 Deviations from the paper: both frames and the rotated copies pass the encoder in one batch, so that
 batch normalisation sees them together; the separation loss is the mean over the frames that it is
@@ -27,6 +27,7 @@ from lightning_kp.batches import FramePairs
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.geometry import QUARTER_TURNS, rotate_image
 from lightning_kp.heatmaps import expectation, spatial_softmax
+from lightning_kp.losses.coverage import coverage_loss
 from lightning_kp.losses.difference import Target, difference_target
 from lightning_kp.losses.focus import focus_loss, moving_mask
 from lightning_kp.losses.reconstruction import feature_errors, perceptual_loss, structural_loss
@@ -55,6 +56,7 @@ class BKinDWeights:
     rotation: float = 1.0
     separation: float = 0.002
     focus: float = 0.0
+    coverage: float = 0.0
 
 
 class BKinD(KeypointMethod):
@@ -157,16 +159,15 @@ class BKinD(KeypointMethod):
             terms["rotation"] = torch.stack(per_turn).mean()
         if self.is_active("separation"):
             terms["separation"] = self._separation(future, rotated)
+        if self.is_active("focus") or self.is_active("coverage"):
+            with torch.no_grad():
+                mask = moving_mask(batch.frame, batch.future, (heatmaps.shape[-2], heatmaps.shape[-1]))
+                masks = torch.cat((mask, mask, *(rotate_image(mask, turn) for turn in turns)))
         if self.is_active("focus"):
-            terms["focus"] = self._focus(heatmaps, batch, turns)
+            terms["focus"] = focus_loss(heatmaps, masks)
+        if self.is_active("coverage"):
+            terms["coverage"] = coverage_loss(torch.cat((future, now, *rotated)), masks)
         return terms
-
-    def _focus(self, heatmaps: Tensor, batch: FramePairs, turns: tuple[int, ...]) -> Tensor:
-        with torch.no_grad():
-            size = (heatmaps.shape[-2], heatmaps.shape[-1])
-            mask = moving_mask(batch.frame, batch.future, size)
-            masks = torch.cat((mask, mask, *(rotate_image(mask, turn) for turn in turns)))
-        return focus_loss(heatmaps, masks)
 
     def _turns(self) -> tuple[int, ...]:
         if not self.is_active("rotation"):

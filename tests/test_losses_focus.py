@@ -1,0 +1,109 @@
+"""Focus: what counts as moving, and heatmaps drawn there."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from lightning_kp.losses.focus import focus_loss, moving_mask
+
+SIZE = 16
+
+
+def blob(row: int, column: int, *, side: int = 64, bright: float = 0.9, level: float = 0.2) -> Tensor:
+    """A bright square of 8 pixels on a grey ground: (1, 3, side, side)."""
+    image = torch.full((1, 3, side, side), level)
+    image[..., row : row + 8, column : column + 8] = bright
+    return image
+
+
+def peak(row: int, column: int) -> Tensor:
+    """A heatmap (1, 1, h, w) with all its mass at one place."""
+    heatmap = torch.zeros(1, 1, SIZE, SIZE)
+    heatmap[..., row, column] = 1
+    return heatmap
+
+
+def test_old_and_new_place_of_a_thing_moved() -> None:
+    mask = moving_mask(blob(8, 8), blob(8, 40), (SIZE, SIZE))
+    assert mask.shape == (1, 1, SIZE, SIZE)
+    assert set(mask.unique().tolist()) == {0.0, 1.0}
+    cells = mask[0, 0]
+    assert cells[2:4, 2:4].all()  # pixels 8 to 16 at stride 4
+    assert cells[2:4, 10:12].all()
+    assert not cells[10:].any()
+
+
+def test_a_faint_thing_counts_beside_a_bright_one() -> None:
+    """What stands out little is an animal too: the limit is the noise, not the greatest change."""
+    frame = blob(8, 8).maximum(blob(40, 8, bright=0.26))
+    future = blob(8, 40).maximum(blob(40, 40, bright=0.26))
+    assert moving_mask(frame, future, (SIZE, SIZE))[0, 0, 10:12, 2:4].all()
+
+
+@pytest.mark.parametrize("change", [0.0, 0.05])
+def test_nothing_moved_and_flicker_are_not_motion(change: float) -> None:
+    """The whole image growing brighter is the median over space and counts as noise."""
+    assert not moving_mask(blob(8, 8), blob(8, 8) + change, (SIZE, SIZE)).any()
+
+
+def test_sensor_noise_is_not_motion() -> None:
+    torch.manual_seed(0)
+    frame = blob(8, 8)
+    noise = [0.02 * torch.randn_like(frame) for _ in range(2)]
+    assert not moving_mask(frame + noise[0], frame + noise[1], (SIZE, SIZE)).any()
+    assert moving_mask(frame + noise[0], blob(8, 40) + noise[1], (SIZE, SIZE)).any()
+
+
+def test_loss_by_hand() -> None:
+    mask = torch.zeros(1, 1, SIZE, SIZE)
+    mask[..., :8] = 1
+    inside, outside = peak(3, 3), peak(3, 12)
+    assert focus_loss(inside, mask).item() == 0
+    assert focus_loss((inside + outside) / 2, mask).item() == pytest.approx(0.5)
+    assert focus_loss(outside, mask).item() == 1
+    assert focus_loss(torch.cat((inside, outside), dim=1), mask).item() == pytest.approx(0.5)
+
+
+def test_images_without_motion_do_not_count() -> None:
+    mask = torch.zeros(2, 1, SIZE, SIZE)
+    mask[0, :, :, :8] = 1
+    heatmaps = torch.cat(((peak(3, 3) + peak(3, 12)) / 2, peak(3, 12)))
+    assert focus_loss(heatmaps, mask).item() == pytest.approx(0.5)
+    assert focus_loss(heatmaps, torch.zeros_like(mask)).item() == 0
+
+
+def test_a_peaked_heatmap_elsewhere_is_left_alone() -> None:
+    """The keypoint of a resting animal is not pulled to the one that moves."""
+    mask = torch.zeros(1, 1, SIZE, SIZE)
+    mask[..., :8] = 1
+    logits = torch.zeros(1, 1, SIZE * SIZE)
+    logits[..., 3 * SIZE + 12] = 40
+    logits.requires_grad_()
+    focus_loss(logits.softmax(dim=-1).view(1, 1, SIZE, SIZE), mask).backward()
+    assert logits.grad is not None
+    assert logits.grad.abs().max() < 1e-6
+
+
+@given(st.integers(0, 1000))
+def test_turned_heatmaps_on_turned_masks_cost_the_same(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    heatmaps = torch.rand(2, 3, SIZE * SIZE, generator=generator).softmax(dim=-1).view(2, 3, SIZE, SIZE)
+    mask = (torch.rand(2, 1, SIZE, SIZE, generator=generator) > 0.7).float()
+    loss = focus_loss(heatmaps, mask)
+    torch.testing.assert_close(
+        focus_loss(torch.rot90(heatmaps, 1, (2, 3)), torch.rot90(mask, 1, (2, 3))), loss
+    )
+    assert 0 <= loss.item() <= 1
+
+
+def test_gradients_are_those_of_the_formula() -> None:
+    logits = torch.randn(1, 2, 9, dtype=torch.float64, requires_grad=True)
+    mask = torch.eye(3, dtype=torch.float64).view(1, 1, 3, 3)
+    assert torch.autograd.gradcheck(lambda z: focus_loss(z.softmax(dim=-1).view(1, 2, 3, 3), mask), (logits,))
+
+
+def test_masks_of_another_size_are_refused() -> None:
+    with pytest.raises(RuntimeError):
+        focus_loss(peak(3, 3), torch.ones(1, 1, 8, 8))
