@@ -120,7 +120,7 @@ def _dlc_pieces(source: TrackSource) -> "Iterator[pd.DataFrame]":
     for part in source.pieces():
         values = np.concatenate((part.points_px, part.confidence[..., None]), axis=-1)
         index = np.arange(start, start + len(part))
-        yield pd.DataFrame(values.reshape(len(part), -1).astype(np.float64), index, columns)
+        yield pd.DataFrame(values.reshape(len(part), -1), index, columns)
         start += len(part)
 
 
@@ -131,6 +131,7 @@ def _write_dlc_csv(source: TrackSource, path: Path, skeleton: Skeleton | None) -
 
 def _write_dlc_h5(source: TrackSource, path: Path, skeleton: Skeleton | None) -> None:
     for number, frame in enumerate(_dlc_pieces(source)):
+        frame = frame.astype(np.float64)  # as DeepLabCut's own; the csv is shorter without
         # format="table" is DeepLabCut's own choice, and the one that can be appended to
         frame.to_hdf(path, key=DLC_KEY, mode="a" if number else "w", format="table", append=number > 0)
 
