@@ -21,6 +21,7 @@ VERBS = {
     "discover": "find keypoints in videos with no labels: inspect, train, predict, report",
     "track": "keypoints of new videos with a trained checkpoint",
     "report": "one HTML file that says whether a run worked",
+    "score": "errors of discovered keypoints against labelled ones",
     "demo": "render an artificial arena, discover its keypoints, compare with the truth",
     "methods": "list all methods with paper, data and experiments",
     "fit": "train a method (LightningCLI: --config, --model, --data, --trainer.*)",

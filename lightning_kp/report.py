@@ -10,13 +10,12 @@ import contextlib
 import csv
 import html
 import io
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning_kp.errors import DataError
-from lightning_kp.run_folder import RunFolder, write_whole
+from lightning_kp.run_folder import RunFolder, read_json, write_whole
 
 EMBEDDED_VIDEO_MB = 12  # an overlay above this is named, not embedded: mail programs refuse large files
 CURVES = ("loss", "reconstruction", "rotation", "separation", "focus")
@@ -68,7 +67,7 @@ def write_report(folder: RunFolder) -> Path:
 def _verdict(folder: RunFolder) -> str:
     if not folder.diagnostics.exists():
         return "<p>No verdict yet: <code>kp discover</code> writes one when training has ended.</p>"
-    diagnosis = json.loads(folder.diagnostics.read_text())
+    diagnosis = read_json(folder.diagnostics)
     remedy = diagnosis.get("remedy")
     advice = f"<br>Most likely to help: {html.escape(remedy)}." if remedy else ""
     verdict = html.escape(str(diagnosis["verdict"]))
@@ -84,7 +83,7 @@ def _keypoints(folder: RunFolder) -> str:
     from lightning_kp.drawing import colour
 
     rows = []
-    for k, keypoint in enumerate(json.loads(folder.diagnostics.read_text())["keypoints"]):
+    for k, keypoint in enumerate(read_json(folder.diagnostics)["keypoints"]):
         measures = keypoint["measures"]
         red, green, blue = colour(k)
         swatch = f'<span class="swatch" style="background:rgb({red},{green},{blue})"></span> kp{k + 1:02d}'
@@ -149,7 +148,7 @@ def _figures(folder: RunFolder) -> str:
     if not folder.metrics.exists():
         return ""
     rows: list[list[Any]] = []
-    for name, value in json.loads(folder.metrics.read_text()).items():
+    for name, value in read_json(folder.metrics).items():
         shown = (
             ", ".join(f"{k}: {_number(v)}" for k, v in value.items())
             if isinstance(value, dict)
@@ -165,8 +164,8 @@ def _curves(folder: RunFolder) -> str:
     path = folder.path / "metrics.csv"
     if not path.exists():
         return ""
-    with path.open(newline="") as file:
-        logged = list(csv.DictReader(file))
+    with path.open(newline="") as file:  # a killed run may leave half a line, which then has no step
+        logged = [row for row in csv.DictReader(file) if (row.get("step") or "").isdigit()]
     names = [name for name in CURVES if any(row.get(f"train/{name}_step") for row in logged)]
     if not names:
         return ""
@@ -176,7 +175,7 @@ def _curves(folder: RunFolder) -> str:
     axes = figure.subplots((len(names) + 2) // 3, 3, squeeze=False).ravel()
     for axis, name in zip(axes, names, strict=False):
         for stage, column in (("training", f"train/{name}_step"), ("validation", f"val/{name}")):
-            points = [(int(row["step"]), float(row[column])) for row in logged if row.get(column)]
+            points = [(int(row["step"]), _float(row[column])) for row in logged if row.get(column)]
             if points:
                 axis.plot(*zip(*points, strict=True), label=stage, linewidth=1)
         axis.set_title(name, fontsize=9)
@@ -231,6 +230,13 @@ def _number(value: Any, digits: int = 2) -> str:
     if isinstance(value, float):
         return f"{value:.{digits}f}"
     return "" if value is None else str(value)
+
+
+def _float(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
 
 
 def _percent(value: float | None) -> str:

@@ -1,6 +1,5 @@
 """The shape of a run folder, the same for every run, so that each tool knows where to look."""
 
-import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -74,26 +73,34 @@ class RunFolder:
 
     def add_metrics(self, figures: Mapping[str, Any]) -> None:
         """Merge figures into ``metrics.json``, whole or not at all."""
-        known: dict[str, Any] = {}
-        with contextlib.suppress(FileNotFoundError):
-            known = json.loads(self.metrics.read_text())
-        write_whole(self.metrics, json.dumps(known | dict(figures), indent=2) + "\n")
+        write_whole(self.metrics, json.dumps(read_json(self.metrics) | dict(figures), indent=2) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of the run folder; empty where there is no file.  Raises DataError for a damaged one."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            f"{path} is damaged ({error}).", remedy="Delete it; it is then written anew."
+        ) from error
 
 
 def write_whole(path: Path, text: str) -> None:
     """Write a text file so that a reader sees the old or the new content, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
-    partial.write_text(text)
+    partial.write_text(text, encoding="utf-8")
     partial.replace(path)
 
 
 def unique_stems(paths: list[Path]) -> list[str]:
     """A result name per video: its stem, with a number where two videos share one."""
-    seen: dict[str, int] = {}
-    names = []
+    names: list[str] = []
     for path in paths:
         stem = path.stem if path.suffix and not path.is_dir() else path.name
-        seen[stem] = seen.get(stem, 0) + 1
-        names.append(stem if seen[stem] == 1 else f"{stem}_{seen[stem]}")
+        choices = (stem, *(f"{stem}_{number}" for number in range(2, len(paths) + 2)))
+        names.append(next(name for name in choices if name not in names))
     return names

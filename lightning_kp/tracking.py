@@ -12,7 +12,7 @@ from lightning_kp.boxes import Boxes
 from lightning_kp.frame_stream import FrameBatch, stream_frames
 from lightning_kp.geometry import Fit
 from lightning_kp.method import KeypointMethod, Prediction
-from lightning_kp.track_files import is_finished
+from lightning_kp.track_files import FORMATS, companion, is_finished
 from lightning_kp.track_store import TrackStore
 from lightning_kp.tracks import Regions, TrackInfo, default_names
 from lightning_kp.video import open_video
@@ -72,16 +72,12 @@ def track_video(
     ``origin`` names checkpoint and settings: results of another origin are replaced.  ``progress``
     is called with the number of frames done.
     """
+    wanted = tuple(FORMATS if formats is None else formats)
     with open_video(video) as reader:
         found = reader.info
-    info = TrackInfo(
-        str(video),
-        found.frame_size,
-        found.fps,
-        default_names(_keypoint_count(method, view.size)),
-        origin=origin,
-    )
-    if is_finished(stem, info):
+    names = default_names(_keypoint_count(method, view.size))
+    info = TrackInfo(str(video.resolve()), found.frame_size, found.fps, names, origin=origin)
+    if is_finished(stem, info) and all(companion(stem, FORMATS[name][0]).exists() for name in wanted):
         return TrackingReport(stem.name, 0, 0.0, 0.0, 0.0, 0.0, (), skipped=True)
     method.eval()
     start = time.perf_counter()
@@ -107,7 +103,7 @@ def track_video(
                 progress(len(store))
         tick = time.perf_counter()
         frames = len(store) - done_before
-        files = store.finish(formats)
+        files = store.finish(wanted)
         writing += time.perf_counter() - tick
     seconds = time.perf_counter() - start
     waiting = max(0.0, seconds - computing - writing)

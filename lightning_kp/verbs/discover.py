@@ -1,133 +1,215 @@
 """``kp discover VIDEOS``: inspect, train with the suggested settings, predict every frame, write the report."""
 
-import argparse
+import inspect
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from lightning_kp.verbs.arguments import VerbParser, flattened, split, typed
 
 if TYPE_CHECKING:
     from lightning_kp.diagnostics import Diagnosis
     from lightning_kp.method import KeypointMethod
     from lightning_kp.run_folder import RunFolder
-    from lightning_kp.tracking import ViewSettings
 
-SUMMARY = "Find keypoints in videos with no labels. Anything that `kp fit` takes may be added, for instance "
-EXAMPLES = (
+SUMMARY = (
+    "Find keypoints in videos with no labels. Anything that `kp fit` takes may be added, for instance "
     "--model.keypoints=10 --data.gap=0.3s --trainer.max_epochs=40; "
     "a second call goes on where the first stopped."
 )
-OVERRIDES = ("--model", "--data", "--trainer", "--seed_everything")
+DEFAULT_PRESET = "laptop"
+LARGEST_ON_CPU = 128  # pixels (ours): above it training takes hours on two cores
+MADE_FOR = "made_for"  # in inspection.json: the videos of the run, by name and size
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Settings of a discovery run: the preset, what inspection suggested, what the user asked for."""
+    """Settings of a discovery run: a preset file, what inspection suggests, what the user typed.
 
-    preset: str
+    Later ones win: a suggestion never replaces what the user typed or wrote into a preset of their own.
+    """
+
+    preset: Path
     suggested: dict[str, Any]
     overrides: tuple[str, ...]
+
+    def options(self) -> list[str]:
+        """For ``kp fit``."""
+        kept = {name: value for name, value in self.suggested.items() if name not in self.chosen()}
+        given = [f"--{name}={json.dumps(value)}" for name, value in kept.items()]
+        return [f"--config={self.preset}", *given, *self.overrides]
+
+    def chosen(self) -> dict[str, Any]:
+        """What the user decided, by option name."""
+        own = {} if self.preset in shipped_presets().values() else flattened(_yaml(self.preset))
+        return own | typed(list(self.overrides))
+
+    @property
+    def max_epochs(self) -> int | None:
+        """Epochs to train, where they are limited by number."""
+        value = (flattened(_yaml(self.preset)) | typed(list(self.overrides))).get("trainer.max_epochs")
+        return int(value) if str(value).isdigit() else None
 
 
 def run(arguments: list[str]) -> int:
     """Entry point of the verb; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="kp discover", description=SUMMARY + EXAMPLES, allow_abbrev=False)
+    own, overrides = split(arguments)
+    parser = VerbParser("discover", SUMMARY)
     parser.add_argument("videos", nargs="+", help="video files, folders or globs")
     parser.add_argument("--out", default="runs/discover", help="the run folder (default: runs/discover)")
     parser.add_argument(
-        "--preset", default="laptop", help="laptop (from scratch, CPU), paper, or a YAML file"
+        "--preset", default=DEFAULT_PRESET, help=f"{', '.join(shipped_presets())} or a YAML file of your own"
     )
     parser.add_argument("--no-overlay", action="store_true", help="leave the overlay videos out")
-    own, rest = _split(arguments)
     given = parser.parse_args(own)
 
     from lightning_kp.run_folder import RunFolder
     from lightning_kp.video import find_videos
 
+    preset = preset_path(given.preset)
+    _refuse_other_folder(overrides)
     videos = find_videos(given.videos)
     folder = RunFolder(Path(given.out)).create()
+    _refuse_other_videos(videos, folder)
     suggested = inspect_and_suggest(videos, folder)
-    train(videos, folder, Plan(given.preset, suggested, tuple(rest)))
-    finish(videos, folder, overlay=not given.no_overlay)
+    plan = Plan(preset, suggested, tuple(overrides))
+    plan = Plan(preset, _bearable(plan), tuple(overrides))
+    train(videos, folder, plan)
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # the other processes of DDP have done their part
+        finish(videos, folder, overlay=not given.no_overlay)
     return 0
 
 
-def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Our own arguments, and those for the trainer (``--model.x=1`` or ``--model.x 1``)."""
-    own: list[str] = []
-    rest: list[str] = []
-    waiting = False
-    for argument in arguments:
-        is_override = argument.split("=")[0].split(".")[0].rstrip("+") in OVERRIDES
-        if is_override:
-            rest.append(argument)
-            waiting = "=" not in argument
-        elif waiting:
-            rest.append(argument)
-            waiting = False
-        else:
-            own.append(argument)
-    return own, rest
-
-
-def inspect_and_suggest(videos: list[Path], folder: "RunFolder") -> dict[str, Any]:
-    """Inspect the videos once per run folder; returns the suggested settings by option name."""
-    if folder.inspection.exists():
-        return dict(json.loads(folder.inspection.read_text())["settings"])
-    from tqdm import tqdm
-
-    from lightning_kp.inspection import inspect_videos
-    from lightning_kp.inspection_picture import write_picture
-    from lightning_kp.run_folder import write_whole
-
-    with tqdm(desc="inspect", unit="frame", delay=1.0) as bar:
-        inspection = inspect_videos(videos, progress=lambda count: bar.update(count) and None)
-    print(inspection.text(), end="\n\n")
-    gap, box, size, keypoints = (choice.value for choice in inspection.suggestion)
-    settings = {"data.gap": gap, "data.size": size, "model.keypoints": keypoints}
-    if box is not None:
-        settings["data.boxes"] = list(box)
-    write_picture(inspection, folder.path / "inspection.png")
-    # Written last: it is what says that inspection is done.
-    write_whole(
-        folder.inspection, json.dumps(json.loads(inspection.to_json()) | {"settings": settings}, indent=2)
-    )
-    return settings
-
-
-def train(videos: list[Path], folder: "RunFolder", plan: Plan) -> None:
-    """Train with `kp fit`'s own machinery; goes on from the last checkpoint when there is one."""
-    from lightning_kp.verbs import training
-
-    options = [f"--config={preset_path(plan.preset)}"]
-    options.append(f"--data.videos={[str(video.resolve()) for video in videos]}".replace("'", '"'))
-    options += [f"--{name}={value}" for name, value in plan.suggested.items()]
-    options += [f"--trainer.default_root_dir={folder.path}", *plan.overrides]
-    if folder.last_checkpoint.exists():
-        print(f"Going on from {folder.last_checkpoint}")
-        options.append(f"--ckpt_path={folder.last_checkpoint}")
-    training.run("fit", options)
+def shipped_presets() -> dict[str, Path]:
+    """The presets that come with the package, by name."""
+    folder = Path(__file__).parent.parent / "presets"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
 def preset_path(name: str) -> Path:
     """A shipped preset by name, or a YAML file of the user's."""
     from lightning_kp.errors import ConfigurationError
 
-    folder = Path(__file__).parent.parent / "presets"
-    shipped = {path.stem: path for path in folder.glob("*.yaml")}
+    shipped = shipped_presets()
     if name in shipped:
         return shipped[name]
     if Path(name).is_file():
         return Path(name)
     raise ConfigurationError(
-        f"There is no preset '{name}'.",
-        remedy=f"Use {', '.join(sorted(shipped))}, or the path of a YAML file.",
+        f"There is no preset '{name}'.", remedy=f"Use {', '.join(shipped)}, or the path of a YAML file."
     )
 
 
+def inspect_and_suggest(videos: list[Path], folder: "RunFolder") -> dict[str, Any]:
+    """Inspect the videos once per run folder; returns the suggested settings by option name."""
+    known = _inspection(folder)
+    if known.get(MADE_FOR) == _fingerprints(videos):
+        return _settings(known)
+    from tqdm import tqdm
+
+    from lightning_kp.inspection import inspect_videos
+    from lightning_kp.inspection_picture import write_picture
+    from lightning_kp.run_folder import write_whole
+
+    with tqdm(desc="inspect", unit="frame", delay=1.0, leave=False) as bar:
+        inspection = inspect_videos(videos, progress=bar.update)
+    print(inspection.text(), end="\n\n")
+    write_picture(inspection, folder.path / "inspection.png")
+    found = json.loads(inspection.to_json()) | {MADE_FOR: _fingerprints(videos)}
+    write_whole(
+        folder.inspection, json.dumps(found, indent=2) + "\n"
+    )  # last: it says that inspection is done
+    return _settings(found)
+
+
+def _inspection(folder: "RunFolder") -> dict[str, Any]:
+    try:
+        return dict(json.loads(folder.inspection.read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _settings(inspection: dict[str, Any]) -> dict[str, Any]:
+    names = {"gap": "data.gap", "size": "data.size", "box": "data.boxes", "keypoints": "model.keypoints"}
+    values = {option: inspection["suggestion"][name]["value"] for name, option in names.items()}
+    return {option: value for option, value in values.items() if value is not None}
+
+
+def _fingerprints(videos: list[Path]) -> list[list[Any]]:
+    """Name and size of each video, so that a project may move."""
+    return [[video.name, video.stat().st_size if video.is_file() else 0] for video in videos]
+
+
+def _refuse_other_videos(videos: list[Path], folder: "RunFolder") -> None:
+    """A run goes on with its own videos only."""
+    made_for = _inspection(folder).get(MADE_FOR)
+    if made_for in (None, _fingerprints(videos)) or not folder.last_checkpoint.exists():
+        return
+    from lightning_kp.errors import ConfigurationError
+
+    names = ", ".join(str(name) for name, _ in made_for[:3]) + (", ..." if len(made_for) > 3 else "")
+    raise ConfigurationError(
+        f"{folder.path} holds a run on other videos ({names}).",
+        remedy=f"Choose another folder with --out, or track these with `kp track {folder.path} VIDEOS`.",
+    )
+
+
+def _refuse_other_folder(overrides: list[str]) -> None:
+    from lightning_kp.errors import ConfigurationError
+
+    for name in ("trainer.default_root_dir", "data.videos"):
+        if name in typed(overrides):
+            remedy = "Use --out DIR." if name.startswith("trainer") else "Name the videos without an option."
+            raise ConfigurationError(f"`kp discover` sets --{name} itself.", remedy=remedy)
+
+
+def _bearable(plan: Plan) -> dict[str, Any]:
+    """The suggestions, with an image size that a computer without a GPU can train on."""
+    import torch
+
+    size = plan.suggested.get("data.size", 0)
+    if size <= LARGEST_ON_CPU or torch.cuda.is_available() or "data.size" in plan.chosen():
+        return plan.suggested
+    print(
+        f"Images of {size} px are too slow without a GPU: training on {LARGEST_ON_CPU} px. "
+        f"--data.size={size} takes them all the same."
+    )
+    return plan.suggested | {"data.size": LARGEST_ON_CPU}
+
+
+def train(videos: list[Path], folder: "RunFolder", plan: Plan) -> None:
+    """Train with `kp fit`'s own machinery; goes on from the last checkpoint when there is one."""
+    from lightning_kp.verbs import training
+
+    options = [*plan.options(), f"--data.videos={json.dumps([str(video.resolve()) for video in videos])}"]
+    options.append(f"--trainer.default_root_dir={folder.path}")
+    if folder.last_checkpoint.exists():
+        done = _epochs_done(folder.last_checkpoint)
+        if plan.max_epochs is not None and done >= plan.max_epochs:
+            print(f"Training is complete ({done} epochs); --trainer.max_epochs={2 * done} would train on.")
+            return
+        print(f"Going on after epoch {done} from {folder.last_checkpoint}")
+        options.append(f"--ckpt_path={folder.last_checkpoint}")
+    try:
+        training.run("fit", options)
+    except KeyboardInterrupt:
+        kept = "What was trained is kept" if folder.last_checkpoint.exists() else "No epoch was finished"
+        raise KeyboardInterrupt(f"{kept}; type the same command again to go on.") from None
+
+
+def _epochs_done(checkpoint: Path) -> int:
+    from lightning_kp.checkpoints import read_checkpoint
+
+    loops = read_checkpoint(checkpoint).get("loops", {})
+    progress = loops.get("fit_loop", {}).get("epoch_progress", {}).get("current", {})
+    return int(progress.get("processed", 0))
+
+
 def finish(videos: list[Path], folder: "RunFolder", *, overlay: bool = True) -> None:
-    """Everything after training: tracks, overlays, verdict, report; each kept when it is there already."""
-    from lightning_kp.checkpoints import find_checkpoint
+    """Everything after training: tracks, overlays, verdict, report; tracks and overlays that are there are kept."""
+    from lightning_kp.checkpoints import data_settings, find_checkpoint
     from lightning_kp.report import write_report
     from lightning_kp.verbs import track
 
@@ -136,31 +218,32 @@ def finish(videos: list[Path], folder: "RunFolder", *, overlay: bool = True) -> 
     track.track_all(method, view, videos, folder.path, origin=track.origin_of(checkpoint))
     if overlay:
         track.draw_overlays(videos, folder.path)
-    diagnosis = judge(method, view, videos, folder)
+    diagnosis = judge(method, videos, folder, data_settings(checkpoint))
     print(*diagnosis.summary_lines(), sep="\n")
     write_report(folder)
     print(f"Report: {folder.report}")
 
 
 def judge(
-    method: "KeypointMethod", view: "ViewSettings", videos: list[Path], folder: "RunFolder"
+    method: "KeypointMethod", videos: list[Path], folder: "RunFolder", settings: dict[str, Any]
 ) -> "Diagnosis":
-    """Diagnose the run on pairs spread over its videos and write ``diagnostics.json``."""
+    """Diagnose the run on pairs spread over its videos, made as in training; writes ``diagnostics.json``."""
+    from tqdm import tqdm
+
     from lightning_kp.diagnostics import collect_evidence, diagnose, sampled_backgrounds, sampled_batches
     from lightning_kp.frame_pairs import FramePairsModule
     from lightning_kp.run_folder import write_whole
 
-    data = FramePairsModule(
-        videos=[str(video) for video in videos], size=view.size, fit=view.fit, boxes=view.boxes
-    )
+    accepted = inspect.signature(FramePairsModule).parameters
+    same = {name: value for name, value in settings.items() if name in accepted}
+    data = FramePairsModule(**same | {"videos": [str(video.resolve()) for video in videos]})
     data.prepare_data()
     data.setup("fit")
-    training_pairs = data.datasets["train"]
-    evidence = collect_evidence(
-        method, sampled_batches(training_pairs), backgrounds=sampled_backgrounds(training_pairs)
-    )
+    pairs = data.datasets["train"]
+    batches = tqdm(sampled_batches(pairs), desc="judge", unit="batch", delay=1.0, leave=False)
+    evidence = collect_evidence(method, batches, backgrounds=sampled_backgrounds(pairs))
     diagnosis = diagnose(evidence)
-    write_whole(folder.diagnostics, diagnosis.to_json())
+    write_whole(folder.diagnostics, diagnosis.to_json() + "\n")
     folder.add_metrics(
         {
             "found": len(diagnosis.found),
@@ -169,3 +252,17 @@ def judge(
         }
     )
     return diagnosis
+
+
+def _yaml(path: Path) -> Any:
+    import yaml
+
+    from lightning_kp.errors import ConfigurationError
+
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigurationError(
+            f"The preset {path} cannot be read ({' '.join(str(error).split())}).",
+            remedy="It has to be a YAML file as `kp fit --print_config` writes.",
+        ) from error

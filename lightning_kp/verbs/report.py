@@ -1,14 +1,15 @@
 """``kp report RUN``: one self-contained HTML file that says whether a run worked."""
 
-import argparse
 from pathlib import Path
+
+from lightning_kp.verbs.arguments import VerbParser
 
 SUMMARY = "Write report.html into a run folder: verdict, videos, figures, curves, settings, in one file."
 
 
 def run(arguments: list[str]) -> int:
     """Entry point of the verb; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="kp report", description=SUMMARY)
+    parser = VerbParser("report", SUMMARY)
     parser.add_argument("run", help="the --out folder of kp discover, kp demo or kp fit")
     given = parser.parse_args(arguments)
 

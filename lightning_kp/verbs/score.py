@@ -1,7 +1,8 @@
 """``kp score RUN --labels FILE``: regression errors of discovered keypoints against labelled ones."""
 
-import argparse
 from pathlib import Path
+
+from lightning_kp.verbs.arguments import VerbParser
 
 SUMMARY = (
     "Fit labelled points from discovered ones on the first half of the labelled frames, score on the second; "
@@ -11,7 +12,7 @@ SUMMARY = (
 
 def run(arguments: list[str]) -> int:
     """Entry point of the verb; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="kp score", description=SUMMARY)
+    parser = VerbParser("score", SUMMARY)
     parser.add_argument("run", nargs="+", help="checkpoints or run folders, one per seed")
     parser.add_argument(
         "--labels", required=True, help="SLEAP, DeepLabCut or COCO labels, or an arena's truth"
@@ -29,7 +30,7 @@ def run(arguments: list[str]) -> int:
     for name in given.run:
         checkpoint = find_checkpoint(name)
         method, view = load_for_tracking(checkpoint)
-        labels = read_labels(given.labels, view.size, view.fit)
+        labels = read_labels(given.labels, view.size, view.fit, view.boxes)
         result = score_regression(method, labels)
         print(f"{name}: {len(labels.points)} labelled frames", *result.lines(), sep="\n")
         if Path(name).is_dir():

@@ -1,23 +1,29 @@
 """``kp track CHECKPOINT VIDEOS``: keypoints of new videos with a trained checkpoint."""
 
-import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lightning_kp.verbs.arguments import VerbParser, positive
+
 if TYPE_CHECKING:
+    import torch
+
     from lightning_kp.method import KeypointMethod
+    from lightning_kp.run_folder import RunFolder
     from lightning_kp.tracking import TrackingReport, ViewSettings
 
 SUMMARY = "Write keypoints of every displayed frame; a second call goes on where the first was stopped."
+DRAWN_FROM = (".csv", ".slp", ".dlc.h5", ".dlc.csv")  # result files, those that hold most first
 
 
 def run(arguments: list[str]) -> int:
     """Entry point of the verb; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="kp track", description=SUMMARY)
+    parser = VerbParser("track", SUMMARY)
     parser.add_argument("checkpoint", help="a .ckpt file or the folder of a run")
     parser.add_argument("videos", nargs="+", help="video files, folders or globs")
     parser.add_argument("--out", help="folder for tracks/ and overlays/ (default: the run's folder, else .)")
-    parser.add_argument("--batch-size", type=int, default=32, help="frames per network pass")
+    parser.add_argument("--batch-size", type=positive, default=32, help="frames per network pass")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
     parser.add_argument("--formats", default="slp,csv,dlc_csv,dlc_h5", help="which files to write")
     parser.add_argument("--overlay", action="store_true", help="also draw overlays/<video>.mp4")
@@ -26,18 +32,19 @@ def run(arguments: list[str]) -> int:
     from lightning_kp.checkpoints import find_checkpoint
     from lightning_kp.video import find_videos
 
+    formats = _formats(given.formats)
     checkpoint = find_checkpoint(given.checkpoint)
     videos = find_videos(given.videos)
     folder = Path(given.out) if given.out else _run_of(checkpoint)
     method, view = load_for_tracking(checkpoint, given.device)
-    reports = track_all(
+    track_all(
         method, view, videos, folder,
-        origin=origin_of(checkpoint), batch_size=given.batch_size, formats=tuple(given.formats.split(",")),
+        origin=origin_of(checkpoint), batch_size=given.batch_size, formats=formats,
     )  # fmt: skip
     if given.overlay:
         draw_overlays(videos, folder)
     print(f"Results: {folder / 'tracks'}")
-    return 0 if reports else 1
+    return 0
 
 
 def load_for_tracking(checkpoint: Path, device: str = "auto") -> "tuple[KeypointMethod, ViewSettings]":
@@ -49,8 +56,7 @@ def load_for_tracking(checkpoint: Path, device: str = "auto") -> "tuple[Keypoint
     from lightning_kp.method import KeypointMethod
     from lightning_kp.tracking import ViewSettings
 
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    place = _device(device)
     method = load_method(checkpoint)
     if not isinstance(method, KeypointMethod):
         raise CheckpointError(
@@ -58,10 +64,48 @@ def load_for_tracking(checkpoint: Path, device: str = "auto") -> "tuple[Keypoint
             remedy="Give the checkpoint of a keypoint method, such as BKinD.",
         )
     settings = data_settings(checkpoint)
-    view = ViewSettings(
-        size=int(settings.get("size", 128)), fit=settings.get("fit", "pad"), boxes=settings.get("boxes")
-    )
-    return method.to(device, memory_format=torch.channels_last).eval(), view
+    if "size" not in settings:
+        raise CheckpointError(
+            f"{checkpoint} does not say how its images were made.",
+            remedy="Train with a datamodule that has a `size`, such as VideoFramePairs.",
+        )
+    boxes = settings.get("boxes")
+    if isinstance(boxes, str):
+        boxes = Path(settings.get("root", ".")) / boxes
+    view = ViewSettings(size=int(settings["size"]), fit=settings.get("fit", "pad"), boxes=boxes)
+    return method.to(place, memory_format=torch.channels_last).eval(), view
+
+
+def _device(name: str) -> "torch.device":
+    import torch
+
+    from lightning_kp.errors import ConfigurationError
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ConfigurationError(
+            f"There is no device '{name}' on this computer.", remedy="Use --device auto, or cpu."
+        ) from error
+    return device
+
+
+def _formats(text: str) -> tuple[str, ...]:
+    """Names of table formats, checked before hours of tracking rather than after them."""
+    from lightning_kp.errors import ConfigurationError
+    from lightning_kp.track_files import FORMATS
+
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    unknown = [name for name in names if name not in FORMATS]
+    if unknown or not names:
+        raise ConfigurationError(
+            f"--formats has {unknown[0]!r}." if unknown else "--formats is empty.",
+            remedy=f"Choose from {','.join(FORMATS)}.",
+        )
+    return names
 
 
 def track_all(
@@ -74,24 +118,38 @@ def track_all(
     batch_size: int = 32,
     formats: tuple[str, ...] | None = None,
 ) -> "list[TrackingReport]":
-    """Track every video into ``folder/tracks``, with a progress bar each; prints fps and where time went."""
+    """Track every video into ``folder/tracks``, with a progress bar each; prints fps and where time went.
+
+    A video that cannot be read does not keep the others from being tracked; VideoError names it at the end.
+    """
     from tqdm import tqdm
 
+    from lightning_kp.errors import VideoError
     from lightning_kp.run_folder import RunFolder, unique_stems
     from lightning_kp.tracking import track_video
     from lightning_kp.video import open_video
 
-    reports = []
+    reports: list[TrackingReport] = []
+    failed: list[VideoError] = []
     for video, name in zip(videos, unique_stems(videos), strict=True):
-        with open_video(video) as reader:
-            total = reader.info.n_frames
-        with tqdm(total=total, desc=f"track {name}", unit="frame", delay=1.0) as bar:
-            report = track_video(
-                method, video, RunFolder(folder).tracks(name), view, origin=origin, batch_size=batch_size,
-                formats=formats, progress=lambda done, bar=bar: bar.update(done - bar.n),  # type: ignore[misc]
-            )  # fmt: skip
+        try:
+            with open_video(video) as reader:
+                total = reader.info.n_frames
+            with tqdm(total=total, desc=f"track {name}", unit="frame", delay=1.0, leave=False) as bar:
+                report = track_video(
+                    method, video, RunFolder(folder).tracks(name), view, origin=origin, batch_size=batch_size,
+                    formats=formats, progress=lambda done, bar=bar: bar.update(done - bar.n),  # type: ignore[misc]
+                )  # fmt: skip
+        except VideoError as error:
+            failed.append(error)
+            if len(videos) > 1:
+                print(f"{name}: left out. {error}", file=sys.stderr)
+            continue
         print(report.line())
         reports.append(report)
+    if failed:
+        more = f" ({len(failed)} of {len(videos)} videos were left out.)" if len(videos) > 1 else ""
+        raise VideoError(failed[0].problem, remedy=failed[0].remedy + more) from failed[0]
     return reports
 
 
@@ -102,16 +160,28 @@ def draw_overlays(videos: list[Path], folder: Path) -> None:
 
     run = RunFolder(folder)
     for video, name in zip(videos, unique_stems(videos), strict=True):
-        saved, target = run.tracks(name).with_name(f"{name}.csv"), run.overlay(name)
+        saved, target = _saved(run, name), run.overlay(name)
         if not target.exists() or target.stat().st_mtime < saved.stat().st_mtime:
+            print(f"{name}: drawing {target}", flush=True)
             write_overlay(saved, video, target)
+
+
+def _saved(run: "RunFolder", name: str) -> Path:
+    from lightning_kp.errors import DataError
+    from lightning_kp.track_files import companion
+
+    for suffix in DRAWN_FROM:
+        if (path := companion(run.tracks(name), suffix)).exists():
+            return path
+    raise DataError(f"There are no tracks of {name} in {run.path}.", remedy="Track the video first.")
 
 
 def origin_of(checkpoint: Path) -> str:
     """Text that names a checkpoint's content: results of another one are replaced."""
     import hashlib
 
-    return f"{checkpoint.name}:{hashlib.sha256(checkpoint.read_bytes()).hexdigest()[:16]}"
+    with checkpoint.open("rb") as file:
+        return f"{checkpoint.name}:{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
 
 
 def _run_of(checkpoint: Path) -> Path:

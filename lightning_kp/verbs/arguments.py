@@ -1,0 +1,74 @@
+"""Arguments of the verbs: errors in one line, and options that are handed on to ``kp fit``."""
+
+import argparse
+import re
+from typing import Any, NoReturn
+
+from lightning_kp.errors import ConfigurationError
+from lightning_kp.messages import nearest
+
+HANDED_ON = ("--model", "--data", "--trainer", "--seed_everything")
+
+
+class VerbParser(argparse.ArgumentParser):
+    """A parser whose errors are one line; options are spelt out in full."""
+
+    def __init__(self, verb: str, description: str) -> None:
+        super().__init__(prog=f"kp {verb}", description=description, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ConfigurationError, with the nearest right spelling of an unknown option."""
+        if found := re.match(r"unrecognized arguments: (\S+)", message):
+            name, _, rest = found[1].partition("=")[0].partition(".")
+            known = [option for action in self._actions for option in action.option_strings]
+            near = nearest(name, [option for option in (*known, *HANDED_ON) if option.startswith("--")])
+            remedy = f"Did you mean {near}{'.' if rest else ''}{rest}?" if near else self._help()
+            raise ConfigurationError(f"{found[1]} is not an option of {self.prog}.", remedy=remedy)
+        if found := re.match(r"the following arguments are required: (.*)", message):
+            raise ConfigurationError(f"{self.prog}: missing {found[1]}.", remedy=self._help())
+        raise ConfigurationError(f"{self.prog}: {message}.", remedy=self._help())
+
+    def _help(self) -> str:
+        return f"`{self.prog} --help` lists all."
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, as the ``type`` of an argument."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"it must be at least 1, got {text}")
+    return number
+
+
+def split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """A verb's own arguments, and those for the Trainer as ``--name=value``, in the order typed."""
+    own: list[str] = []
+    handed_on: list[str] = []
+    waiting = False
+    for argument in arguments:
+        if argument.split("=")[0].split(".")[0].rstrip("+") in HANDED_ON:
+            handed_on.append(argument)
+            waiting = "=" not in argument
+        elif waiting:
+            handed_on[-1] += f"={argument}"
+            waiting = False
+        else:
+            own.append(argument)
+    return own, handed_on
+
+
+def typed(handed_on: list[str]) -> dict[str, str]:
+    """Last value typed for each option; ``--data.init_args.gap`` and ``--data.gap`` are one."""
+    pairs = (option.removeprefix("--").partition("=") for option in handed_on)
+    return {name.replace(".init_args.", "."): value for name, _, value in pairs}
+
+
+def flattened(settings: Any, prefix: str = "") -> dict[str, Any]:
+    """Settings of a YAML file by option name, ``data.gap`` for data: {init_args: {gap: ...}}."""
+    if not isinstance(settings, dict):
+        return {prefix: settings}
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        inner = prefix if name == "init_args" else f"{prefix}.{name}".lstrip(".")
+        flat |= flattened(value, inner)
+    return flat
