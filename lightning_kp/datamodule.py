@@ -1,5 +1,6 @@
 """Base of every datamodule: a data root, loaders, and the batch type that methods are matched with."""
 
+import os
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -7,6 +8,7 @@ import lightning as L
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_kp.errors import DataError
+from lightning_kp.loading import EpochShuffle, ResumableLoader
 
 
 class KeypointDataModule(L.LightningDataModule):
@@ -30,21 +32,26 @@ class KeypointDataModule(L.LightningDataModule):
         return self.root / Path(name).expanduser()
 
     def loader(self, stage: str, *, shuffle: bool = False, drop_last: bool = False) -> DataLoader[Any]:
-        """The loader of one stage; an error names a stage that this datamodule has no data for."""
+        """The loader of one stage; an error names a stage that this datamodule has no data for.
+
+        Shuffled, its order is a function of seed and epoch, so that a resumed run meets the same batches.
+        """
         if stage not in self.datasets:
             raise DataError(
                 f"{type(self).__name__} has no {stage} data.",
                 remedy=f"It has: {', '.join(self.datasets) or 'none (call setup first)'}.",
             )
-        return DataLoader(
-            self.datasets[stage],
-            batch_size=self.batch_size,
-            shuffle=shuffle,
-            drop_last=drop_last,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=False,
-        )
+        dataset: Any = self.datasets[stage]
+        options: dict[str, Any] = {
+            "batch_size": self.batch_size,
+            "drop_last": drop_last,
+            "num_workers": self.num_workers,
+            "persistent_workers": self.num_workers > 0,
+        }
+        if not shuffle:
+            return DataLoader(dataset, **options)
+        seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))  # where Lightning keeps --seed_everything
+        return ResumableLoader(dataset, sampler=EpochShuffle(len(dataset), seed), **options)
 
     def train_dataloader(self) -> DataLoader[Any]:
         return self.loader("train", shuffle=True, drop_last=True)

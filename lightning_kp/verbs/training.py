@@ -3,6 +3,7 @@
 import argparse
 import os
 import random
+import signal
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,8 +60,8 @@ class KpParser(LightningArgumentParser):
 class KpCLI(LightningCLI):
     """LightningCLI for one verb of ``kp``.
 
-    The run folder is ``--trainer.default_root_dir``, or the next free ``runs/<method>-<number>``: it
-    holds ``config.yaml``, ``metrics.csv`` and ``checkpoints/last.ckpt``.  ``--ckpt_path`` takes a checkpoint or
+    The run folder is ``--trainer.default_root_dir``, or the next free ``runs/<method>-<number>``; it holds
+    ``config.yaml``, ``metrics.csv`` and ``checkpoints/last.ckpt``.  ``--ckpt_path`` takes a checkpoint or
     a run folder.
     """
 
@@ -153,6 +154,7 @@ class KpCLI(LightningCLI):
         except SystemExit:
             if not self.trainer.interrupted:
                 raise
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # Lightning has switched Ctrl-C off
             raise KeyboardInterrupt(self._what_is_kept()) from None
         except OSError as error:
             if error.filename is None:
@@ -171,18 +173,12 @@ class KpCLI(LightningCLI):
 class EpochSeed(L.Callback):
     """Random numbers as a function of seed and epoch, so that a resumed run repeats the undisturbed one.
 
-    Lightning's checkpoints hold no state of the generators.  One stream is set before the loader draws its
-    order, another at the first batch: a resumed run makes its first iterator earlier than an undisturbed one.
+    Lightning's checkpoints hold no state of the generators.  One stream serves the loading of the first batch,
+    another what comes after: starting workers draws a number, and a resumed run starts them anew.
     """
 
-    def on_load_checkpoint(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        _seed(2 * (int(checkpoint["epoch"]) + 1))
-
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.current_epoch > 0:
-            _seed(2 * trainer.current_epoch)
+        _seed(2 * trainer.current_epoch)
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int

@@ -1,0 +1,99 @@
+"""Several processes: idle parameters are named before ddp stops, and metrics are those of one process."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import lightning as L
+import pytest
+import toy
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning_kp.callbacks.distributed import UnusedParameters, idle_parameters, is_plain_ddp, message
+
+from lightning_kp.errors import ConfigurationError
+
+OPTIONS = ["--model", "toy.Toy", "--data", "toy.NoiseData", "--trainer.accelerator=cpu"]
+OPTIONS += ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
+
+
+def kp(folder: Path, verb: str, *options: str) -> subprocess.CompletedProcess[str]:
+    places = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [sys.executable, "-m", "lightning_kp", verb, *OPTIONS, *options],
+        cwd=folder, env=os.environ | {"PYTHONPATH": places}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_which_strategies_are_plain() -> None:
+    assert is_plain_ddp(DDPStrategy())
+    assert not is_plain_ddp(DDPStrategy(find_unused_parameters=True))
+    assert not is_plain_ddp(DDPStrategy(static_graph=True))
+    assert not is_plain_ddp(SingleDeviceStrategy())
+
+
+def test_parameters_without_a_gradient_are_named_with_the_term_that_is_off() -> None:
+    method = toy.Toy()
+    method.head.bias.requires_grad_(False)
+    method.points(toy.Noise(1, 8, False)[0].image[None] / 255).sum().backward()
+    assert idle_parameters(method) == ["head.weight"]
+    method.loss_weights["rotation"] = 0
+    told = message(method, idle_parameters(method))
+    assert told.endswith("; head had none while the term rotation is off.")
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_the_check_runs_after_the_first_backward_pass(tmp_path: Path, weight: float) -> None:
+    check = UnusedParameters()
+    trainer = L.Trainer(
+        max_steps=2, accelerator="cpu", logger=False, enable_checkpointing=False, default_root_dir=tmp_path,
+        enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0, callbacks=[check],
+    )  # fmt: skip
+    method = toy.Toy(weights=toy.ToyWeights(rotation=weight))
+    trainer.fit(method, toy.NoiseData())  # one process: nothing to check
+    check._checking = True
+    method.zero_grad(set_to_none=True)
+    method.training_step = lambda batch, index: method.terms(batch)["reconstruction"]  # type: ignore[method-assign]
+    batch = next(iter(trainer.datamodule.train_dataloader()))  # type: ignore[attr-defined]
+    sum(method.terms(method.on_after_batch_transfer(batch, 0)).values()).backward()  # type: ignore[union-attr]
+    if weight:
+        check.on_after_backward(trainer, method)
+    else:
+        with pytest.raises(ConfigurationError, match="ddp_find_unused_parameters_true"):
+            check.on_after_backward(trainer, method)
+    check.on_after_backward(trainer, method)  # and never again
+
+
+@pytest.mark.slow
+def test_two_processes_measure_what_one_measures(tmp_path: Path) -> None:
+    found = []
+    for processes in (1, 2):
+        strategy = ["--trainer.strategy=ddp"] if processes == 2 else []
+        done = kp(
+            tmp_path, "validate", "--trainer.callbacks+=toy.WriteMetrics", "--trainer.callbacks.path=m.json",
+            f"--trainer.devices={processes}", *strategy,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        found.append(json.loads((tmp_path / "m.json").read_text()))
+    one, two = found
+    assert (one.pop("processes"), two.pop("processes")) == (1, 2)
+    assert one.keys() == two.keys() >= {"val/loss", "val/reconstruction", "val/rotation"}
+    assert two == pytest.approx(one, rel=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "ddp_find_unused_parameters_true"])
+def test_a_late_term_with_a_head_of_its_own(tmp_path: Path, strategy: str) -> None:
+    done = kp(
+        tmp_path, "fit", "--trainer.devices=2", f"--trainer.strategy={strategy}", "--trainer.max_epochs=3",
+        "--trainer.callbacks+=Curriculum", '--trainer.callbacks.start={"rotation": 2}',
+    )  # fmt: skip
+    if strategy == "ddp":
+        assert done.returncode == 2
+        assert "kp: error: Plain ddp needs a gradient" in done.stderr
+        assert "--trainer.strategy=ddp_find_unused_parameters_true" in done.stderr
+    else:
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "runs" / "toy-1" / "checkpoints" / "last.ckpt").is_file()
+        assert not (tmp_path / "runs" / "toy-2").exists()
