@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -120,7 +120,7 @@ class Collector:
         if self.is_full:
             return
         batch = FramePairs(*(field[: self.max_frames - self._count] for field in batch))
-        frame = floats_in_unit_range(batch.frame).to(method.device, method.dtype)
+        frame = floats_in_unit_range(batch.frame).to(method.device).to(cast(torch.dtype, method.dtype))
         turns = int(self._generator.choice(QUARTER_TURNS))
         was_training = method.training
         method.eval()

@@ -1,0 +1,247 @@
+"""What to begin with and what to beware of, from what was measured on a video."""
+
+import statistics
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from lightning_kp.inspection_measures import Box, Measured, Sampled
+from lightning_kp.video import VideoInfo
+
+# What suggestions aim at, each with its reason.
+STEP = 1 / 3  # of a thing's size within a pair: far enough to be seen, near enough to be the same posture
+LONGEST_GAP_S = 1.0  # later an animal may be doing something else
+BODY_PX = 16.0  # network pixels: room for about eight parts that are told apart
+SIZES = (64, 96, 128, 160, 192, 224, 256)  # 256 is the paper's; time grows with the square
+PART_PX = 4.0  # network pixels that one keypoint needs for itself in each direction
+FIRST_THING, FURTHER_THING = 8, 4  # B-KinD takes 10 for two mice and 12 for two flies
+MOST_KEYPOINTS = 16  # B-KinD's number for a person
+WORTHWHILE_CROP = 1.2  # a crop should enlarge the animal by a fifth at least
+# When to warn.
+SHAKE_PX = 0.004  # of the longest side: one pixel of a 256 px image
+FLICKER = 5.0  # grey levels, 2 % of the range
+CROWDED = 0.25  # share of the picture that moves: no animal in an arena is as large
+SCATTERED = 6.0  # regions per frame: leaves, water, reflections, or a crowd
+ALIKE_SHARE = 0.5  # of the frames
+TINY_PX = 8.0  # network pixels at the largest size: two or three heatmap cells
+
+
+class Trouble(StrEnum):
+    """What may keep discovery from working; the value is a key in JSON."""
+
+    FILE = "file"
+    STILL = "nothing moves"
+    TINY = "tiny"
+    ALIKE = "look-alikes"
+    SHAKE = "camera shake"
+    FLICKER = "flicker"
+    BACKGROUND = "moving background"
+    UNUSUAL = "something large appears"
+    PART = "partly looked at"
+
+
+class Note(NamedTuple):
+    """A trouble in words that say what to do."""
+
+    trouble: Trouble
+    text: str
+
+
+class Choice(NamedTuple):
+    """A suggested value and why."""
+
+    value: Any
+    reason: str
+
+
+class Suggestion(NamedTuple):
+    """Settings to begin with.
+
+    ``gap`` in frames, or as "0.25s" for videos of several frame rates; ``box`` (left, top, right,
+    bottom) in original pixels or None; ``size`` of the network's image in pixels; number of ``keypoints``.
+    """
+
+    gap: Choice
+    box: Choice
+    size: Choice
+    keypoints: Choice
+
+
+def suggest(info: VideoInfo, measured: Measured) -> Suggestion:
+    """Settings to begin with for one video."""
+    box = _suggest_box(info, measured)
+    longest = longest_side(info, box.value)
+    size = _suggest_size(measured, longest)
+    return Suggestion(
+        _suggest_gap(info, measured), box, size, _suggest_keypoints(measured, size.value / longest)
+    )
+
+
+def _suggest_gap(info: VideoInfo, measured: Measured) -> Choice:
+    longest = max(1, round(LONGEST_GAP_S * info.fps))
+    if not measured.speed > 0:
+        return Choice(max(1, round(0.2 * info.fps)), "a fifth of a second: no speed could be measured")
+    gap = round(STEP * info.fps / measured.speed)
+    if gap > longest:
+        return Choice(
+            longest, f"one second at most: things move only {measured.speed:.2f} of their size in it"
+        )
+    gap = max(1, gap)
+    step = measured.speed * gap / info.fps
+    return Choice(gap, f"{gap / info.fps:.2f} s, in which a moving thing goes about {step:.2f} of its size")
+
+
+def _suggest_box(info: VideoInfo, measured: Measured) -> Choice:
+    whole = max(info.frame_size)
+    if measured.box is None:
+        return Choice(None, "the whole picture: nothing moved")
+    left, top, right, bottom = measured.box
+    gain = whole / max(right - left, bottom - top)
+    if gain < WORTHWHILE_CROP:
+        return Choice(None, "the whole picture: things move nearly everywhere in it")
+    return Choice(
+        measured.box, f"nothing moves outside; things become {gain:.1f} times larger for the network"
+    )
+
+
+def longest_side(info: VideoInfo, box: Box | None) -> int:
+    """Original pixels that the network's square image shows along its side."""
+    return max(info.frame_size) if box is None else max(box[2] - box[0], box[3] - box[1])
+
+
+def _suggest_size(measured: Measured, longest: int) -> Choice:
+    if not measured.size_px > 0:
+        return Choice(128, "a middle value: nothing moved")
+    size = next((each for each in SIZES if measured.size_px * each / longest >= BODY_PX), SIZES[-1])
+    body = measured.size_px * size / longest
+    if body < BODY_PX:
+        return Choice(
+            size, f"the largest that trains in reasonable time; things are only {body:.0f} px large in it"
+        )
+    return Choice(
+        size, f"the smallest in which things of {measured.size_px:.0f} px keep {BODY_PX:.0f} px ({body:.0f})"
+    )
+
+
+def _suggest_keypoints(measured: Measured, scale: float) -> Choice:
+    if not measured.size_px > 0:
+        return Choice(FIRST_THING, "the usual number for one animal: nothing moved")
+    things = max(1, measured.things)
+    usual = min(MOST_KEYPOINTS, FIRST_THING + FURTHER_THING * (things - 1))
+    room = max(2, round((measured.size_px * scale / PART_PX) ** 2)) * things
+    if room < usual:
+        return Choice(room, "there is no room for more on so few pixels")
+    why = f"{FIRST_THING} for one moving thing"
+    return Choice(
+        usual, why if things == 1 else f"{why} and {FURTHER_THING} for each further one (there are {things})"
+    )
+
+
+def notes_on(sampled: Sampled, measured: Measured, suggestion: Suggestion) -> tuple[Note, ...]:
+    """What may keep discovery from working on this video, in words that say what to do."""
+    notes = [Note(Trouble.FILE, problem) for problem in sampled.info.problems]
+    notes += _camera_notes(sampled.info, measured)
+    notes += _thing_notes(sampled.info, measured, suggestion)
+    if not sampled.is_whole:
+        seen = clock(sampled.decoded / sampled.info.fps)
+        notes.append(Note(Trouble.PART, f"Only the first {seen} were looked at (--frames changes that)."))
+    return tuple(notes)
+
+
+def _camera_notes(info: VideoInfo, measured: Measured) -> Iterator[Note]:
+    if measured.shake_px > SHAKE_PX * max(info.frame_size):
+        yield Note(
+            Trouble.SHAKE,
+            f"The camera moves by about {measured.shake_px:.1f} px. Background edges will look like motion: "
+            "stabilise the video first, and trust sizes and speeds here less.",
+        )
+    if measured.flicker > FLICKER:
+        yield Note(
+            Trouble.FLICKER,
+            f"The light changes by {measured.flicker:.0f} of 255 grey levels. Choose a target that looks at "
+            "structure (--model.target ssim).",
+        )
+    if measured.unusual > 0:
+        yield Note(
+            Trouble.UNUSUAL,
+            f"In {100 * measured.unusual:.1f} % of the frames something far larger than usual appears (a hand, "
+            "a door, a light): better leave those stretches out.",
+        )
+
+
+def _thing_notes(info: VideoInfo, measured: Measured, suggestion: Suggestion) -> Iterator[Note]:
+    if measured.things == 0:
+        yield Note(
+            Trouble.STILL,
+            "Nothing moves in the frames looked at. Discovery learns from motion: use a stretch of video in "
+            "which the animal moves.",
+        )
+    crowded, scattered = measured.covered > CROWDED, measured.regions > SCATTERED
+    if crowded or scattered:
+        share = f"{100 * measured.covered:.0f} % of the picture moves"
+        yield Note(
+            Trouble.BACKGROUND,
+            (share if crowded else f"About {measured.regions:.0f} separate regions move at a time")
+            + ": a moving background, reflections, a crowd, or a moving camera. Keypoints may go there; crop to "
+            "the animal, or film against something that stays still.",
+        )
+    body = measured.size_px * suggestion.size.value / longest_side(info, suggestion.box.value)
+    if body < TINY_PX:
+        yield Note(
+            Trouble.TINY,
+            f"Moving things are about {measured.size_px:.0f} px large, {body:.0f} px in the network's image: too "
+            "small for several keypoints. Crop closer, or film closer.",
+        )
+    if measured.alike > ALIKE_SHARE and not (crowded or scattered):
+        yield Note(
+            Trouble.ALIKE,
+            f"{measured.things} things look alike. Discovery finds one set of keypoints for the picture and may "
+            "swap animals; different coats, or one animal in each crop, work better.",
+        )
+
+
+def together(videos: Sequence[tuple[VideoInfo, Suggestion]]) -> Suggestion:
+    """One suggestion for all: the middle gap in time, the largest size, the box that holds every box."""
+    if len(videos) == 1:
+        return videos[0][1]
+    seconds = statistics.median(suggestion.gap.value / info.fps for info, suggestion in videos)
+    rates = {round(info.fps, 1) for info, _ in videos}
+    gap = Choice(
+        max(1, round(seconds * rates.pop())), f"{seconds:.2f} s, the middle of what suits each video"
+    )
+    if rates:
+        gap = Choice(f"{seconds:.2f}s", "the middle of what suits each video, in seconds: their rates differ")
+    sizes = [suggestion.size.value for _, suggestion in videos]
+    counts = [suggestion.keypoints.value for _, suggestion in videos]
+    return Suggestion(
+        gap,
+        _common_box(videos),
+        Choice(
+            max(sizes),
+            "the largest that one of the videos needs" if len(set(sizes)) > 1 else "the same for all",
+        ),
+        Choice(
+            max(counts),
+            "the most that one of them has room for" if len(set(counts)) > 1 else "the same for all",
+        ),
+    )
+
+
+def _common_box(videos: Sequence[tuple[VideoInfo, Suggestion]]) -> Choice:
+    boxes = [suggestion.box.value for _, suggestion in videos]
+    if len({info.frame_size for info, _ in videos}) > 1:
+        return Choice(None, "the whole picture: the videos differ in size")
+    if any(box is None for box in boxes):
+        return Choice(None, "the whole picture: one of the videos needs all of it")
+    lefts, tops, rights, bottoms = zip(*boxes, strict=True)
+    return Choice(
+        (min(lefts), min(tops), max(rights), max(bottoms)), "holds all that moves in any of the videos"
+    )
+
+
+def clock(seconds: float) -> str:
+    """Seconds in words: "12.0 s", "1 min 18 s"."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s"
