@@ -16,6 +16,7 @@ from lightning_kp.batches import Frames, floats_in_unit_range
 from lightning_kp.errors import ConfigurationError, DivergenceError
 from lightning_kp.heatmaps import expectation, moments, to_keypoints
 from lightning_kp.keypoints import Keypoints
+from lightning_kp.schedules import WarmupCosine
 
 OptimizerCallable = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
 LRSchedulerCallable = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
@@ -76,7 +77,11 @@ class Method(L.LightningModule):
         optimizer = self._optimizer(self.parameters()) if self._optimizer else self.default_optimizer()
         if self._scheduler is None:
             return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": self._scheduler(optimizer)}
+        scheduler = self._scheduler(optimizer)
+        if not isinstance(scheduler, WarmupCosine):
+            return {"optimizer": optimizer, "lr_scheduler": scheduler}
+        scheduler.last_for(int(self.trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """uint8 images become floats in [0, 1] on the device."""
