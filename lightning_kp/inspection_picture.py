@@ -1,6 +1,7 @@
 """An inspection as a picture: the scene, where things move, when, and how far."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +21,26 @@ def write_picture(inspection: Inspection, path: Path) -> Path:
 
     Raises DataError for a place that cannot be written to.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    videos = inspection.videos[:MOST_VIDEOS]
-    figure = Figure(figsize=(11, 7.2 * len(videos)), layout="constrained", facecolor="white")
-    parts = figure.subfigures(len(videos), 1, squeeze=False)[:, 0]
-    for part, video in zip(parts, videos, strict=True):
-        _draw(part, video)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        FigureCanvasAgg(figure).print_png(str(path))
+        with path.open("wb") as file:
+            _canvas(inspection.videos[:MOST_VIDEOS]).print_png(file)
     except OSError as error:
         raise DataError(
             f"{path} cannot be written: {error.strerror}.", remedy="Choose another --out."
         ) from error
     return path
+
+
+def _canvas(videos: Sequence[VideoInspection]) -> Any:
+    """A canvas with one block of panels for each video."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 7.2 * len(videos)), layout="constrained", facecolor="white")
+    for part, video in zip(figure.subfigures(len(videos), 1, squeeze=False)[:, 0], videos, strict=True):
+        _draw(part, video)
+    return FigureCanvasAgg(figure)
 
 
 def _draw(figure: Any, video: VideoInspection) -> None:
