@@ -35,8 +35,8 @@ format: $(VENV)/dev.stamp  ## let ruff mend what it can
 
 # Type checkers do not see mapped packages, so they get a folder in which the map is made of links.
 typecheck: $(VENV)/dev.stamp  ## mypy --strict on the package, plug-in folders included
-	rm -rf $(TYPING)/lightning_kp && mkdir -p $(TYPING)/lightning_kp
-	ln -s $(addprefix $(CURDIR)/,$(wildcard lightning_kp/*) $(PLUGINS)) $(TYPING)/lightning_kp/
+	@rm -rf $(TYPING)/lightning_kp && mkdir -p $(TYPING)/lightning_kp
+	@ln -s $(addprefix $(CURDIR)/,$(wildcard lightning_kp/*) $(PLUGINS)) $(TYPING)/lightning_kp/
 	cd $(TYPING) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p lightning_kp
 
 check: lint typecheck test  ## what a change has to pass

@@ -8,9 +8,9 @@ import pytest
 import toy
 from hypothesis import given
 from hypothesis import strategies as st
+
 from lightning_kp.callbacks import Curriculum
 from lightning_kp.callbacks.curriculum import factor
-
 from lightning_kp.errors import ConfigurationError
 
 

@@ -10,8 +10,8 @@ import lightning as L
 import pytest
 import toy
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
-from lightning_kp.callbacks.distributed import UnusedParameters, idle_parameters, is_plain_ddp, message
 
+from lightning_kp.callbacks.distributed import UnusedParameters, idle_parameters, is_plain_ddp, message
 from lightning_kp.errors import ConfigurationError
 
 OPTIONS = ["--model", "toy.Toy", "--data", "toy.NoiseData", "--trainer.accelerator=cpu"]

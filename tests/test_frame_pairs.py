@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from clips import number_of, write_numbered, write_video
-from lightning_kp.datamodules import VideoFramePairs
 from torch import Tensor
 
 from lightning_kp.batches import FramePairs, Frames
+from lightning_kp.datamodules import VideoFramePairs
 from lightning_kp.errors import ConfigurationError, KeypointError, VideoError
 from lightning_kp.frame_cache import CachedVideo
 from lightning_kp.frame_pairs import PairDataset, held_out_block

@@ -8,10 +8,10 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
-from lightning_kp.callbacks.diagnostics import LiveDiagnostics, logged_figures
 from torch import Tensor
 
 from lightning_kp.batches import FramePairs, Images
+from lightning_kp.callbacks.diagnostics import LiveDiagnostics, logged_figures
 from lightning_kp.datamodule import KeypointDataModule
 from lightning_kp.diagnostics import Diagnosis, Verdict, diagnose
 from lightning_kp.errors import ConfigurationError

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from lightning_kp.callbacks import Curriculum
-from lightning_kp.methods import BKinD
 
 from lightning_kp import plugins
+from lightning_kp.callbacks import Curriculum
 from lightning_kp.cli import main
+from lightning_kp.methods import BKinD
 from lightning_kp.verbs.methods import describe
 
 Install = Callable[..., None]

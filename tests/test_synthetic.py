@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from lightning_kp.datamodules.synthetic import SyntheticArena
 
 from lightning_kp.batches import FramePairs
+from lightning_kp.datamodules.synthetic import SyntheticArena
 from lightning_kp.errors import ConfigurationError
 
 

@@ -50,7 +50,7 @@ class Plan:
     def max_epochs(self) -> int | None:
         """Epochs to train, where they are limited by number."""
         value = (flattened(_yaml(self.preset)) | typed(list(self.overrides))).get("trainer.max_epochs")
-        return int(value) if str(value).isdigit() else None
+        return int(str(value)) if str(value).isdigit() else None
 
 
 def run(arguments: list[str]) -> int:
