@@ -166,7 +166,7 @@ def _known_class(file: Path, content: dict[str, Any]) -> type[Method]:
             remedy="Name it: --model CLASS.",
         )
     plugins.load_all()
-    for kind in _subclasses(Method):
+    for kind in _subclasses(Method):  # type: ignore[type-abstract]
         if class_path(kind) == wanted:
             return kind
     raise CheckpointError(

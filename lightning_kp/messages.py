@@ -96,9 +96,9 @@ def _arguments(class_path: str) -> list[str]:
     with contextlib.suppress(ImportError, AttributeError, ValueError, TypeError):
         kind = getattr(importlib.import_module(module), name)
         for base in inspect.getmro(kind)[:-1]:
-            if "__init__" not in vars(base):
+            if (initialiser := vars(base).get("__init__")) is None:
                 continue
-            parameters = list(inspect.signature(base.__init__).parameters.values())[1:]
+            parameters = list(inspect.signature(initialiser).parameters.values())[1:]
             names += [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
             if not any(p.kind is p.VAR_KEYWORD for p in parameters):
                 break
