@@ -3,6 +3,7 @@
 import inspect
 import json
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -192,6 +193,7 @@ def train(videos: list[Path], folder: "RunFolder", plan: Plan) -> None:
             return
         print(f"Going on after epoch {done} from {folder.last_checkpoint}")
         options.append(f"--ckpt_path={folder.last_checkpoint}")
+        warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     try:
         training.run("fit", options)
     except KeyboardInterrupt:
