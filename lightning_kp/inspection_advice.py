@@ -23,6 +23,7 @@ FLICKER = 5.0  # grey levels, 2 % of the range
 CROWDED = 0.25  # share of the picture that moves: no animal in an arena is as large
 SCATTERED = 6.0  # regions per frame: leaves, water, reflections, or a crowd
 ALIKE_SHARE = 0.5  # of the frames
+SHORT_S = 10.0  # an animal that rests most of so short a time passes for background
 TINY_PX = 8.0  # network pixels at the largest size: two or three heatmap cells
 
 
@@ -37,6 +38,7 @@ class Trouble(StrEnum):
     FLICKER = "flicker"
     BACKGROUND = "moving background"
     UNUSUAL = "something large appears"
+    SHORT = "short"
     PART = "partly looked at"
 
 
@@ -142,6 +144,10 @@ def notes_on(sampled: Sampled, measured: Measured, suggestion: Suggestion) -> tu
     notes = [Note(Trouble.FILE, problem) for problem in sampled.info.problems]
     notes += _camera_notes(sampled.info, measured)
     notes += _thing_notes(sampled.info, measured, suggestion)
+    if (seconds := sampled.decoded / sampled.info.fps) < SHORT_S:
+        notes.append(Note(
+            Trouble.SHORT, f"Only {clock(seconds)} of video: what hardly leaves its place meanwhile passes for "
+            "background here. Trust the figures less, and give discovery more video."))  # fmt: skip
     if not sampled.is_whole:
         seen = clock(sampled.decoded / sampled.info.fps)
         notes.append(Note(Trouble.PART, f"Only the first {seen} were looked at (--frames changes that)."))

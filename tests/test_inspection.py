@@ -65,7 +65,9 @@ def advice(images: np.ndarray) -> tuple[Measured, Suggestion, set[Trouble]]:
     looked_at = sampled(images)
     measured = measure(looked_at)
     suggestion = suggest(looked_at.info, measured)
-    return measured, suggestion, {note.trouble for note in notes_on(looked_at, measured, suggestion)}
+    troubles = {note.trouble for note in notes_on(looked_at, measured, suggestion)}
+    assert Trouble.SHORT in troubles  # two seconds
+    return measured, suggestion, troubles - {Trouble.SHORT}
 
 
 def test_one_walker_is_measured_and_suggested_for() -> None:
@@ -242,7 +244,7 @@ def test_a_file_is_inspected_like_its_frames(inspection: Inspection) -> None:
     assert found.measured.things == 1
     # one small pixel is one pixel of this 256 px wide video; the disc was drawn at half its size
     assert found.measured.size_px == pytest.approx(2 * 8 * math.sqrt(math.pi), rel=0.12)
-    assert found.notes == ()
+    assert [note.trouble for note in found.notes] == [Trouble.SHORT]
     plain = json.loads(inspection.to_json())
     assert plain["videos"][0]["width"] == 2 * WIDTH
     assert plain["suggestion"]["gap"]["value"] == inspection.suggestion.gap.value
