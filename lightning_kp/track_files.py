@@ -163,7 +163,7 @@ def _write_empty_slp(info: TrackInfo, frames: int, path: Path, skeleton: Skeleto
         name="keypoints",
     )
     height, width = info.frame_size
-    known = {"shape": [frames, height, width, 3], "fps": info.fps}
+    known = {"filename": info.video, "shape": [frames, height, width, 3], "fps": info.fps}
     video = sio.Video(filename=info.video, backend_metadata=known, open_backend=False)
     labels = sio.Labels(
         videos=[video],

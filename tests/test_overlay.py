@@ -72,7 +72,7 @@ def test_the_first_eight_colours_differ_and_then_shapes_do():
 
 
 def test_neighbouring_colours_differ_also_for_the_colour_blind():
-    """Every pair is at least 14 CIELAB units (2 can just be seen) apart for normal sight and both red-green deficiencies.
+    """Every pair is at least 14 CIELAB units apart (2 can just be seen), for red-green deficiencies too.
 
     Simulation: the single-matrix approximation of Machado et al. 2009 (severity 1), in linear light.
     """

@@ -396,7 +396,7 @@ def test_sleap_io_reads_the_slp(tmp_path, animals):
         assert isinstance(instance, sio.PredictedInstance)
         np.testing.assert_array_equal(instance.points["score"].astype(np.float32), expected)
         assert instance.score == pytest.approx(expected[expected > 0].mean())
-    assert labels.video.filename == tracks.video
+    assert str(labels.video.filename) == tracks.video
 
 
 def test_sleap_io_saves_what_it_read(tmp_path):
@@ -450,7 +450,7 @@ def test_sleap_io_reads_the_deeplabcut_csv(tmp_path, animals):
             np.testing.assert_array_equal(
                 instance.numpy().astype(np.float32), tracks.points_px[frame.frame_idx, animal]
             )
-    assert len(labels) == 7
+    assert {frame.frame_idx for frame in labels} >= {0, 1, 3, 4, 5, 6}  # older ones drop the empty frame
 
 
 @pytest.mark.parametrize("animals", [1, 2])
