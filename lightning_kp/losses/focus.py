@@ -1,15 +1,17 @@
 """Focus: keypoints look at what moved (ours; not part of 000).
 
 Reconstruction alone leaves a keypoint that once sits on a wall where it is: nothing there has a
-gradient.  This term asks of every heatmap that its mass lie on pixels that changed within the pair.
-It is bounded, and flat for a heatmap that is peaked elsewhere: a keypoint of an animal that rests
-while another one moves must not be pulled over to it.
+gradient.  This term asks of every keypoint that the mass of its heatmap lie on pixels that changed
+within the pair, on average over the batch: the keypoint of an animal that rests in one pair while
+another moves is not pulled over to it, and one that never meets motion is.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 _NOISE_LEVELS = 4  # medians of the change that still count as noise
+_LEAST_SHARE = 1e-12  # keeps the logarithm finite
 _LEAST_CHANGE = 0.02  # of the grey range: compression and flicker below it are seen by nobody
 
 
@@ -27,11 +29,13 @@ def moving_mask(frame: Tensor, future: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def focus_loss(heatmaps: Tensor, mask: Tensor) -> Tensor:
-    """Share of the heatmaps' mass that lies on nothing that moved, in [0, 1]; mean over B and K.
+    """Minus the logarithm of the share of a keypoint's mass on what moved, over the batch; mean over K.
 
     Heatmaps (B, K, h, w) that sum to one, mask (B, 1, h, w) of :func:`moving_mask`.  Images in which
-    nothing moved do not count.
+    nothing moved do not count.  The logarithm is taken of the batch's mean: its gradient is as strong
+    for a keypoint whose mass elsewhere is nearly all as for one that has a tenth on the animal.
     """
     counts = mask.flatten(1).amax(dim=1)
-    missed = 1 - (heatmaps * mask).sum(dim=(-2, -1))
-    return (missed.mean(dim=1) * counts).sum() / counts.sum().clamp_min(1)
+    mass = (heatmaps * mask).sum(dim=(-2, -1))
+    share = (mass * counts.unsqueeze(1)).sum(dim=0) / counts.sum().clamp_min(1)
+    return -torch.where(counts.sum() > 0, share.clamp_min(_LEAST_SHARE), torch.ones_like(share)).log().mean()
