@@ -39,7 +39,11 @@ class Encoder(nn.Module):
 
 
 class ImageNetNormalise(nn.Module):
-    """Images in [0, 1] -> zero mean and unit variance over ImageNet, per channel."""
+    """Images in [0, 1] -> zero mean and unit variance over ImageNet, per channel.
+
+    The result lies channels last in memory, and so do the features of convolutions that follow: the
+    layout in which CPUs and tensor cores convolve fastest.
+    """
 
     mean: Tensor
     std: Tensor
@@ -50,6 +54,7 @@ class ImageNetNormalise(nn.Module):
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
+        image = image.contiguous(memory_format=torch.channels_last)
         return (image - self.mean) / self.std
 
 

@@ -50,10 +50,16 @@ class GlobalNet(nn.Module):
         for level, features in enumerate(reversed(pyramid)):
             lateral = self.laterals[level](features)
             if merged is not None:
+                # The 1x1 convolution before the upsampling: the same numbers (both are linear, and bilinear
+                # weights sum to one) from a quarter of the products.  The statistics are taken after it.
+                convolve, normalise = self.upsamples[level - 1]
                 larger = F.interpolate(
-                    merged, size=lateral.shape[-2:], mode="bilinear", align_corners=self.align_corners
+                    convolve(merged),
+                    size=lateral.shape[-2:],
+                    mode="bilinear",
+                    align_corners=self.align_corners,
                 )
-                lateral = lateral + self.upsamples[level - 1](larger)
+                lateral = lateral + normalise(larger)
             merged = lateral
             if str(level) in self.heads:
                 head = self.heads[str(level)](merged, size, self.align_corners)

@@ -65,13 +65,19 @@ class ReconstructionDecoder(nn.Module):
         """Appearance and Gaussian maps (B, 2 K, h, w) of each resolution -> the reconstruction."""
         features = appearance
         for block, gaussians in zip(self.blocks, maps, strict=True):
-            gaussians = gaussians.to(features.dtype)
+            # A concatenation of two layouts would lose channels-last for all that follows.
+            gaussians = gaussians.to(features.dtype).contiguous(memory_format=_layout(features))
             if self.concatenate_first:
                 features = _double(torch.cat((features, gaussians), dim=1))
             else:
                 features = torch.cat((_double(features), gaussians), dim=1)
             features = block(features)
         return self.output(features)  # type: ignore[no-any-return]
+
+
+def _layout(features: Tensor) -> torch.memory_format:
+    last = features.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last else torch.contiguous_format
 
 
 def _double(features: Tensor) -> Tensor:
