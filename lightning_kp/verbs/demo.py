@@ -8,6 +8,7 @@ SUMMARY = (
     "Render two animals in an artificial arena, discover keypoints without labels, compare with the truth. "
     "Anything that `kp fit` takes may be added."
 )
+SETTINGS = ("--data.size=96", "--model.keypoints=8")  # those of experiments/bkind_arena.yaml
 LEAST_UNSEEN = 24  # frames: regressors need some to be fitted and scored on
 
 
@@ -35,7 +36,7 @@ def run(arguments: list[str]) -> int:
     unseen = write_arena(other, folder.path / "videos", "unseen")
     if given.epochs is not None:
         overrides = [f"--trainer.max_epochs={given.epochs}", *overrides]
-    discover.run([str(video), "--out", str(folder.path), *overrides])
+    discover.run([str(video), "--out", str(folder.path), *SETTINGS, *overrides])
     method, view = load_for_tracking(find_checkpoint(folder.path))
     labels = read_labels(unseen.with_suffix(".truth.npz"), view.size, view.fit, view.boxes)
     figures = score_regression(method, labels)
