@@ -65,6 +65,8 @@ class _View(NamedTuple):
 def _read_with_sleap_io(path: Path, view: _View, at_most: int) -> LabelledFrames:
     import sleap_io as sio
 
+    if path.suffix == ".h5" and path.with_suffix(".csv").exists():
+        path = path.with_suffix(".csv")  # DeepLabCut writes both; sleap-io reads its csv only
     try:
         labels = sio.load_file(str(path))
     except Exception as error:
