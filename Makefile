@@ -11,7 +11,7 @@ TYPING := build/typing
 PLUGINS := methods datamodules callbacks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format typecheck check bench clean
+.PHONY: help demo test test-all lint format typecheck check bench results clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,21 @@ check: lint typecheck test  ## what a change has to pass
 
 bench: $(VENV)/run.stamp  ## speed and memory against the literal version and the bare decoder
 	$(BIN)/python -m lightning_kp.bench
+
+# Measured figures of the README: three seeds of each experiment, scored on recordings that were not trained on.
+SEEDS ?= 0 1 2
+RESULTS ?= runs/results
+MOUSE := $(KP_DATA)/mouse_openfield
+results: $(VENV)/run.stamp  ## the README's table of errors (needs KP_DATA, the folder of real data)
+	@test -d "$(MOUSE)" || { echo "Set KP_DATA to the folder that holds mouse_openfield." >&2; exit 1; }
+	for seed in $(SEEDS); do \
+	  $(BIN)/kp fit --config experiments/bkind_openfield.yaml --data.root $(MOUSE) --seed_everything $$seed \
+	    --trainer.default_root_dir $(RESULTS)/openfield-$$seed || exit 1; \
+	  $(BIN)/kp fit --config experiments/bkind_arena.yaml --data.root $(RESULTS) --seed_everything $$seed \
+	    --trainer.default_root_dir $(RESULTS)/arena-$$seed || exit 1; \
+	done
+	$(BIN)/kp score $(RESULTS)/openfield-* --labels $(MOUSE)/labeled-data/m4s1/CollectedData_Pranav.csv
+	$(BIN)/kp score $(RESULTS)/arena-* --labels $(RESULTS)/arena/arena_seed1_*.truth.npz
 
 clean:  ## remove what make made, the environment included; results in runs/ stay
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

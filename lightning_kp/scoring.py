@@ -4,12 +4,14 @@ Protocol: the label file's frames in time order; regressors are fitted on the fi
 on the second.  Baselines: the same network before training, and the mean pose of the first half.
 """
 
+import math
 from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
 
 from lightning_kp.batches import floats_in_unit_range
+from lightning_kp.body_order import order_kept
 from lightning_kp.errors import DataError
 from lightning_kp.labels import LabelledFrames
 from lightning_kp.method import KeypointMethod
@@ -18,7 +20,10 @@ from lightning_kp.regression import fit_linear, fit_matched, mean_pose_error
 
 @dataclass(frozen=True)
 class RegressionFigures:
-    """Mean distances in % of the image side; ``matches`` names the discovered keypoint of each labelled point."""
+    """Mean distances in % of the image side; ``matches`` names the discovered keypoint of each labelled point.
+
+    ``order_kept``: see :func:`lightning_kp.body_order.order_kept`.
+    """
 
     linear: float
     matched: float
@@ -27,10 +32,12 @@ class RegressionFigures:
     mean_pose: float
     matched_per_point: dict[str, float]
     matches: dict[str, int]
+    order_kept: float
 
     def as_metrics(self, prefix: str = "") -> dict[str, float | dict[str, float] | dict[str, int]]:
         """Figures by name, for ``metrics.json``."""
-        return {f"{prefix}{name}": value for name, value in asdict(self).items()}
+        known = {name: value for name, value in asdict(self).items() if value == value}  # NaN is no JSON
+        return {f"{prefix}{name}": value for name, value in known.items()}
 
     def lines(self) -> list[str]:
         """A small table for the terminal."""
@@ -44,7 +51,8 @@ class RegressionFigures:
             f"{name} <- kp{self.matches[name] + 1:02d} ({error:.1f})"
             for name, error in self.matched_per_point.items()
         ]
-        return [*rows, "matched: " + ", ".join(matches)]
+        order = f"order along the body kept in {self.order_kept:.0%} of frames in the worst of 8 headings"
+        return [*rows, "matched: " + ", ".join(matches), *([] if math.isnan(self.order_kept) else [order])]
 
 
 def score_regression(method: KeypointMethod, labels: LabelledFrames, *, seed: int = 0) -> RegressionFigures:
@@ -74,6 +82,7 @@ def score_regression(method: KeypointMethod, labels: LabelledFrames, *, seed: in
         mean_pose=mean_pose_error(labelled[:half], labelled[half:]).mean.item(),
         matched_per_point=dict(zip(labels.names, scores.per_keypoint.tolist(), strict=True)),
         matches=dict(zip(labels.names, matched.match.tolist(), strict=True)),
+        order_kept=order_kept(trained, labelled, labels.names),
     )
 
 
