@@ -12,7 +12,7 @@ NAMES = ("snout", "body", "tail_base")
 
 def turning_body(frames: int = 160) -> torch.Tensor:
     """Snout, body, tail base of an animal that turns once in each half of the frames."""
-    angle = torch.linspace(0, 4 * math.pi, frames + 1, dtype=torch.float64)[:-1]
+    angle = 0.01 + torch.linspace(0, 4 * math.pi, frames + 1, dtype=torch.float64)[:-1]
     heading = torch.stack((angle.cos(), angle.sin()), dim=-1)
     return torch.stack((0.2 * heading, 0 * heading, -0.2 * heading), dim=1)
 
