@@ -10,6 +10,7 @@ import contextlib
 import csv
 import html
 import io
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from lightning_kp.errors import DataError
 from lightning_kp.run_folder import RunFolder, read_json, write_whole
 
 EMBEDDED_VIDEO_MB = 12  # an overlay above this is named, not embedded: mail programs refuse large files
-CURVES = ("loss", "reconstruction", "rotation", "separation", "focus")
+CURVE = re.compile(r"train/(\w+)_step")  # Lightning's name of what a step logs
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --accent: #0072b2; }
@@ -165,8 +166,10 @@ def _curves(folder: RunFolder) -> str:
     if not path.exists():
         return ""
     with path.open(newline="") as file:  # a killed run may leave half a line, which then has no step
-        logged = [row for row in csv.DictReader(file) if (row.get("step") or "").isdigit()]
-    names = [name for name in CURVES if any(row.get(f"train/{name}_step") for row in logged)]
+        reader = csv.DictReader(file)
+        logged = [row for row in reader if (row.get("step") or "").isdigit()]
+    columns = [match for match in map(CURVE.fullmatch, reader.fieldnames or ()) if match]
+    names = [column[1] for column in columns if any(row.get(column[0]) for row in logged)]
     if not names:
         return ""
     from matplotlib.figure import Figure

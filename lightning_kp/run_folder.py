@@ -1,6 +1,7 @@
 """The shape of a run folder, the same for every run, so that each tool knows where to look."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +74,15 @@ class RunFolder:
 
     def add_metrics(self, figures: Mapping[str, Any]) -> None:
         """Merge figures into ``metrics.json``, whole or not at all."""
-        write_whole(self.metrics, json.dumps(read_json(self.metrics) | dict(figures), indent=2) + "\n")
+        merged = _without_nan(read_json(self.metrics) | dict(figures))
+        write_whole(self.metrics, json.dumps(merged, indent=2) + "\n")
+
+
+def _without_nan(value: Any) -> Any:
+    """The same with null for NaN, which is no JSON."""
+    if isinstance(value, dict):
+        return {name: _without_nan(each) for name, each in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def read_json(path: Path) -> dict[str, Any]:

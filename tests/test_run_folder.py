@@ -37,8 +37,10 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 def test_metrics_are_merged(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.add_metrics({"linear": 4.0, "found": 3})
-    folder.add_metrics({"linear": 3.5})
-    assert json.loads(folder.metrics.read_text()) == {"linear": 3.5, "found": 3}
+    folder.add_metrics({"linear": 3.5, "points": {"nose": float("nan"), "tail": 1.0}})
+    assert "NaN" not in folder.metrics.read_text()
+    wanted = {"linear": 3.5, "found": 3, "points": {"nose": None, "tail": 1.0}}
+    assert json.loads(folder.metrics.read_text()) == wanted
 
 
 def test_damaged_metrics_are_named(tmp_path: Path) -> None:

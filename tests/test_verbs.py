@@ -185,6 +185,9 @@ def test_a_preset_of_ones_own_wins_over_suggestions(tmp_path: Path) -> None:
     own.write_text("data:\n  init_args:\n    gap: 4\nmodel:\n  keypoints: 5\ntrainer: {max_epochs: 7}\n")
     given = plan(preset=own, data_gap=6, data_size=96, model_keypoints=9)
     assert given.options() == [f"--config={own}", "--data.size=96"]
+    # Weights are suggested for the method of the shipped presets; another one may not have such terms.
+    alone = discover.Plan(own, dict(discover.ALONE), ())
+    assert alone.options() == [f"--config={own}"]
     assert given.max_epochs == 7
     assert plan("--trainer.max_epochs=3", preset=own).max_epochs == 3
     assert plan("--trainer.max_epochs=-1", preset=own).max_epochs is None

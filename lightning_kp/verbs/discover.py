@@ -41,14 +41,19 @@ class Plan:
 
     def options(self) -> list[str]:
         """For ``kp fit``."""
-        kept = {name: value for name, value in self.suggested.items() if name not in self.chosen()}
+        others = self.chosen().keys() | (set() if self._is_shipped else ALONE.keys())
+        kept = {name: value for name, value in self.suggested.items() if name not in others}
         given = [f"--{name}={json.dumps(value)}" for name, value in kept.items()]
         return [f"--config={self.preset}", *given, *self.overrides]
 
     def chosen(self) -> dict[str, Any]:
         """What the user decided, by option name."""
-        own = {} if self.preset in shipped_presets().values() else flattened(_yaml(self.preset))
+        own = {} if self._is_shipped else flattened(_yaml(self.preset))
         return own | typed(list(self.overrides))
+
+    @property
+    def _is_shipped(self) -> bool:
+        return self.preset in shipped_presets().values()
 
     @property
     def max_epochs(self) -> int | None:
