@@ -116,10 +116,10 @@ def backward(method: BKinD, loss: Tensor) -> None:
 
 def as_literal(method: BKinD) -> BKinD:
     """A copy as the reference code has it: VGG-19 with gradients, PyTorch's default memory layout."""
-    literal = copy.deepcopy(method).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    literal = copy.deepcopy(method).to(memory_format=torch.contiguous_format)
     if literal.perceptual is not None:
         literal.perceptual.requires_grad_(True)
-    return literal  # type: ignore[no-any-return]
+    return literal
 
 
 def literal_step(method: BKinD, batch: FramePairs) -> Tensor:

@@ -134,7 +134,7 @@ class BKinD(KeypointMethod):
         if reconstruction == "perceptual":
             self.perceptual = PerceptualFeatures(perceptual_weights)
         # The layout in which CPUs and tensor cores convolve fastest; the images follow (ImageNetNormalise).
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.to(memory_format=torch.channels_last)
 
     def heatmaps(self, image: Tensor) -> Tensor:
         return spatial_softmax(self.pose_decoder(self.encoder(self.normalise(image))))

@@ -7,7 +7,7 @@ heatmap (4.8); the latter is the default and what the reference code does, ``fus
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -52,7 +52,7 @@ class GlobalNet(nn.Module):
             if merged is not None:
                 # The 1x1 convolution before the upsampling: the same numbers (both are linear, and bilinear
                 # weights sum to one) from a quarter of the products.  The statistics are taken after it.
-                convolve, normalise = self.upsamples[level - 1]
+                convolve, normalise = cast(nn.Sequential, self.upsamples[level - 1])
                 larger = F.interpolate(
                     convolve(merged),
                     size=lateral.shape[-2:],
