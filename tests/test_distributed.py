@@ -8,9 +8,12 @@ from pathlib import Path
 
 import lightning as L
 import pytest
+import torch
 import toy
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from torch.multiprocessing import ProcessRaisedException
 
+from lightning_kp.callbacks import Curriculum
 from lightning_kp.callbacks.distributed import UnusedParameters, idle_parameters, is_plain_ddp, message
 from lightning_kp.errors import ConfigurationError
 
@@ -65,21 +68,39 @@ def test_the_check_runs_after_the_first_backward_pass(tmp_path: Path, weight: fl
     check.on_after_backward(trainer, method)  # and never again
 
 
-@pytest.mark.slow
+def forked(folder: Path, strategy: str, *callbacks: L.Callback) -> L.Trainer:
+    """A trainer whose second process is a fork of this one, which starts at once."""
+    return L.Trainer(
+        accelerator="cpu", devices=1 if strategy == "auto" else 2, strategy=strategy, logger=False, max_epochs=2,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        default_root_dir=folder, callbacks=list(callbacks),
+    )  # fmt: skip
+
+
 def test_two_processes_measure_what_one_measures(tmp_path: Path) -> None:
     found = []
-    for processes in (1, 2):
-        strategy = ["--trainer.strategy=ddp"] if processes == 2 else []
-        done = kp(
-            tmp_path, "validate", "--trainer.callbacks+=toy.WriteMetrics", "--trainer.callbacks.path=m.json",
-            f"--trainer.devices={processes}", *strategy,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        found.append(json.loads((tmp_path / "m.json").read_text()))
+    for strategy in ("auto", "ddp_fork"):
+        torch.manual_seed(0)
+        path = tmp_path / f"{strategy}.json"
+        forked(tmp_path, strategy, toy.WriteMetrics(str(path))).validate(
+            toy.Toy(), toy.NoiseData(), verbose=False
+        )
+        found.append(json.loads(path.read_text()))
     one, two = found
     assert (one.pop("processes"), two.pop("processes")) == (1, 2)
     assert one.keys() == two.keys() >= {"val/loss", "val/reconstruction", "val/rotation"}
     assert two == pytest.approx(one, rel=1e-6)
+    assert len(set(one.values())) == 3  # not the same constant everywhere
+
+
+def test_a_late_term_with_a_head_of_its_own_on_two_processes(tmp_path: Path) -> None:
+    late = Curriculum({"rotation": 1})
+    with pytest.raises(ProcessRaisedException, match="head had none while the term rotation is off"):
+        forked(tmp_path, "ddp_fork", late, UnusedParameters()).fit(toy.Toy(), toy.NoiseData())
+    patient = "ddp_fork_find_unused_parameters_true"
+    trainer = forked(tmp_path, patient, late, UnusedParameters())
+    trainer.fit(toy.Toy(), toy.NoiseData())
+    assert {"train/rotation", "val/rotation"} <= trainer.callback_metrics.keys()  # it came, in the second epoch
 
 
 @pytest.mark.slow
