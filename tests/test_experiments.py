@@ -1,0 +1,102 @@
+"""Every experiment and preset is read by the real parser and runs a step on tiny data."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning  # noqa: F401  (before a test captures the stream that it logs to)
+import pytest
+import yaml
+
+from lightning_kp.arena import ArenaSettings, write_arena
+from lightning_kp.cli import main
+from lightning_kp.verbs.arguments import flattened
+
+ROOT = Path(__file__).resolve().parent.parent
+EXPERIMENTS = sorted((ROOT / "experiments").glob("*.yaml"))
+PRESETS = sorted((ROOT / "lightning_kp" / "presets").glob("*.yaml"))
+FILES = pytest.mark.parametrize("file", [*EXPERIMENTS, *PRESETS], ids=lambda file: file.stem)
+NO_VIDEO = "--data.videos=none.mp4"  # presets leave the videos out
+# In place of weights and data that this computer need not have.
+TINY = [
+    "--model.encoder=tiny", "--model.pretrained=false", "--model.reconstruction=structural",
+    "--model.pose_width=8", "--model.decoder_widths=[8,8,8]", "--model.variances=[0.1,0.03,0.005]",
+    "--data.size=48", "--data.gap=2", "--data.batch_size=2", "--data.num_workers=0",
+    "--trainer.fast_dev_run=true", "--trainer.accelerator=cpu", "--trainer.devices=1",
+    "--trainer.precision=32-true", "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false",
+]  # fmt: skip
+# 000, Table 5.11: keypoints, image side, frame gap, batch.
+PAPER = {
+    "bkind_calms21": (10, 256, 6, 5),
+    "bkind_flyvsfly": (10, 256, 3, 5),
+    "bkind_human36m": (16, 128, 20, 36),
+}
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("experiments")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KP_CACHE_DIR", str(folder / "cache"))
+        yield write_arena(ArenaSettings(size=48, frames=30, animals=1), folder, "arena")
+
+
+def test_there_are_experiments_and_presets() -> None:
+    assert PAPER.keys() <= {file.stem for file in EXPERIMENTS}
+    assert "laptop" in {file.stem for file in PRESETS}
+
+
+@FILES
+def test_every_setting_is_known_and_keeps_its_value(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    written = flattened(yaml.safe_load(file.read_text()))
+    brings_data = "data.videos" in written or written["data.class_path"] != "VideoFramePairs"
+    videos = [] if brings_data else [NO_VIDEO]
+    assert main(["fit", "--config", str(file), *videos, "--print_config"]) == 0
+    read = flattened(yaml.safe_load(capsys.readouterr().out))
+    for name, value in written.items():
+        if name.endswith("class_path"):
+            assert str(read[name]).endswith(value), name
+        elif name != "trainer.callbacks":
+            assert read[name] == value, name
+
+
+def test_a_misspelt_setting_in_a_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = EXPERIMENTS[0].read_text()
+    assert text.count("    gap:") == 1
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(text.replace("    gap:", "    gapp:"))
+    assert main(["fit", "--config", str(wrong), "--print_config"]) == 2
+    assert "Did you mean --data.gap?" in capsys.readouterr().err
+
+
+@FILES
+def test_it_runs_on_tiny_data(
+    file: Path, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = flattened(yaml.safe_load(file.read_text()))
+    data = [f"--data.videos=[{video}]"]
+    if settings["data.class_path"] == "SyntheticArena":
+        data = ["--data.frames=30", "--data.test_frames=10", "--data.frame_px=48", "--data.animals=1"]
+    if "data.boxes" in settings:
+        data.append("--data.boxes=[2,2,46,46]")
+    assert main(["fit", "--config", str(file), *TINY, *data]) == 0
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_papers_settings(name: str) -> None:
+    config: dict[str, Any] = yaml.safe_load((ROOT / "experiments" / f"{name}.yaml").read_text())
+    model, data = config["model"]["init_args"], config["data"]["init_args"]
+    assert (model["keypoints"], data["size"], data["gap"], data["batch_size"]) == PAPER[name]
+    assert (model["encoder"], model["target"], model["reconstruction"]) == ("resnet50", "ssim", "perceptual")
+
+
+@pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda file: file.stem)
+def test_a_file_says_how_to_run_it(file: Path) -> None:
+    name, _, data = file.stem.removeprefix("sweep_").partition("_")
+    config = yaml.safe_load(file.read_text())
+    assert data
+    assert config["model"]["class_path"].rpartition(".")[2].lower() == name
+    header = file.read_text().split("\nseed_everything")[0]
+    assert f"experiments/{file.name}" in header
