@@ -19,7 +19,7 @@ PROBED_PACKETS = 512
 FALLBACK_FPS = 25.0
 VARIABLE_RATE = "the frame rate varies; gaps are counted in frames, and each frame keeps its own time"
 # Since PyAV 17 swscale takes all cores by default, which loses time on frames of this size.
-_ONE_THREAD: dict[str, int] = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
+ONE_THREAD: dict[str, int] = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class AvFrame:
     def _converted(self, size: tuple[int, int]) -> Image:
         # BILINEAR widens with the scale in swscale: the same antialiased triangle as in `prepare`.
         converted = self.reformatter.reformat(
-            self.frame, width=size[1], height=size[0], format="rgb24", interpolation="BILINEAR", **_ONE_THREAD
+            self.frame, width=size[1], height=size[0], format="rgb24", interpolation="BILINEAR", **ONE_THREAD
         )
         return np.asarray(converted.to_ndarray(), dtype=np.uint8)
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lightning_kp import __version__
+from lightning_kp.allocator import keep_freed_memory
 from lightning_kp.batches import Frames, floats_in_unit_range
 from lightning_kp.errors import ConfigurationError, DivergenceError
 from lightning_kp.heatmaps import expectation, moments, to_keypoints
@@ -100,6 +101,11 @@ class Method(L.LightningModule):
                 remedy=f"Choose a datamodule that yields {self.batch_type.__name__} "
                 "(`kp methods` lists them).",
             )
+
+    def on_fit_start(self) -> None:
+        """On a CPU the memory of one step is kept for the next."""
+        if self.device.type == "cpu":
+            keep_freed_memory()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Note whose checkpoint it is and how its images were made, for use without the configuration."""

@@ -67,7 +67,9 @@ def test_loss_by_hand() -> None:
     two = torch.cat((inside, (inside + 3 * outside) / 4), dim=1)
     assert focus_loss(two, mask).item() == pytest.approx(math.log(4) / 2)
     # half of the batch on what moved is a share of one half, not the mean of nothing and infinity
-    assert focus_loss(torch.cat((inside, outside)), mask.repeat(2, 1, 1, 1)).item() == pytest.approx(math.log(2))
+    assert focus_loss(torch.cat((inside, outside)), mask.repeat(2, 1, 1, 1)).item() == pytest.approx(
+        math.log(2)
+    )
 
 
 def test_images_without_motion_do_not_count() -> None:

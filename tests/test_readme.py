@@ -44,7 +44,9 @@ def test_every_command_exists(text: str) -> None:
 
 
 def test_every_picture_and_file_is_there(text: str, root: Path) -> None:
-    named = re.findall(r"\]\((?!http)([^)]+)\)", text) + re.findall(r"`((?:methods|lightning_kp)/\w+\.py)`", text)
+    named = re.findall(r"\]\((?!http)([^)]+)\)", text) + re.findall(
+        r"`((?:methods|lightning_kp)/\w+\.py)`", text
+    )
     assert named
     assert [name for name in named if not (root / name).exists()] == []
 
