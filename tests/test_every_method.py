@@ -1,0 +1,144 @@
+"""What every method must do: fit, validate, test, predict, save, and load without executing anything.
+
+A new method joins with one entry in SETTINGS; one that is missing there fails a test.
+"""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from lightning_kp import methods
+from lightning_kp.batches import FramePairs, Frames
+from lightning_kp.errors import ConfigurationError
+from lightning_kp.keypoints import Keypoints
+from lightning_kp.method import KeypointMethod, Method, Prediction
+
+SIZE, KEYPOINTS = 32, 2
+
+METHODS: dict[str, type[Method]] = {
+    name: kind for name, kind in vars(methods).items() if inspect.isclass(kind) and issubclass(kind, Method)
+}
+# Small networks for each method: what keeps its test short and off the network.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "BKinD": {
+        "keypoints": KEYPOINTS, "encoder": "tiny", "pretrained": False, "reconstruction": "structural",
+        "pose_width": 8, "decoder_widths": (8, 8, 4), "variances": (0.1, 0.05, 0.02),
+    },
+}  # fmt: skip
+
+
+def images() -> Tensor:
+    return torch.randint(0, 256, (3, SIZE, SIZE), dtype=torch.uint8)
+
+
+def items(kind: type, count: int = 4) -> list[Any]:
+    """Items of a data set that yields this kind of batch; bytes, as they come from a video."""
+    numbers = [(torch.tensor(0), torch.tensor(index)) for index in range(count)]
+    if kind is FramePairs:
+        return [FramePairs(images(), images(), *where) for where in numbers]
+    if kind is Frames:
+        return [Frames(images(), *where) for where in numbers]
+    pytest.fail(f"no generated data for {kind.__name__}: add it here")
+
+
+def loader(kind: type) -> DataLoader[Any]:
+    return DataLoader(items(kind), batch_size=2)  # type: ignore[arg-type]  # a list is a data set
+
+
+def build(name: str) -> Method:
+    return METHODS[name](**SETTINGS[name])
+
+
+def trainer(folder: Path, **options: Any) -> L.Trainer:
+    return L.Trainer(
+        default_root_dir=folder, accelerator="cpu", devices=1, logger=False, enable_progress_bar=False,
+        enable_model_summary=False, enable_checkpointing=False, **options,
+    )  # fmt: skip
+
+
+def test_every_exported_method_is_tested() -> None:
+    assert METHODS
+    assert set(METHODS) == set(SETTINGS)
+
+
+@pytest.mark.filterwarnings("ignore:.*fast_dev_run.*")
+@pytest.mark.parametrize("name", METHODS)
+def test_fits_validates_and_tests(name: str, tmp_path: Path) -> None:
+    model = build(name)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    data = loader(model.batch_type)
+    runner = trainer(tmp_path, fast_dev_run=2)
+    runner.fit(model, data, data)
+    assert runner.global_step == 2
+    assert any(not torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    logged = set(runner.logged_metrics)
+    assert {"train/loss_step", "val/loss"} <= logged
+    terms = {key.split("/")[1] for key in logged if key.startswith("val/")} - {"loss"}
+    assert terms <= set(model.loss_weights)
+    assert terms
+    assert set(runner.test(model, data, verbose=False)[0]) >= {"test/loss"}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_predicts_saves_and_loads_safely(name: str, tmp_path: Path) -> None:
+    model = build(name)
+    runner = trainer(tmp_path, max_steps=1)
+    runner.fit(model, loader(model.batch_type))
+    path = tmp_path / "model.ckpt"
+    runner.save_checkpoint(path)
+    loaded = type(model).load_from_checkpoint(path, weights_only=True, map_location="cpu")
+    assert type(loaded) is type(model)
+    assert dict(loaded.hparams) == dict(model.hparams)
+    for key, value in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[key], value), key
+    if isinstance(model, KeypointMethod):
+        frames = loader(Frames)
+        first, second = (trainer(tmp_path).predict(each, frames) for each in (model, loaded))
+        check_predictions(first, second)
+
+
+def check_predictions(first: Any, second: Any) -> None:
+    assert [batch.index.tolist() for batch in first] == [[0, 1], [2, 3]]
+    for ours, theirs in zip(first, second, strict=True):
+        assert isinstance(ours, Prediction)
+        points, confidence = ours.keypoints
+        assert points.shape == (2, 1, KEYPOINTS, 2)
+        assert points.isfinite().all()
+        assert ((confidence >= 0) & (confidence <= 1)).all()
+        assert ours.covariance.shape == (2, 1, KEYPOINTS, 3)
+        assert torch.equal(theirs.keypoints.points, points)
+
+
+@pytest.mark.parametrize("name", [n for n, kind in METHODS.items() if issubclass(kind, KeypointMethod)])
+def test_forward_gives_keypoints_in_either_mode(name: str) -> None:
+    model = build(name)
+    for training in (True, False):
+        found = model.train(training)(torch.rand(2, 3, SIZE, SIZE))
+        assert isinstance(found, Keypoints)
+        assert found.points.shape == (2, 1, KEYPOINTS, 2)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_says_where_it_comes_from(name: str) -> None:
+    kind = METHODS[name]
+    assert kind.paper
+    assert kind.__doc__
+    assert set(kind.weights_type.__dataclass_fields__) == set(build(name).loss_weights)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_refuses_a_datamodule_of_another_kind(name: str, tmp_path: Path) -> None:
+    class Wrong(L.LightningDataModule):
+        batch_type = int
+
+        def train_dataloader(self) -> DataLoader[Any]:
+            return DataLoader([0])  # type: ignore[arg-type]
+
+    with pytest.raises(ConfigurationError, match=f"{name} reads .*Wrong yields int"):
+        trainer(tmp_path, max_steps=1).fit(build(name), datamodule=Wrong())
