@@ -25,6 +25,7 @@ LARGEST_ON_CPU = 128  # pixels (ours): above it training takes hours on two core
 # One animal needs no term that shares keypoints out among several, and bears a stronger rotation term:
 # on the open-field mouse the preset's own weights left half of the keypoints turning with the image, not the animal.
 ALONE = {"model.weights.coverage": 0.0, "model.weights.rotation": 100.0, "model.rotation_variance": 0.02}
+ALONE_REGIONS = 1.5  # moving regions per frame: a second animal that stands out less is one of them
 MADE_FOR = "made_for"  # in inspection.json: the videos of the run, by name and size
 
 
@@ -143,7 +144,10 @@ def _inspection(folder: "RunFolder") -> dict[str, Any]:
 def _settings(inspection: dict[str, Any]) -> dict[str, Any]:
     names = {"gap": "data.gap", "size": "data.size", "box": "data.boxes", "keypoints": "model.keypoints"}
     values = {option: inspection["suggestion"][name]["value"] for name, option in names.items()}
-    alone = all((video.get("things") or 0) <= 1 for video in inspection["videos"])
+    alone = all(
+        (video.get("things") or 0) <= 1 and (video.get("regions") or 0) < ALONE_REGIONS
+        for video in inspection["videos"]
+    )
     return {option: value for option, value in values.items() if value is not None} | (ALONE if alone else {})
 
 
