@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, cast
 
 import av
 import torch
@@ -102,7 +103,7 @@ def decode_rgb(clip: Path) -> int:
         container.streams.video[0].thread_type = "AUTO"
         for frame in container.decode(video=0):
             # One thread for the conversion, as ours; PyAV's default takes all cores and more CPU time.
-            frame.to_ndarray(format="rgb24", **ONE_THREAD)
+            frame.to_ndarray(format="rgb24", **cast(Any, ONE_THREAD))
             count += 1
     return count
 
