@@ -100,7 +100,10 @@ def test_a_late_term_with_a_head_of_its_own_on_two_processes(tmp_path: Path) -> 
     patient = "ddp_fork_find_unused_parameters_true"
     trainer = forked(tmp_path, patient, late, UnusedParameters())
     trainer.fit(toy.Toy(), toy.NoiseData())
-    assert {"train/rotation", "val/rotation"} <= trainer.callback_metrics.keys()  # it came, in the second epoch
+    assert {
+        "train/rotation",
+        "val/rotation",
+    } <= trainer.callback_metrics.keys()  # it came, in the second epoch
 
 
 @pytest.mark.slow
