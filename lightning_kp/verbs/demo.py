@@ -8,7 +8,8 @@ SUMMARY = (
     "Render two animals in an artificial arena, discover keypoints without labels, compare with the truth. "
     "Anything that `kp fit` takes may be added."
 )
-SETTINGS = ("--data.size=96", "--model.keypoints=8")  # those of experiments/bkind_arena.yaml
+# Those of experiments/bkind_arena.yaml, with fewer epochs: the demo should end before a coffee does.
+SETTINGS = ("--data.size=96", "--model.keypoints=8", "--trainer.max_epochs=12")
 LEAST_UNSEEN = 24  # frames: regressors need some to be fitted and scored on
 
 
