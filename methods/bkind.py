@@ -140,19 +140,35 @@ class BKinD(KeypointMethod):
         return spatial_softmax(self.pose_decoder(self.encoder(self.normalise(image))))
 
     def terms(self, batch: FramePairs) -> dict[str, Tensor]:
-        if self.augment and self.training:
-            frame, future = augment_pair(batch.frame, batch.future, self._step_generator(0))
-            batch = batch._replace(frame=frame, future=future)
+        batch = self._augmented(batch)
         turns = self._turns()
-        copies = [rotate_image(batch.future, turn) for turn in turns]
-        # One pass for both frames and all rotated copies: large batches keep the arithmetic units busy.
-        pyramid = self.encoder(self.normalise(torch.cat((batch.future, batch.frame, *copies))))
+        pyramid = self.encoder(self.normalise(self._views(batch, turns)))
         heatmaps = spatial_softmax(self.pose_decoder(pyramid))
-        future, now, *rotated = expectation(heatmaps).split(len(batch.frame))
-        appearance = pyramid[-1][len(batch.frame) : 2 * len(batch.frame)]
+        return self.discovery_terms(batch, turns, pyramid[-1], heatmaps)
+
+    def _augmented(self, batch: FramePairs) -> FramePairs:
+        if not (self.augment and self.training):
+            return batch
+        frame, future = augment_pair(batch.frame, batch.future, self._step_generator(0))
+        return batch._replace(frame=frame, future=future)
+
+    def _views(self, batch: FramePairs, turns: Sequence[int]) -> Tensor:
+        """Later frames, earlier frames, turned copies of the later ones: (V B, 3, S, S).
+
+        One pass for all of them: large batches keep the arithmetic units busy.
+        """
+        copies = [rotate_image(batch.future, turn) for turn in turns]
+        return torch.cat((batch.future, batch.frame, *copies))
+
+    def discovery_terms(
+        self, batch: FramePairs, turns: Sequence[int], coarsest: Tensor, heatmaps: Tensor
+    ) -> dict[str, Tensor]:
+        """The terms of eq. 5.4 from ``coarsest`` features and ``heatmaps`` of the views, in their order."""
+        future, now, *rotated = self._read(heatmaps).split(len(batch.frame))
+        appearance = coarsest[len(batch.frame) : 2 * len(batch.frame)]
         terms = {}
         if self.is_active("reconstruction"):
-            prediction = self.decoder(appearance, now, future)
+            prediction = self._rebuild(appearance, now, future)
             terms["reconstruction"] = self._reconstruction(prediction, batch)
         if self.is_active("rotation"):
             size = (heatmaps.shape[-2] * 2, heatmaps.shape[-1] * 2)
@@ -168,8 +184,19 @@ class BKinD(KeypointMethod):
         if self.is_active("focus"):
             terms["focus"] = focus_loss(heatmaps, masks)
         if self.is_active("coverage"):
-            terms["coverage"] = coverage_loss(torch.cat((future, now, *rotated)), masks)
+            terms["coverage"] = self._coverage(torch.cat((future, now, *rotated)), masks)
         return terms
+
+    def _read(self, heatmaps: Tensor) -> Tensor:
+        """Heatmaps (B, K, h, w) -> points (B, K, 2), of which all but ``focus`` is computed."""
+        return expectation(heatmaps)
+
+    def _rebuild(self, appearance: Tensor, now: Tensor, future: Tensor) -> Tensor:
+        reconstruction: Tensor = self.decoder(appearance, now, future)
+        return reconstruction
+
+    def _coverage(self, points: Tensor, masks: Tensor) -> Tensor:
+        return coverage_loss(points, masks)
 
     def _turns(self) -> tuple[int, ...]:
         if not self.is_active("rotation"):
