@@ -15,7 +15,7 @@ from lightning_kp import __version__
 from lightning_kp.allocator import keep_freed_memory
 from lightning_kp.batches import Frames, floats_in_unit_range
 from lightning_kp.errors import ConfigurationError, DivergenceError
-from lightning_kp.heatmaps import expectation, moments, to_keypoints
+from lightning_kp.heatmaps import Moments, expectation, moments, to_keypoints
 from lightning_kp.keypoints import Keypoints
 from lightning_kp.schedules import WarmupCosine
 
@@ -164,7 +164,12 @@ class Method(L.LightningModule):
 
 
 class KeypointMethod(Method):
-    """A method that finds keypoints: ``heatmaps(image)`` is all it adds to its loss terms."""
+    """A method that finds keypoints: ``heatmaps(image)`` is all it adds to its loss terms.
+
+    ``keypoint_names`` are those of the heatmaps, in their order; none where keypoints are discovered.
+    """
+
+    keypoint_names: tuple[str, ...] = ()
 
     @abstractmethod
     def heatmaps(self, image: Tensor) -> Tensor:
@@ -176,9 +181,12 @@ class KeypointMethod(Method):
 
     def predict_step(self, batch: Frames, batch_idx: int = 0) -> Prediction:
         """Keypoints with confidence (heatmap peak) and covariance for a batch of frames."""
-        points, covariance, peak = moments(self.heatmaps(batch.image))
-        keypoints = Keypoints(points.unsqueeze(1), peak.unsqueeze(1))
-        return Prediction(keypoints, covariance.unsqueeze(1), batch.video, batch.index)
+        points, covariance, peak = self.locate(batch.image)
+        return Prediction(Keypoints(points, peak), covariance, batch.video, batch.index)
+
+    def locate(self, image: Tensor) -> Moments:
+        """Images (B, 3, H, W) in [0, 1] -> Moments of every animal's heatmaps, (B, I, K, ...)."""
+        return Moments(*(value.unsqueeze(1) for value in moments(self.heatmaps(image))))
 
     def points(self, image: Tensor) -> Tensor:
         """Images (B, 3, H, W) in [0, 1] -> points (B, K, 2) of the only instance."""

@@ -5,3 +5,4 @@ if __name__ != "lightning_kp.methods":
     raise ImportError("Import lightning_kp.methods, not methods.")
 
 from lightning_kp.methods.bkind import BKinD as BKinD
+from lightning_kp.methods.multi_instance_bkind import MultiInstanceBKinD as MultiInstanceBKinD

@@ -51,15 +51,17 @@ class ReconstructionDecoder(nn.Module):
     def forward(self, appearance: Tensor, points: Tensor, future_points: Tensor) -> Tensor:
         """Points are (B, K, 2); the maps of the future frame come first, as in the reference code."""
         both = torch.cat((future_points, points), dim=1)
-        height, width = appearance.shape[-2:]
+        return self.decode(appearance, self.maps(both, (appearance.shape[-2], appearance.shape[-1])))
+
+    def maps(self, points: Tensor, size: tuple[int, int]) -> list[Tensor]:
+        """Points (..., K, 2) -> the Gaussian maps (..., K, h, w) of each block, appearance of ``size`` (h, w)."""
         maps = []
         for level, variance in enumerate(self.variances):
             factor = 2 ** (level if self.concatenate_first else level + 1)
             amplitude = 1.0 if self.unit_amplitude else reference_amplitude(variance)
-            maps.append(
-                render_gaussians(both, (height * factor, width * factor), variance**0.5, amplitude=amplitude)
-            )
-        return self.decode(appearance, maps)
+            grid = (size[0] * factor, size[1] * factor)
+            maps.append(render_gaussians(points, grid, variance**0.5, amplitude=amplitude))
+        return maps
 
     def decode(self, appearance: Tensor, maps: Sequence[Tensor]) -> Tensor:
         """Appearance and Gaussian maps (B, 2 K, h, w) of each resolution -> the reconstruction."""

@@ -1,0 +1,123 @@
+"""B-KinD for animals that look alike: every heatmap has one peak per animal.
+
+Ryou, PhD thesis, Caltech 2022 (000), section 5.8, Fly vs. Fly: of each heatmap the N highest maxima are
+taken, with the spatial softmax over the region around each; the animal whose centroid has the smaller y
+comes first.
+
+Terms as in :mod:`lightning_kp.methods.bkind`.  What the paper leaves open, and what is done here:
+the Gaussian maps of a keypoint's animals are joined by their maximum (or sum) before they reach the
+decoder and before eq. 5.2 compares them, so that the order of the animals plays no part; eq. 5.3 pushes
+different keypoints apart, of whichever animal; peaks of different keypoints are grouped into animals by
+least scatter (lightning_kp/instances.py); a pixel belongs to the nearest peak only.  Over time identities
+come from lightning_kp/identity.py in place of the order by y, which swaps animals that pass each other.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from lightning_kp.errors import ConfigurationError
+from lightning_kp.geometry import QUARTER_TURNS
+from lightning_kp.heatmaps import Moments
+from lightning_kp.instances import group, order_by_height, rearranged, reordered
+from lightning_kp.keypoints import Keypoints
+from lightning_kp.losses.coverage import coverage_loss
+from lightning_kp.losses.rotation import rotation_of_animals
+from lightning_kp.losses.separation import separation_of_animals
+from lightning_kp.method import LRSchedulerCallable, OptimizerCallable
+from lightning_kp.methods.bkind import BKinD, BKinDWeights
+from lightning_kp.peaks import highest_peaks, window_moments
+
+Join = Literal["max", "sum"]
+
+
+class MultiInstanceBKinD(BKinD):
+    """B-KinD whose keypoints are found once on each of several look-alike animals (000, 5.8).
+
+    Args:
+        instances: Number of animals, that is of peaks read per heatmap (5.8: 2).
+        region: Half the side of the window around a peak, normalised (ours; the paper does not say).
+        apart: Least distance of two peaks of one heatmap, normalised (ours).
+        join: How the Gaussian maps of a keypoint's animals become one: ``max`` or ``sum`` (ours).
+        weights: Weights of the terms.
+        optimizer: As for BKinD.
+        scheduler: As for BKinD.
+        bkind: Every other argument of BKinD.
+    """
+
+    paper = "000 ch. 5, 5.8 (Fly vs. Fly)"
+
+    def __init__(
+        self,
+        instances: int = 2,
+        region: float = 0.12,
+        apart: float = 0.08,
+        join: Join = "max",
+        weights: BKinDWeights | None = None,
+        optimizer: OptimizerCallable | None = None,
+        scheduler: LRSchedulerCallable | None = None,
+        **bkind: Any,
+    ) -> None:
+        super().__init__(weights=weights, optimizer=optimizer, scheduler=scheduler, **bkind)
+        if instances < 1 or not 0 < region <= 1 or not 0 < apart <= 1:
+            raise ConfigurationError(
+                f"instances={instances}, region={region}, apart={apart} read no peaks.",
+                remedy="Use at least one instance, and region and apart above 0 and at most 1.",
+            )
+        self.save_hyperparameters(ignore=["weights", "optimizer", "scheduler"])
+        self.instances = instances
+        self.region = region
+        self.apart = apart
+        self.join: Join = join
+
+    def locate(self, image: Tensor) -> Moments:
+        """Images (B, 3, H, W) in [0, 1] -> Moments (B, I, K, ...), animals in the order of their centroids' y."""
+        found, value = self._peaks(self.heatmaps(image))
+        # A peak that is not there stands where the highest one does: without confidence it counts nowhere.
+        found = found._replace(peak=found.peak * (value > 0))
+        order = group(found.points, found.peak)
+        animals = [reordered(each, order) for each in found]
+        rank = order_by_height(animals[0], animals[2])
+        return Moments(*(rearranged(each, rank) for each in animals))
+
+    def forward(self, image: Tensor) -> Keypoints:
+        found = self.locate(image)
+        return Keypoints(found.points, found.peak)
+
+    def points(self, image: Tensor) -> Tensor:
+        """Images (B, 3, H, W) in [0, 1] -> points (B, I K, 2), one animal after another."""
+        return self.locate(image).points.flatten(1, 2)
+
+    def _peaks(self, heatmaps: Tensor) -> tuple[Moments, Tensor]:
+        """Moments (B, N, K, ...) in the order of height, and the heatmap's value at each peak (B, N, K)."""
+        half = min(heatmaps.shape[-2:]) / 2
+        reach, radius = max(1, round(self.apart * half)), max(1, round(self.region * half))
+        peaks = highest_peaks(heatmaps, self.instances, reach)
+        return window_moments(heatmaps, peaks, radius), peaks.value.transpose(1, 2)
+
+    def _read(self, heatmaps: Tensor) -> Tensor:
+        return self._peaks(heatmaps)[0].points
+
+    def _rebuild(self, appearance: Tensor, now: Tensor, future: Tensor) -> Tensor:
+        size = (appearance.shape[-2], appearance.shape[-1])
+        maps = self.decoder.maps(torch.cat((future, now), dim=2), size)
+        joined = [each.amax(dim=1) if self.join == "max" else each.sum(dim=1) for each in maps]
+        return self.decoder.decode(appearance, joined)
+
+    def _rotation(self, points: Tensor, found: Tensor, turn: int, size: tuple[int, int]) -> Tensor:
+        amplitude = 1.0 if self.unit_amplitude else None
+        variance = self.rotation_variance
+        return rotation_of_animals(points, found, turn, size, variance=variance, amplitude=amplitude)
+
+    def _separation(self, upright: Tensor, rotated: Sequence[Tensor]) -> Tensor:
+        loss = separation_of_animals(upright, self.separation_sigma)
+        if not rotated:
+            return loss
+        share = 1 / (1 + len(QUARTER_TURNS))
+        turned = separation_of_animals(torch.cat(tuple(rotated)), self.separation_sigma)
+        return share * loss + (1 - share) * turned
+
+    def _coverage(self, points: Tensor, masks: Tensor) -> Tensor:
+        return coverage_loss(points.flatten(1, 2), masks)
