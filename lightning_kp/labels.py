@@ -1,12 +1,12 @@
 """Labelled frames from the files of other tools, as the network sees them.
 
-sleap-io reads SLEAP (.slp, .pkg.slp), DeepLabCut (CollectedData csv and h5), COCO and more; the
-truth of a rendered arena (.truth.npz) is read beside them.
+label_reading.py reads the files of SLEAP, DeepLabCut, Lightning Pose, COCO and Label Studio; the truth of
+a rendered arena (.truth.npz) is read beside them.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,10 +16,15 @@ from torch import Tensor
 from lightning_kp.boxes import Boxes
 from lightning_kp.errors import DataError
 from lightning_kp.geometry import Fit, Placement, place
+from lightning_kp.label_checks import load_images
+from lightning_kp.label_frames import OpenLabels
+from lightning_kp.label_reading import open_labels
+from lightning_kp.label_scenes import preprocess_labelled, scene_of
+from lightning_kp.preprocessing import NOTHING, Preprocessing
 from lightning_kp.resize import prepare
 
 
-class LabelledFrames(NamedTuple):
+class LabelledSet(NamedTuple):
     """``image`` (N, 3, S, S) uint8, ``points`` (N, L, 2) normalised, NaN = unlabelled, ``names`` (L)."""
 
     image: Tensor
@@ -27,80 +32,116 @@ class LabelledFrames(NamedTuple):
     names: tuple[str, ...]
 
 
+class LabelledAnimals(NamedTuple):
+    """``image`` (N, 3, S, S) uint8, ``points`` (N, I, L, 2) normalised, NaN = unlabelled, ``names`` (L)."""
+
+    image: Tensor
+    points: Tensor
+    names: tuple[str, ...]
+
+    def flat(self, *, numbered: bool = False) -> LabelledSet:
+        """The points of all animals one after another; name_1 and so on, where several or ``numbered``."""
+        animals = self.points.shape[1]
+        names = tuple(f"{name}_{animal + 1}" for animal in range(animals) for name in self.names)
+        return LabelledSet(
+            self.image, self.points.flatten(1, 2), names if animals > 1 or numbered else self.names
+        )
+
+
 def read_labels(
-    path: str | Path, size: int, fit: Fit = "pad", boxes: Boxes = None, *, at_most: int = 600
-) -> LabelledFrames:
+    path: str | Path,
+    size: int,
+    fit: Fit = "pad",
+    boxes: Boxes = None,
+    *,
+    at_most: int = 600,
+    preprocessing: Preprocessing = NOTHING,
+) -> LabelledSet:
     """Read a label file and its images, in frame order; ``at_most`` frames, evenly thinned.
 
-    Images are cut and resized as in training: ``boxes`` may be one box.  The points of several
-    animals are put one after another in the file's order.  Raises DataError for a file without
+    Images are cut, resized and preprocessed as in training: ``boxes`` may be one box.  The points of
+    several animals are put one after another in the file's order.  Raises DataError for a file without
     labels or images.
     """
     path = Path(path)
-    if isinstance(boxes, str | Path):
-        raise DataError(
-            f"Labels cannot be read with a box for each frame ({boxes}).",
-            remedy="Train with one box, [left, top, right, bottom], to score against labels.",
-        )
-    view = _View(size, fit, boxes)
-    if not path.exists():
-        raise DataError(
-            f"There is no label file {path}.", remedy="Give a SLEAP, DeepLabCut or COCO label file."
-        )
-    if path.name.endswith(".truth.npz"):
-        return _read_truth(path, view, at_most)
-    return _read_with_sleap_io(path, view, at_most)
+    view = _view(size, fit, boxes, preprocessing)
+    if path.name.endswith(".truth.npz") and path.exists():
+        return _read_truth(path, view, at_most).flat(numbered=True)
+    labels = open_labels(path)
+    chosen = labels._replace(frames=[labels.frames[i] for i in thinned(len(labels.frames), at_most)])
+    return _in_view(chosen, load_images(chosen, strict=False), view).flat()
+
+
+def read_animals(
+    path: str | Path,
+    size: int,
+    fit: Fit = "pad",
+    boxes: Boxes = None,
+    *,
+    names: Sequence[str] | None = None,
+    root: Path | None = None,
+) -> LabelledAnimals:
+    """Read all labelled frames of a file for training; ``names`` chooses and orders the points.
+
+    Raises DataError that lists everything that is wrong with the file (see label_checks.py).
+    """
+    path = Path(path)
+    view = _view(size, fit, boxes)
+    if path.name.endswith(".truth.npz") and path.exists():
+        found = _read_truth(path, view, at_most=600)
+    else:
+        labels = open_labels(path, root)
+        found = _in_view(labels, load_images(labels, names=names), view)
+    if names is None:
+        return found
+    order = [found.names.index(name) for name in names]
+    return LabelledAnimals(found.image, found.points[:, :, order], tuple(names))
 
 
 class _View(NamedTuple):
     size: int
     fit: Fit
     box: Sequence[int] | None
+    preprocessing: Preprocessing = NOTHING
 
     def of(self, image: NDArray[np.uint8]) -> Placement:
         box = None if self.box is None else (self.box[0], self.box[1], self.box[2], self.box[3])
         return place((image.shape[0], image.shape[1]), self.size, self.fit, box)
 
 
-def _read_with_sleap_io(path: Path, view: _View, at_most: int) -> LabelledFrames:
-    import sleap_io as sio
-
-    if path.suffix == ".h5" and path.with_suffix(".csv").exists():
-        path = path.with_suffix(".csv")  # DeepLabCut writes both; sleap-io reads its csv only
-    try:
-        labels = sio.load_file(str(path))
-    except Exception as error:
+def _view(size: int, fit: Fit, boxes: Boxes, preprocessing: Preprocessing = NOTHING) -> _View:
+    if isinstance(boxes, str | Path):
         raise DataError(
-            f"{path} cannot be read as labels ({type(error).__name__}: {error}).",
-            remedy="Give a SLEAP, DeepLabCut or COCO label file.",
-        ) from error
-    videos = {id(video): number for number, video in enumerate(labels.videos)}
-    frames = [frame for frame in labels.labeled_frames if frame.instances]
-    frames.sort(key=lambda frame: (videos.get(id(frame.video), 0), frame.frame_idx))
-    frames = [frames[i] for i in thinned(len(frames), at_most)]
-    if not frames:
-        raise DataError(f"{path} holds no labelled frame.", remedy="Label some frames first.")
-    animals = max(len(frame.instances) for frame in frames)
-    nodes = [node.name for node in labels.skeletons[0].nodes]
-    images, points = [], []
-    for frame in frames:
-        image, points_px = _rgb(frame, path), np.full((animals, len(nodes), 2), np.nan)
-        for animal, instance in enumerate(frame.instances):
-            points_px[animal] = instance.numpy()[:, :2]
+            f"Labels cannot be read with a box for each frame ({boxes}).",
+            remedy="Train with one box, [left, top, right, bottom], to use labels.",
+        )
+    return _View(size, fit, boxes, preprocessing)
+
+
+def _in_view(labels: OpenLabels, images: Sequence[NDArray[np.uint8]], view: _View) -> LabelledAnimals:
+    animals = max(len(frame.points_px) for frame in labels.frames)
+    prepared, points, placements = [], [], []
+    for frame, image in zip(labels.frames, images, strict=True):
         placement = view.of(image)
-        images.append(prepare(image, placement))
-        points.append(placement.region.from_original_px(torch.from_numpy(points_px.reshape(-1, 2))))
-    names = [name if animals == 1 else f"{name}_{animal + 1}" for animal in range(animals) for name in nodes]
-    return LabelledFrames(_stack(images), torch.stack(points).float(), tuple(names))
+        prepared.append(prepare(image, placement))
+        placements.append(placement)
+        points_px = np.full((animals, len(labels.names), 2), np.nan)
+        points_px[: len(frame.points_px)] = frame.points_px
+        points.append(placement.region.from_original_px(torch.from_numpy(points_px)))
+    scenes = [scene_of(frame.name) for frame in labels.frames]
+    squares, moved = preprocess_labelled(
+        np.stack(prepared), torch.stack(points), placements, scenes, view.preprocessing
+    )
+    return LabelledAnimals(_stack(squares), moved.float(), labels.names)
 
 
-def _read_truth(path: Path, view: _View, at_most: int) -> LabelledFrames:
+def _read_truth(path: Path, view: _View, at_most: int) -> LabelledAnimals:
     from lightning_kp.arena import read_truth
     from lightning_kp.video import open_video
 
     truth = read_truth(path)
     wanted = set(thinned(len(truth.points_px), at_most))
-    images, points = [], []
+    images, points, placements = [], [], []
     with open_video(path.with_name(path.name.replace(".truth.npz", ".mp4"))) as reader:
         for frame in reader.decode():
             if frame.index not in wanted:
@@ -108,11 +149,13 @@ def _read_truth(path: Path, view: _View, at_most: int) -> LabelledFrames:
             image = frame.rgb()
             placement = view.of(image)
             images.append(prepare(image, placement))
-            truth_px = torch.from_numpy(np.asarray(truth.points_px[frame.index], np.float64).reshape(-1, 2))
+            placements.append(placement)
+            truth_px = torch.from_numpy(np.asarray(truth.points_px[frame.index], np.float64))
             points.append(placement.region.from_original_px(truth_px))
-    animals = truth.points_px.shape[1]
-    names = tuple(f"{name}_{animal + 1}" for animal in range(animals) for name in truth.keypoint_names)
-    return LabelledFrames(_stack(images), torch.stack(points).float(), names)
+    squares, moved = preprocess_labelled(
+        np.stack(images), torch.stack(points), placements, [path] * len(images), view.preprocessing
+    )
+    return LabelledAnimals(_stack(squares), moved.float(), tuple(truth.keypoint_names))
 
 
 def thinned(number: int, at_most: int) -> list[int]:
@@ -122,21 +165,5 @@ def thinned(number: int, at_most: int) -> list[int]:
     )
 
 
-def _rgb(frame: Any, path: Path) -> NDArray[np.uint8]:
-    try:
-        image = frame.image
-    except Exception as error:  # noqa: BLE001  (each of sleap-io's readers has its own kinds)
-        image, reason = None, f" ({type(error).__name__}: {error})"
-    else:
-        reason = ""
-    if image is None:
-        raise DataError(
-            f"The image of frame {frame.frame_idx} that {path} labels cannot be read{reason}.",
-            remedy="Keep the images or the video where the label file looks for them.",
-        )
-    pixels: NDArray[np.uint8] = np.asarray(image, np.uint8)
-    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else np.ascontiguousarray(pixels[..., :3])
-
-
-def _stack(images: list[NDArray[np.uint8]]) -> Tensor:
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+def _stack(images: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(images).permute(0, 3, 1, 2)

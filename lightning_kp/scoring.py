@@ -13,7 +13,7 @@ from torch import Tensor
 from lightning_kp.batches import floats_in_unit_range
 from lightning_kp.body_order import order_kept
 from lightning_kp.errors import DataError
-from lightning_kp.labels import LabelledFrames
+from lightning_kp.labels import LabelledSet
 from lightning_kp.method import KeypointMethod
 from lightning_kp.regression import fit_linear, fit_matched, mean_pose_error
 
@@ -55,7 +55,7 @@ class RegressionFigures:
         return [*rows, "matched: " + ", ".join(matches), *([] if math.isnan(self.order_kept) else [order])]
 
 
-def score_regression(method: KeypointMethod, labels: LabelledFrames, *, seed: int = 0) -> RegressionFigures:
+def score_regression(method: KeypointMethod, labels: LabelledSet, *, seed: int = 0) -> RegressionFigures:
     """Fit on the first half of the labelled frames, score on the second.  Raises DataError under 8 frames."""
     number = len(labels.points)
     if number < 8:

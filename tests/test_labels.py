@@ -113,7 +113,7 @@ def test_what_cannot_be_read(deeplabcut: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="box for each frame"):
         read_labels(deeplabcut, size=40, boxes="boxes.csv")
     (deeplabcut.parent / "img002.png").unlink()
-    with pytest.raises(DataError, match="Keep the images"):
+    with pytest.raises(DataError, match=r"img002\.png is missing"):
         read_labels(deeplabcut, size=40)
 
 

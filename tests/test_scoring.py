@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lightning_kp.batches import Images
 from lightning_kp.errors import DataError
 from lightning_kp.keypoints import Keypoints
-from lightning_kp.labels import LabelledFrames
+from lightning_kp.labels import LabelledSet
 from lightning_kp.method import KeypointMethod
 from lightning_kp.scoring import discovered_points, score_regression
 
@@ -53,13 +53,13 @@ def trained() -> Told:
     return method
 
 
-def labels(x: list[int]) -> LabelledFrames:
+def labels(x: list[int]) -> LabelledSet:
     """Images that tell (x, 1), and labels OFFSET away from it; the second point has no label at all."""
     image = torch.full((len(x), 3, 4, 4), 255, dtype=torch.uint8)
     image[:, 0, 0, 0] = torch.tensor([255 if value > 0 else 0 for value in x], dtype=torch.uint8)
     told = torch.stack((torch.tensor(x), torch.ones(len(x)))).T
     points = torch.stack((told + OFFSET, torch.full_like(told, torch.nan)), dim=1)
-    return LabelledFrames(image, points, ("nose", "hidden"))
+    return LabelledSet(image, points, ("nose", "hidden"))
 
 
 def test_figures_by_hand(trained: Told) -> None:

@@ -1,0 +1,143 @@
+"""Labelled frames with points in pixels, whose images are read when asked for."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+
+
+class OpenFrame(NamedTuple):
+    """A labelled frame: what messages call it, its image (H, W, 3) on demand, its points (I, L, 2), NaN = missing."""
+
+    name: str
+    read: Callable[[], Image]
+    points_px: NDArray[np.float64]
+
+
+class OpenLabels(NamedTuple):
+    """All labelled frames of a file, in its order, and what is wrong with the file."""
+
+    path: Path
+    names: tuple[str, ...]
+    frames: list[OpenFrame]
+    problems: list[str]
+
+
+def find_file(name: str, places: Iterable[Path], *, loose: bool = False) -> Path | None:
+    """The file that another computer called ``name``: at that path, else below one of ``places``.
+
+    A relative name may overlap with the end of a place (labeled-data/a/1.png in .../labeled-data/a).
+    ``loose``, or for an absolute name, its leading folders may be dropped one after another.
+    """
+    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
+    is_absolute = name.startswith(("/", "\\")) or name[1:2] == ":"
+    if is_absolute and Path(name).is_file():
+        return Path(name)
+    places = [place.resolve() for place in places]
+    for dropped in range(len(parts)):
+        for place in places:
+            fits = is_absolute or loose or not dropped or list(place.parts[-dropped:]) == parts[:dropped]
+            if fits and (found := place.joinpath(*parts[dropped:])).is_file():
+                return found
+    return None
+
+
+def from_sleap_io(path: Path, labels: Any, problems: list[str]) -> OpenLabels:
+    """Frames by video and number; a user's own instances where there are any, else predicted ones."""
+    is_made_by_hand = any(frame.user_instances for frame in labels.labeled_frames)
+    number_of = {id(video): number for number, video in enumerate(labels.videos)}
+    chosen = []
+    for frame in labels.labeled_frames:
+        animals = frame.user_instances if is_made_by_hand else frame.instances
+        animals = [animal for animal in animals if not np.isnan(animal.numpy()).all()]
+        if animals:
+            chosen.append((number_of.get(id(frame.video), 0), frame, animals))
+    chosen.sort(key=lambda each: (each[0], each[1].frame_idx))
+    if chosen and not labels.skeletons:
+        problems = [*problems, "the file has no skeleton: unknown names of points"]
+    names = tuple(labels.skeletons[0].node_names) if labels.skeletons else ()
+    slots = _slots(labels, [animals for _, _, animals in chosen])
+    frames, counts = [], Counter[str]()
+    for _, frame, animals in chosen:
+        label = _label(frame)
+        counts[label] += 1
+        wrong = [animal for animal in animals if tuple(animal.skeleton.node_names) != names]
+        if wrong:
+            found = ", ".join(wrong[0].skeleton.node_names)
+            problems = [*problems, f"{label} has an animal with the points {found}: unknown skeleton"]
+            continue
+        points = np.full((max(slots.count, len(animals)), len(names), 2), np.nan)
+        for place, animal in enumerate(animals):
+            points[slots.of(animal, place)] = animal.numpy()[:, :2]
+        frames.append(OpenFrame(label, _frame_reader(frame), points))
+    problems = [
+        *problems,
+        *(f"{name} is labelled {count} times" for name, count in counts.items() if count > 1),
+    ]
+    return OpenLabels(path, names, frames, problems)
+
+
+class _Slots(NamedTuple):
+    """Which row an animal takes: its track's, where tracks are as many as animals, else its place in the frame."""
+
+    count: int
+    tracks: list[int]
+
+    def of(self, animal: Any, place: int) -> int:
+        return self.tracks.index(id(animal.track)) if self.tracks else place
+
+
+def _slots(labels: Any, frames: Sequence[Sequence[Any]]) -> _Slots:
+    count = max(map(len, frames), default=0)
+    tracks = [id(track) for track in labels.tracks]
+    known = all(animal.track is not None for animals in frames for animal in animals)
+    once = all(len({id(animal.track) for animal in animals}) == len(animals) for animals in frames)
+    return _Slots(count, tracks if known and once and len(tracks) == count else [])
+
+
+def _label(frame: Any) -> str:
+    """How messages call a frame of sleap-io: its image, or its video and number."""
+    name = frame.video.filename
+    if isinstance(name, list):
+        return Path(name[frame.frame_idx]).name if frame.frame_idx < len(name) else f"image {frame.frame_idx}"
+    is_image = Path(name).suffix.lower() in IMAGE_SUFFIXES
+    return Path(name).name if is_image else f"{Path(name).name} frame {frame.frame_idx}"
+
+
+def image_reader(file: Path) -> Callable[[], Image]:
+    """What reads an image file as RGB."""
+
+    def read() -> Image:
+        from PIL import Image as Pictures
+
+        with Pictures.open(file) as picture:
+            return np.array(picture.convert("RGB"))
+
+    return read
+
+
+def _frame_reader(frame: Any) -> Callable[[], Image]:
+    name = frame.video.filename
+    if isinstance(name, list) and frame.frame_idx < len(name):
+        return image_reader(Path(name[frame.frame_idx]))
+    if isinstance(name, str) and Path(name).suffix.lower() in IMAGE_SUFFIXES:
+        return image_reader(Path(name))
+
+    def read() -> Image:
+        if frame.video.backend is None or not hasattr(frame.video.backend, "shape"):
+            import sleap_io as sio
+
+            if Path(name).suffix == ".slp":
+                frame.video.open()
+            else:
+                frame.video = sio.Video.from_filename(name)
+        pixels: Image = np.asarray(frame.image, np.uint8)
+        return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else np.ascontiguousarray(pixels[..., :3])
+
+    return read
