@@ -25,6 +25,10 @@ class VideoFramePairs(FramePairsModule):
         boxes: Crop before resizing: ``[left, top, right, bottom]`` in pixels, or a csv file with the
             columns ``frame,left,top,right,bottom`` (and ``video``, if it serves several).  With
             such a file both frames of a pair are cut out with the box of the first.
+        preprocessing: Shadow removal (``shadow: hsv``, ``ssim`` or ``filter``) and registration of a
+            moving camera (``registration: translation`` or ``similarity``); see
+            :class:`lightning_kp.preprocessing.Preprocessing`, and ``kp inspect --preview`` for a
+            picture of what each does.  Kept in the checkpoint and applied ever after.
         cache_dir: Folder of the cache; by default the user's cache folder, or ``KP_CACHE_DIR``.
         cache_gb: Bound on the cache.  Where all frames do not fit, pairs are kept evenly.
         seed: Fixes what validates and the order of training.

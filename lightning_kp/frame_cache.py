@@ -23,12 +23,14 @@ from lightning_kp.boxes import Boxes, Placements
 from lightning_kp.cache_folder import default_cache_dir, make_room, writing
 from lightning_kp.frame_stream import DECODED_AHEAD, in_background
 from lightning_kp.geometry import Fit, Region
+from lightning_kp.preprocessing import NOTHING, Preprocessing, Preprocessor, preprocessor_of
 from lightning_kp.thinning import Thinning, parse_gap
-from lightning_kp.video import VideoReader, VideoWarning, open_video
+from lightning_kp.video import Image, VideoReader, VideoWarning, open_video
 
 FORMAT = 1
 """Raised whenever the same settings would give other bytes."""
 _BLOCK = 1 << 16
+_PREPROCESSED_TOGETHER = 32
 
 
 @dataclass
@@ -87,11 +89,12 @@ def cache_videos(
     fit: Fit = "pad",
     gap: int | str | None = None,
     boxes: Boxes = None,
+    preprocessing: Preprocessing = NOTHING,
     cache_dir: str | Path | None = None,
     cache_gb: float = 8.0,
     progress: bool = True,
 ) -> list[CachedVideo]:
-    """Decode and resize each video, unless that was done before, and open the caches.
+    """Decode, resize and preprocess each video, unless that was done before, and open the caches.
 
     ``gap`` (frames, or time as in :func:`parse_gap`) is the distance of the frames that will be
     used together: if all frames need more than ``cache_gb``, such pairs are kept, evenly spread
@@ -99,7 +102,7 @@ def cache_videos(
     """
     folder = Path(cache_dir).expanduser() if cache_dir is not None else default_cache_dir()
     readers = [open_video(path) for path in paths]
-    jobs = [_Job.plan(reader, size, fit, gap, boxes, folder) for reader in readers]
+    jobs = [_Job.plan(reader, size, fit, gap, boxes, folder, preprocessing) for reader in readers]
     budget = cache_gb * 1e9
     needed = sum(job.bytes_expected for job in jobs)
     if needed > budget:
@@ -132,17 +135,26 @@ class _Job:
     folder: Path
     source: str
     n_expected: int
+    preprocessing: Preprocessing = NOTHING
     thinning: Thinning = field(default_factory=Thinning)
 
     @classmethod
     def plan(
-        cls, reader: VideoReader, size: int, fit: Fit, gap: int | str | None, boxes: Boxes, folder: Path
+        cls,
+        reader: VideoReader,
+        size: int,
+        fit: Fit,
+        gap: int | str | None,
+        boxes: Boxes,
+        folder: Path,
+        preprocessing: Preprocessing,
     ) -> "_Job":
         info = reader.info
         placements = Placements(info, size, fit, boxes)
         expected = info.n_frames or round((info.duration_s or 0) * info.fps) or 1
         frames_apart = None if gap is None else parse_gap(gap, info.fps)
-        return cls(reader, placements, size, frames_apart, folder, _fingerprint(info.path), expected)
+        source = _fingerprint(info.path)
+        return cls(reader, placements, size, frames_apart, folder, source, expected, preprocessing)
 
     @property
     def layers(self) -> int:
@@ -160,6 +172,7 @@ class _Job:
             self.placements.fingerprint,
             self.layers > 1 and self.gap,
             *self.thinning,
+            *([self.preprocessing.fingerprint] if self.preprocessing.is_on else []),
         ]
         return hashlib.sha256(repr(settings).encode()).hexdigest()[:20]
 
@@ -190,6 +203,27 @@ class _Job:
         )  # fmt: skip
 
 
+class _Squares:
+    """Writes squares to a file, preprocessed in batches where that is wanted."""
+
+    def __init__(self, file: BinaryIO, preprocessor: Preprocessor | None) -> None:
+        self._file = file
+        self._preprocessor = preprocessor
+        self._waiting: list[Image] = []
+
+    def add(self, square: Image) -> None:
+        self._waiting.append(square)
+        if self._preprocessor is None or len(self._waiting) == _PREPROCESSED_TOGETHER:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._waiting:
+            squares = np.stack(self._waiting)
+            done = squares if self._preprocessor is None else self._preprocessor(squares).squares
+            self._file.write(np.ascontiguousarray(done).data)
+            self._waiting = []
+
+
 def _fingerprint(path: Path) -> str:
     """Changes with the file: its size, its time, and its bytes at the head, the middle and the tail."""
     digest = hashlib.sha256()
@@ -218,6 +252,7 @@ def _write_frames(job: _Job, file: BinaryIO, bytes_allowed: float, progress: boo
     times: list[float] = []
     regions: list[Region] = []
     rows_allowed = max(2, int(bytes_allowed / (job.layers * job.size * job.size * 3)) + 1)
+    squares = _Squares(file, preprocessor_of(job.reader, job.placements, job.preprocessing))
     count = 0
     bar = tqdm(
         total=job.n_expected, desc=f"Caching {job.reader.info.name}", unit="frame", disable=not progress
@@ -231,7 +266,8 @@ def _write_frames(job: _Job, file: BinaryIO, bytes_allowed: float, progress: boo
             times.append(frame.time_s)
             regions.append(job.placements(frame.index).region)
             for owner in (frame.index, frame.index - (job.gap or 0))[: job.layers]:
-                file.write(np.ascontiguousarray(frame.prepared(job.placements(owner))).data)
+                squares.add(frame.prepared(job.placements(owner)))
+    squares.flush()
     if len(times) == rows_allowed:
         job.reader.note(
             f"it is longer than it promises; only its first {len(times)} kept frames fit in cache_gb"

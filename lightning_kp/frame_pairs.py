@@ -21,6 +21,7 @@ from lightning_kp.frame_cache import CachedVideo, cache_videos
 from lightning_kp.frame_stream import channels_last
 from lightning_kp.geometry import Fit
 from lightning_kp.loading import EpochShuffle, ResumableLoader
+from lightning_kp.preprocessing import Preprocessing
 from lightning_kp.thinning import parse_gap
 from lightning_kp.video import VideoWarning, find_videos
 
@@ -137,6 +138,7 @@ class FramePairsModule(KeypointDataModule):
         val_fraction: float = 0.1,
         split: Split = "auto",
         boxes: list[int] | str | None = None,
+        preprocessing: Preprocessing | None = None,
         cache_dir: str | None = None,
         cache_gb: float = 8.0,
         seed: int = 0,
@@ -152,7 +154,9 @@ class FramePairsModule(KeypointDataModule):
             )
         parse_gap(gap, fps=1.0)
         # A checkpoint has to say how frames were cut and resized, or nobody can track with it.
-        self.save_hyperparameters(logger=False)
+        # A dataclass in it would make the checkpoint unreadable to safe loading; the attribute is noted as a dict.
+        self.save_hyperparameters(ignore=["preprocessing"], logger=False)
+        self.preprocessing = Preprocessing.of(preprocessing)
         self.videos = videos
         self.size = size
         self.fit: Fit = fit
@@ -190,6 +194,7 @@ class FramePairsModule(KeypointDataModule):
             fit=self.fit,
             gap=self.gap,
             boxes=self.boxes,
+            preprocessing=self.preprocessing,
             cache_dir=self.path(self.cache_dir) if self.cache_dir is not None else None,
             cache_gb=self.cache_gb,
             progress=progress,

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lightning_kp.boxes import Boxes, Placements
 from lightning_kp.geometry import Fit, Region
+from lightning_kp.preprocessing import NOTHING, Preprocessing, Preprocessor, preprocessor_of
 from lightning_kp.video import DecodedFrame, Image, VideoReader, open_video
 
 T = TypeVar("T")
@@ -23,13 +24,16 @@ DECODED_AHEAD = 8
 class FrameBatch(NamedTuple):
     """``image`` uint8 (B, 3, S, S), channels-last; ``index`` (B,) displayed frames; ``time_s`` (B,) float64.
 
-    ``regions`` (B, 4) float64: what each image shows, see :class:`lightning_kp.geometry.Region`.
+    ``regions`` (B, 4) float64: what each image showed when it was cut out of the frame, see
+    :class:`lightning_kp.geometry.Region`; ``transforms`` (B, 3, 3) float64: normalised points of the
+    image -> of the image as it was cut out, the identity unless the image was registered.
     """
 
     image: Tensor
     index: Tensor  # type: ignore[assignment]  # as in batches.Frames
     time_s: Tensor
     regions: Tensor
+    transforms: Tensor
 
     def region(self, i: int) -> Region:
         """The region of the original frame that image ``i`` shows."""
@@ -45,6 +49,7 @@ def stream_frames(
     batch_size: int = 32,
     prefetch: int = 2,
     start_index: int = 0,
+    preprocessing: Preprocessing = NOTHING,
 ) -> Generator[FrameBatch]:
     """Every displayed frame from ``start_index`` on, in order, in batches of at most ``batch_size``.
 
@@ -54,13 +59,18 @@ def stream_frames(
     """
     reader = video if isinstance(video, VideoReader) else open_video(video)
     placements = Placements(reader.info, size, fit, boxes)
-    batches = _batches(reader, placements, batch_size, start_index)
+    preprocessor = preprocessor_of(reader, placements, preprocessing)
+    batches = _batches(reader, placements, batch_size, start_index, preprocessor)
     with closing(in_background(batches, prefetch)) as ready:
         yield from ready
 
 
 def _batches(
-    reader: VideoReader, placements: Placements, batch_size: int, start_index: int
+    reader: VideoReader,
+    placements: Placements,
+    batch_size: int,
+    start_index: int,
+    preprocessor: Preprocessor | None,
 ) -> Generator[FrameBatch]:
     kept: list[tuple[DecodedFrame, Image]] = []
     with closing(in_background(reader.decode(), DECODED_AHEAD)) as frames:
@@ -69,19 +79,26 @@ def _batches(
                 continue
             kept.append((frame, frame.prepared(placements(frame.index))))
             if len(kept) == batch_size:
-                yield _collated(kept, placements)
+                yield _collated(kept, placements, preprocessor)
                 kept = []
     if kept:
-        yield _collated(kept, placements)
+        yield _collated(kept, placements, preprocessor)
 
 
-def _collated(kept: list[tuple[DecodedFrame, Image]], placements: Placements) -> FrameBatch:
+def _collated(
+    kept: list[tuple[DecodedFrame, Image]], placements: Placements, preprocessor: Preprocessor | None
+) -> FrameBatch:
     index = [frame.index for frame, _ in kept]
+    squares = np.stack([image for _, image in kept])
+    transforms = torch.eye(3, dtype=torch.float64).expand(len(kept), 3, 3)
+    if preprocessor is not None:
+        squares, transforms = preprocessor(squares)
     return FrameBatch(
-        channels_last(np.stack([image for _, image in kept])),
+        channels_last(squares),
         torch.tensor(index),
         torch.tensor([frame.time_s for frame, _ in kept], dtype=torch.float64),
         torch.tensor([placements(i).region for i in index], dtype=torch.float64),
+        transforms,
     )
 
 
