@@ -4,5 +4,10 @@ if __name__ != "lightning_kp.datamodules":
     # From the repository root this folder is importable a second time, which would register each class twice.
     raise ImportError("Import lightning_kp.datamodules, not datamodules.")
 
+from lightning_kp.datamodules.calms21 import CalMS21 as CalMS21
+from lightning_kp.datamodules.flyvsfly import FlyVsFly as FlyVsFly
 from lightning_kp.datamodules.frame_pairs import VideoFramePairs as VideoFramePairs
+from lightning_kp.datamodules.labelled_frames import LabelledFramePairs as LabelledFramePairs
+from lightning_kp.datamodules.labelled_frames import LabelledFrames as LabelledFrames
 from lightning_kp.datamodules.synthetic import SyntheticArena as SyntheticArena
+from lightning_kp.datamodules.tracked_behaviour import TrackedBehaviour as TrackedBehaviour

@@ -52,6 +52,34 @@ class LabelledImages(NamedTuple):
     confidence: Tensor
 
 
+class PairsAndLabels(NamedTuple):
+    """A batch of FramePairs with M labelled images beside it, M not bound to B and perhaps 0.
+
+    ``frame``, ``future``, ``video``, ``index`` as in :class:`FramePairs`; ``image`` (M, 3, H, W),
+    ``points`` (M, I, K, 2) and ``confidence`` (M, I, K) as in :class:`LabelledImages`.
+    """
+
+    frame: Tensor
+    future: Tensor
+    video: Tensor
+    index: Tensor  # type: ignore[assignment]  # as in Frames
+    image: Tensor
+    points: Tensor
+    confidence: Tensor
+
+
+class LabelledWindows(NamedTuple):
+    """Features around a frame, ``window`` (B, T, F), and what the animal does in it, ``behaviour`` (B,).
+
+    ``video`` (B,) number of the recording, ``index`` (B,) the frame.
+    """
+
+    window: Tensor
+    behaviour: Tensor
+    video: Tensor
+    index: Tensor  # type: ignore[assignment]  # as in Frames
+
+
 def floats_in_unit_range(value: Tensor) -> Tensor:
     """uint8 images -> float32 in [0, 1]; everything else unchanged."""
     return value.float().div_(255) if value.dtype == torch.uint8 else value

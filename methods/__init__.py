@@ -4,5 +4,8 @@ if __name__ != "lightning_kp.methods":
     # From the repository root this folder is importable a second time, which would register each class twice.
     raise ImportError("Import lightning_kp.methods, not methods.")
 
+from lightning_kp.methods.behaviour import BehaviourClassifier as BehaviourClassifier
 from lightning_kp.methods.bkind import BKinD as BKinD
 from lightning_kp.methods.multi_instance_bkind import MultiInstanceBKinD as MultiInstanceBKinD
+from lightning_kp.methods.semi_supervised_bkind import SemiSupervisedBKinD as SemiSupervisedBKinD
+from lightning_kp.methods.semi_supervised_bkind import SupervisedKeypoints as SupervisedKeypoints

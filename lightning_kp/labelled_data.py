@@ -1,0 +1,286 @@
+"""Labelled frames as data sets, and the bases of the datamodules that serve them.
+
+Which frames validate and which train is drawn from a seed; a batch's labelled frames are a function of the
+seed and of the batch's pairs, so that a resumed run meets the same ones.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from lightning_kp.batches import Frames, LabelledImages, PairsAndLabels
+from lightning_kp.datamodule import KeypointDataModule
+from lightning_kp.errors import ConfigurationError, DataError
+from lightning_kp.frame_pairs import FramePairsModule, PairDataset, Split
+from lightning_kp.geometry import Fit
+from lightning_kp.keypoints import from_missing
+from lightning_kp.labels import LabelledAnimals, read_animals
+from lightning_kp.loading import EpochShuffle, ResumableLoader
+
+Labels = list[str] | str
+
+
+class LabelledDataset(Dataset[LabelledImages]):
+    """Some of a set of labelled frames, ``repeats`` times; items and whole batches are LabelledImages (uint8)."""
+
+    def __init__(self, animals: LabelledAnimals, rows: NDArray[np.int64], repeats: int = 1) -> None:
+        self.image = animals.image
+        self.keypoints = from_missing(animals.points)
+        self.rows = rows
+        self.repeats = repeats
+
+    def __len__(self) -> int:
+        return len(self.rows) * self.repeats
+
+    def __getitem__(self, i: int) -> LabelledImages:
+        """One labelled frame, without the batch axis."""
+        return LabelledImages(*(field[0] for field in self.__getitems__([i])))
+
+    def __getitems__(self, indices: Sequence[int]) -> LabelledImages:
+        """A batch of labelled frames."""
+        chosen = torch.from_numpy(self.rows[np.asarray(indices, np.int64) % max(1, len(self.rows))])
+        points, confidence = self.keypoints
+        return LabelledImages(self.image[chosen], points[chosen], confidence[chosen])
+
+
+class LabelledFrameList(Dataset[Frames]):
+    """All labelled frames as frames of video 0, for prediction."""
+
+    def __init__(self, image: Tensor) -> None:
+        self.image = image
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def __getitem__(self, i: int) -> Frames:
+        return Frames(self.image[i], torch.tensor(0), torch.tensor(i))
+
+
+class PairsAndLabelsDataset(Dataset[PairsAndLabels]):
+    """Pairs with ``count`` labelled frames for each batch of them, drawn anew for each."""
+
+    def __init__(self, pairs: PairDataset, labelled: LabelledDataset, count: int, seed: int) -> None:
+        self.pairs = pairs
+        self.labelled = labelled
+        self.count = count if len(labelled) else 0
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, i: int) -> PairsAndLabels:
+        """One pair, without the batch axis, with all labelled frames of a batch."""
+        batch = self.__getitems__([i])
+        return PairsAndLabels(*(field[0] for field in batch[:4]), *batch[4:])
+
+    def __getitems__(self, indices: Sequence[int]) -> PairsAndLabels:
+        """A batch of pairs with its labelled frames: different ones as long as there are enough."""
+        rng = np.random.default_rng((self.seed, *indices))
+        rounds = -(-self.count // max(1, len(self.labelled)))
+        drawn = [rng.permutation(len(self.labelled)) for _ in range(rounds)]
+        chosen = np.concatenate(drawn)[: self.count] if drawn else np.zeros(0, np.int64)
+        return PairsAndLabels(*self.pairs.__getitems__(indices), *self.labelled.__getitems__(chosen.tolist()))
+
+
+def divide(number: int, val_fraction: float, train_frames: int | None, seed: int) -> tuple[Any, Any]:
+    """Rows that train and rows that validate, both in order; at least one of each that is asked for."""
+    drawn = np.random.default_rng(seed).permutation(number)
+    held_out = max(1, round(number * val_fraction)) if val_fraction > 0 else 0
+    train = drawn[held_out:]
+    if len(train) < max(1, train_frames or 0):
+        raise DataError(
+            f"{number} labelled frame(s), {held_out} of them held out, leave {len(train)} to train on"
+            + (f", not {train_frames}." if train_frames else "."),
+            remedy="Label more frames, or hold out fewer (0 for no validation).",
+        )
+    return np.sort(train[:train_frames]), np.sort(drawn[:held_out])
+
+
+def read_all(
+    module: KeypointDataModule,
+    labels: Labels,
+    size: int,
+    fit: Fit,
+    box: list[int] | None,
+    names: list[str] | None,
+    rows: list[int] | None,
+) -> LabelledAnimals:
+    """All label files of a datamodule as one set, every problem of a file told at once; of it the ``rows``."""
+    paths = [labels] if isinstance(labels, str) else labels
+    if not paths:
+        raise ConfigurationError("No label file was given.", remedy="--data.labels=FILE")
+    parts: list[LabelledAnimals] = []
+    for path in paths:
+        wanted = names or (list(parts[0].names) if parts else None)
+        parts.append(read_animals(module.path(path), size, fit, box, names=wanted, root=module.root))
+    animals = max(part.points.shape[1] for part in parts)
+    points = [
+        torch.cat((p, p.new_full((len(p), animals - p.shape[1], *p.shape[2:]), torch.nan)), dim=1)
+        for p in (part.points for part in parts)
+    ]
+    image, joined = torch.cat([part.image for part in parts]), torch.cat(points)
+    if rows is None:
+        return LabelledAnimals(image, joined, parts[0].names)
+    if not rows or min(rows) < 0 or max(rows) >= len(image):
+        raise ConfigurationError(
+            f"rows names frames {min(rows, default=0)} to {max(rows, default=0)} of {len(image)} labelled ones.",
+            remedy=f"Number them from 0 to {len(image) - 1}.",
+        )
+    return LabelledAnimals(image[rows], joined[rows], parts[0].names)
+
+
+class LabelledFramesModule(KeypointDataModule):
+    """Label files -> LabelledImages; see :class:`lightning_kp.datamodules.LabelledFrames`."""
+
+    batch_type = LabelledImages
+
+    def __init__(
+        self,
+        labels: Labels,
+        size: int = 128,
+        fit: Fit = "pad",
+        boxes: list[int] | None = None,
+        names: list[str] | None = None,
+        rows: list[int] | None = None,
+        val_fraction: float = 0.1,
+        train_frames: int | None = None,
+        repeats: int = 1,
+        seed: int = 0,
+        root: str = ".",
+        batch_size: int = 16,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(root, batch_size, num_workers)
+        if not 0 <= val_fraction < 1 or repeats < 1:
+            raise ConfigurationError(
+                f"val_fraction is {val_fraction}, repeats {repeats}.",
+                remedy="They must be in [0, 1) and at least 1.",
+            )
+        self.save_hyperparameters(logger=False)
+        self.labels = labels
+        self.size = size
+        self.fit: Fit = fit
+        self.boxes = boxes
+        self.names = names
+        self.rows = rows
+        self.val_fraction = val_fraction
+        self.train_frames = train_frames
+        self.repeats = repeats
+        self.seed = seed
+        self.point_names: tuple[str, ...] = ()
+        self._animals: LabelledAnimals | None = None
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the label files, once, and divide their frames."""
+        if self._animals is None:
+            self._animals = read_all(
+                self, self.labels, self.size, self.fit, self.boxes, self.names, self.rows
+            )
+        animals = self._animals
+        self.point_names = animals.flat().names
+        train, val = divide(len(animals.image), self.val_fraction, self.train_frames, self.seed)
+        self.datasets = {
+            "train": LabelledDataset(animals, train, self.repeats),
+            "predict": LabelledFrameList(animals.image),
+        }
+        if len(val):
+            self.datasets["val"] = self.datasets["test"] = LabelledDataset(animals, val)
+
+    def loader(self, stage: str, *, shuffle: bool = False, drop_last: bool = False) -> DataLoader[Any]:
+        """The loader of one stage; a last, smaller batch is kept, as labels are few."""
+        plain = super().loader(stage)
+        dataset: Any = plain.dataset
+        options: dict[str, Any] = {"batch_size": self.batch_size, "num_workers": self.num_workers}
+        options |= {"persistent_workers": self.num_workers > 0}
+        if stage != "predict":
+            options["collate_fn"] = _as_it_is
+        if not shuffle:
+            return DataLoader(dataset, **options)
+        return ResumableLoader(dataset, sampler=EpochShuffle(len(dataset), self.seed), **options)
+
+    def val_dataloader(self) -> Any:
+        """No loader at all where ``val_fraction`` is 0."""
+        return super().val_dataloader() if self.val_fraction > 0 else []
+
+
+class PairsAndLabelsModule(FramePairsModule):
+    """Videos and label files -> PairsAndLabels; see :class:`lightning_kp.datamodules.LabelledFramePairs`."""
+
+    batch_type = PairsAndLabels
+
+    def __init__(
+        self,
+        videos: list[str] | str,
+        labels: Labels,
+        names: list[str] | None = None,
+        rows: list[int] | None = None,
+        labelled_per_batch: int = 8,
+        label_val_fraction: float = 0.1,
+        train_frames: int | None = None,
+        size: int = 128,
+        fit: Fit = "pad",
+        gap: int | str = "0.2s",
+        pair_stride: int = 1,
+        val_fraction: float = 0.1,
+        split: Split = "auto",
+        boxes: list[int] | None = None,
+        cache_dir: str | None = None,
+        cache_gb: float = 8.0,
+        seed: int = 0,
+        root: str = ".",
+        batch_size: int = 16,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(
+            videos, size=size, fit=fit, gap=gap, pair_stride=pair_stride, val_fraction=val_fraction, split=split,
+            boxes=boxes, cache_dir=cache_dir, cache_gb=cache_gb, seed=seed, root=root, batch_size=batch_size,
+            num_workers=num_workers,
+        )  # fmt: skip
+        if labelled_per_batch < 1 or not 0 <= label_val_fraction < 1:
+            raise ConfigurationError(
+                f"labelled_per_batch is {labelled_per_batch}, label_val_fraction {label_val_fraction}.",
+                remedy="They must be at least 1 and in [0, 1).",
+            )
+        self.save_hyperparameters(logger=False)
+        self.labels = labels
+        self.names = names
+        self.rows = rows
+        self.labelled_per_batch = labelled_per_batch
+        self.label_val_fraction = label_val_fraction
+        self.train_frames = train_frames
+        self.point_names: tuple[str, ...] = ()
+        self._animals: LabelledAnimals | None = None
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the labels first: what is wrong with them is told before a long video is decoded."""
+        self._read_labels()
+        super().setup(stage)
+        animals = self._read_labels()
+        train, val = divide(len(animals.image), self.label_val_fraction, self.train_frames, self.seed)
+        for name, rows in (("train", train), ("val", val), ("test", val)):
+            if name in self.datasets:
+                pairs: Any = self.datasets[name]
+                self.datasets[name] = PairsAndLabelsDataset(
+                    pairs, LabelledDataset(animals, rows), self.labelled_per_batch, self.seed
+                )
+
+    def prepare_data(self) -> None:
+        """Check the labels, then build the cache."""
+        self._read_labels()
+        super().prepare_data()
+
+    def _read_labels(self) -> LabelledAnimals:
+        if self._animals is None:
+            box: Any = self.boxes  # the signature admits no file
+            self._animals = read_all(self, self.labels, self.size, self.fit, box, self.names, self.rows)
+            self.point_names = self._animals.flat().names
+        return self._animals
+
+
+def _as_it_is(batch: LabelledImages) -> LabelledImages:
+    return batch

@@ -1,0 +1,200 @@
+"""Few labels: B-KinD with a supervised term beside the discovery objective, and its supervised twin.
+
+Ryou, PhD thesis, Caltech 2022 (000), sections 5.5 (MARS pose regression, Figure 5.5) and 5.8 (MARS-Pose):
+the sum of eq. 5.4 on unlabelled pairs and the mean squared error of heatmaps on labelled frames.
+
+Deviations: the paper does not say which heatmaps the labels supervise; here the first ones of the
+discovered set, so that a named point also has to reconstruct motion and to turn with the image.  Its
+supervised side is a stacked hourglass; here it is the same network (encoder and pose decoder), so that
+the two differ in the objective alone.  Labelled frames pass the encoder together with the pairs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_kp.augmentation import augment_labelled
+from lightning_kp.batches import FramePairs, LabelledImages, PairsAndLabels
+from lightning_kp.errors import ConfigurationError
+from lightning_kp.heatmaps import spatial_softmax
+from lightning_kp.losses.heatmap_mse import heatmap_mse
+from lightning_kp.method import KeypointMethod, LRSchedulerCallable, OptimizerCallable
+from lightning_kp.methods.bkind import BKinD, BKinDWeights
+from lightning_kp.nn.encoders import ImageNetNormalise, build_encoder
+from lightning_kp.nn.pose_decoder import Fuse, GlobalNet
+from lightning_kp.nn.weights import Pretrained
+
+
+@dataclass(frozen=True)
+class SemiSupervisedWeights(BKinDWeights):
+    """Those of eq. 5.4 and of the labelled frames' term (the paper: a sum; the scale of ours is in heatmap_mse)."""
+
+    supervision: float = 1.0
+
+
+@dataclass(frozen=True)
+class SupervisedWeights:
+    """One term only."""
+
+    supervision: float = 1.0
+
+
+class SemiSupervisedBKinD(BKinD):
+    """Discovery on unlabelled pairs and supervision on labelled frames, in one training (000, 5.5 and 5.8).
+
+    Args:
+        names: Labelled points; with several animals, name_1, name_2, ... of each.  It finds these.
+        keypoints: Keypoints of the discovery objective; the first of them are the named ones.
+        sigma: Standard deviation of the labels' Gaussians in normalised units (ours).
+        turn_deg: With ``augment``, labelled frames are turned by up to so many degrees.
+        augment: Train on randomly changed images (ours; the paper does not).
+        weights: Weights of the terms.
+        optimizer: As BKinD.
+        scheduler: Default none.
+        options: Everything else that BKinD takes.
+    """
+
+    batch_type = PairsAndLabels
+    weights_type = SemiSupervisedWeights
+    paper = "000 5.5 and 5.8, MARS-Pose (Ryou 2022; Sun, Ryou et al. 2022)"
+
+    def __init__(
+        self,
+        names: list[str],
+        keypoints: int = 10,
+        sigma: float = 0.06,
+        turn_deg: float = 30.0,
+        augment: bool = False,
+        weights: SemiSupervisedWeights | None = None,
+        optimizer: OptimizerCallable | None = None,
+        scheduler: LRSchedulerCallable | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(
+            keypoints=keypoints, augment=augment, weights=weights, optimizer=optimizer, scheduler=scheduler,
+            **options,
+        )  # fmt: skip
+        if not 0 < len(names) <= keypoints:
+            raise ConfigurationError(
+                f"{len(names)} names were given for {keypoints} keypoints.",
+                remedy=f"Name at least one labelled point, and set --model.keypoints={max(1, len(names)) + 4} "
+                "or so: the named ones and some that are free.",
+            )
+        self.keypoint_names = tuple(names)
+        self.sigma = sigma
+        self.turn_deg = turn_deg
+
+    def heatmaps(self, image: Tensor) -> Tensor:
+        return super().heatmaps(image)[:, : len(self.keypoint_names)]
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        refuse_other_names(self)
+
+    def terms(self, batch: PairsAndLabels) -> dict[str, Tensor]:  # type: ignore[override]
+        """The discovery terms (000, eq. 5.4) and ``supervision``, from one pass of all images."""
+        pairs = self._augmented(FramePairs(batch.frame, batch.future, batch.video, batch.index))
+        labelled = LabelledImages(batch.image, batch.points, batch.confidence)
+        if self.augment and self.training and len(labelled.image):
+            labelled = _augmented(labelled, self._step_generator(0), self.turn_deg)
+        turns = self._turns()
+        views = self._views(pairs, turns)
+        pyramid = self.encoder(self.normalise(torch.cat((views, labelled.image))))
+        heatmaps = spatial_softmax(self.pose_decoder(pyramid))
+        terms = self.discovery_terms(pairs, turns, pyramid[-1][: len(views)], heatmaps[: len(views)])
+        if self.is_active("supervision"):
+            named = heatmaps[len(views) :, : len(self.keypoint_names)]
+            terms["supervision"] = _supervision(named, labelled, self.sigma)
+        return terms
+
+
+class SupervisedKeypoints(KeypointMethod):
+    """Supervision alone, with SemiSupervisedBKinD's encoder, pose decoder, loss and augmentation (its twin).
+
+    Args:
+        names: Labelled points; with several animals, name_1, name_2, ... of each.
+        encoder: Any torchvision network, ``timm/NAME``, or ours from scratch: ``small``, ``fine``, ``tiny``.
+        pretrained: ImageNet weights of the encoder: true, false, or the path of a state dict.
+        pose_width: Channels of the pose decoder (Table 4.3: 256).
+        sharpness: Initial scale of its last normalisation; 5 when trained from scratch.
+        fuse: ``finest`` head alone (4.8) or the ``sum`` of all (4.4).
+        sigma: Standard deviation of the labels' Gaussians in normalised units (ours).
+        turn_deg: With ``augment``, frames are turned by up to so many degrees.
+        augment: Train on randomly changed images (ours; the paper does not).
+        weights: Weight of the only term.
+        optimizer: Default AdamW, learning rate 1e-3.
+        scheduler: Default none.
+    """
+
+    batch_type = LabelledImages
+    weights_type = SupervisedWeights
+    paper = "000 5.5, MARS-Pose, the supervised side (with B-KinD's network)"
+
+    def __init__(
+        self,
+        names: list[str],
+        encoder: str = "resnet50",
+        pretrained: Pretrained = True,
+        pose_width: int = 256,
+        sharpness: float = 1.0,
+        fuse: Fuse = "finest",
+        sigma: float = 0.06,
+        turn_deg: float = 30.0,
+        augment: bool = False,
+        weights: SupervisedWeights | None = None,
+        optimizer: OptimizerCallable | None = None,
+        scheduler: LRSchedulerCallable | None = None,
+    ) -> None:
+        super().__init__(weights, optimizer, scheduler)
+        if not names:
+            raise ConfigurationError("Supervision needs a named point.", remedy="--model.names=[nose,tail]")
+        self.save_hyperparameters(ignore=["weights", "optimizer", "scheduler"])
+        self.keypoint_names = tuple(names)
+        self.sigma = sigma
+        self.turn_deg = turn_deg
+        self.augment = augment
+        self.normalise = ImageNetNormalise()
+        self.encoder = build_encoder(encoder, pretrained)
+        self.pose_decoder = GlobalNet(
+            self.encoder.channels, len(names), pose_width, sharpness, fuse, turning=self.encoder.turning
+        )
+        self.to(memory_format=torch.channels_last)
+
+    def heatmaps(self, image: Tensor) -> Tensor:
+        return spatial_softmax(self.pose_decoder(self.encoder(self.normalise(image))))
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        refuse_other_names(self)
+
+    def terms(self, batch: LabelledImages) -> dict[str, Tensor]:
+        """``supervision``."""
+        if self.augment and self.training:
+            generator = torch.Generator().manual_seed(2 * self.global_step)
+            batch = _augmented(batch, generator, self.turn_deg)
+        return {"supervision": _supervision(self.heatmaps(batch.image), batch, self.sigma)}
+
+
+def refuse_other_names(method: KeypointMethod) -> None:
+    """Raise ConfigurationError unless the datamodule's labelled points are the method's, in their order."""
+    datamodule = getattr(method.trainer, "datamodule", None) if method._trainer is not None else None
+    offered: Sequence[str] = getattr(datamodule, "point_names", method.keypoint_names)
+    if tuple(offered) != method.keypoint_names:
+        raise ConfigurationError(
+            f"The labels name {', '.join(offered)}; the model has {', '.join(method.keypoint_names)}.",
+            remedy=f"Set --model.names=[{','.join(offered)}], or choose and order the labels' points with "
+            f"--data.names=[{','.join(method.keypoint_names)}].",
+        )
+
+
+def _augmented(batch: LabelledImages, generator: torch.Generator, turn_deg: float) -> LabelledImages:
+    image, points = augment_labelled(batch.image, batch.points, generator, turn_deg)
+    return LabelledImages(image, points, batch.confidence)
+
+
+def _supervision(heatmaps: Tensor, batch: LabelledImages, sigma: float) -> Tensor:
+    """Points of all animals one after another, in the order of their names."""
+    return heatmap_mse(heatmaps, batch.points.flatten(1, 2), batch.confidence.flatten(1, 2), sigma)
