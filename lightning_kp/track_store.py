@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -81,11 +81,8 @@ class TrackStore:
                 f"got {tracks.points_px.shape[1:3]}.",
                 remedy="Delete the file to start again with the new checkpoint.",
             )
-        records = np.empty(len(tracks), self._record)
-        for name in ARRAYS:
-            records[name] = getattr(tracks, name)
         with self._disk_errors():
-            self._write(records.tobytes())
+            self._write(self._records(tracks))
             self.rows += len(tracks)
             if self.rows - self._synced >= SYNC_EVERY:
                 self._sync()
@@ -98,6 +95,19 @@ class TrackStore:
             # fromfile, not a memory map: mapped pages would count as memory of the process
             part = np.fromfile(self.path, self._record, min(rows, self.rows - start), offset=offset)
             yield make_tracks(self._info, {name: np.ascontiguousarray(part[name]) for name in ARRAYS})
+
+    def rewrite(self, change: Callable[[Tracks], Tracks]) -> None:
+        """Replace all frames, piece by piece and in order, by what ``change`` makes of them.
+
+        Interrupted, a part is changed and the rest is not: a change that is done twice has to do no harm.
+        """
+        position = len(self._head)
+        for part in self.pieces():
+            records = self._records(change(part))
+            with self._disk_errors():
+                self._file.seek(position)
+                self._write(records)
+            position += len(records)
 
     def finish(self, formats: Iterable[str] | None = None, skeleton: Skeleton | None = None) -> list[Path]:
         """Write the result files and remove the store; returns their paths."""
@@ -127,6 +137,12 @@ class TrackStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _records(self, tracks: Tracks) -> bytes:
+        records = np.empty(len(tracks), self._record)
+        for name in ARRAYS:
+            records[name] = getattr(tracks, name)
+        return records.tobytes()
 
     def _continue(self) -> None:
         size = self.path.stat().st_size - len(self._head)

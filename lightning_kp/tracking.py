@@ -11,7 +11,9 @@ from lightning_kp.batches import Frames, floats_in_unit_range
 from lightning_kp.boxes import Boxes
 from lightning_kp.frame_stream import FrameBatch, stream_frames
 from lightning_kp.geometry import Fit
+from lightning_kp.identity_files import keep_identities
 from lightning_kp.method import KeypointMethod, Prediction
+from lightning_kp.preprocessing import NOTHING, Preprocessing, covariance_in_frame, points_in_frame
 from lightning_kp.track_files import FORMATS, companion, is_finished
 from lightning_kp.track_store import TrackStore
 from lightning_kp.tracks import Regions, TrackInfo, default_names
@@ -25,6 +27,7 @@ class ViewSettings:
     size: int
     fit: Fit = "pad"
     boxes: Boxes = None
+    preprocessing: Preprocessing = NOTHING
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,9 @@ def track_video(
     wanted = tuple(FORMATS if formats is None else formats)
     with open_video(video) as reader:
         found = reader.info
-    names = default_names(_keypoint_count(method, view.size))
-    info = TrackInfo(str(video.resolve()), found.frame_size, found.fps, names, origin=origin)
+    animals, keypoints = _counts(method, view.size)
+    names = method.keypoint_names or default_names(keypoints)
+    info = TrackInfo(str(video.resolve()), found.frame_size, found.fps, names, animals, origin)
     if is_finished(stem, info) and all(companion(stem, FORMATS[name][0]).exists() for name in wanted):
         return TrackingReport(stem.name, 0, 0.0, 0.0, 0.0, 0.0, (), skipped=True)
     method.eval()
@@ -91,6 +95,7 @@ def track_video(
             boxes=view.boxes,
             batch_size=batch_size,
             start_index=done_before,
+            preprocessing=view.preprocessing,
         )
         for batch in batches:
             tick = time.perf_counter()
@@ -103,6 +108,8 @@ def track_video(
                 progress(len(store))
         tick = time.perf_counter()
         frames = len(store) - done_before
+        if animals > 1:
+            keep_identities(store)
         files = store.finish(wanted)
         writing += time.perf_counter() - tick
     seconds = time.perf_counter() - start
@@ -112,9 +119,17 @@ def track_video(
 
 @torch.inference_mode()
 def predict(method: KeypointMethod, batch: FrameBatch) -> Prediction:
-    """``predict_step`` on a batch of uint8 frames of one video, on the method's device."""
+    """``predict_step`` on a batch of uint8 frames of one video, on the method's device.
+
+    Points and covariances are those of the images as they were cut out, before any registration.
+    """
     image = floats_in_unit_range(batch.image.to(method.device, non_blocking=True))
-    return method.predict_step(Frames(image, torch.zeros_like(batch.index), batch.index))
+    found = method.predict_step(Frames(image, torch.zeros_like(batch.index), batch.index))
+    if bool((batch.transforms == torch.eye(3)).all()):
+        return found
+    points = points_in_frame(found.keypoints.points, batch.transforms)
+    covariance = covariance_in_frame(found.covariance, batch.transforms)
+    return found._replace(keypoints=found.keypoints._replace(points=points), covariance=covariance)
 
 
 def _regions(batch: FrameBatch) -> Regions:
@@ -125,6 +140,8 @@ def _regions(batch: FrameBatch) -> Regions:
 
 
 @torch.inference_mode()
-def _keypoint_count(method: KeypointMethod, size: int) -> int:
+def _counts(method: KeypointMethod, size: int) -> tuple[int, int]:
+    """Numbers of animals and of keypoints that the method finds in an image."""
     blank = torch.zeros(1, 3, size, size, device=method.device)
-    return int(method.eval().heatmaps(blank).shape[1])
+    animals, keypoints = method.eval().locate(blank).points.shape[1:3]
+    return animals, keypoints
