@@ -8,7 +8,8 @@ from lightning_kp.arena import ArenaSettings, ArenaTruth, read_truth, write_aren
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.frame_pairs import FramePairsModule, PairDataset, PairRows, pair_rows
 from lightning_kp.geometry import Fit
-from lightning_kp.labels import LabelledFrames, read_labels
+from lightning_kp.labels import LabelledSet, read_labels
+from lightning_kp.preprocessing import Preprocessing
 from lightning_kp.thinning import parse_gap
 
 
@@ -27,8 +28,10 @@ class SyntheticArena(FramePairsModule):
         animals: 1 to 4.
         look_alike: Give all animals the same coat.
         shadow: Let the animals cast shadows.
+        shadow_reach: How far these lie from the animals, in image sides (at most 0.1).
         flicker: Standard deviation of the brightness over time, as a fraction of it.
         shake: Standard deviation of the camera's displacement, in pixels.
+        drift: The same for a displacement that takes half a minute and more to come and go.
         noise: Standard deviation of the sensor noise, as a fraction of full scale.
         arena_seed: Fixes the training video.
         test_seed: Fixes the test video; another number than ``arena_seed``.
@@ -37,6 +40,7 @@ class SyntheticArena(FramePairsModule):
         fit: Without effect on what is seen, since the videos are square.
         gap: Distance of the two frames: time (``0.2s``) or a number of frames (``6``).
         pair_stride: Use every n-th pair of each video.
+        preprocessing: Shadow removal and registration, as for ``VideoFramePairs``.
         val_fraction: Share of the training video that validates: one block of time; 0 for none.
         cache_dir: Folder of the frame cache; by default the user's cache folder, or ``KP_CACHE_DIR``.
         cache_gb: Bound on the cache.
@@ -58,6 +62,8 @@ class SyntheticArena(FramePairsModule):
         flicker: float = 0.0,
         shake: float = 0.0,
         noise: float = 0.02,
+        drift: float = 0.0,
+        shadow_reach: float = 0.0256,
         arena_seed: int = 0,
         test_seed: int = 1,
         folder: str = "arena",
@@ -66,6 +72,7 @@ class SyntheticArena(FramePairsModule):
         gap: int | str = "0.24s",
         pair_stride: int = 1,
         val_fraction: float = 0.1,
+        preprocessing: Preprocessing | None = None,
         cache_dir: str | None = None,
         cache_gb: float = 8.0,
         seed: int = 0,
@@ -83,13 +90,14 @@ class SyntheticArena(FramePairsModule):
             return ArenaSettings(
                 size=frame_px, frames=length, fps=fps, seed=video_seed, animals=animals,
                 look_alike=look_alike, shadow=shadow, flicker=flicker, shake=shake, noise=noise,
+                drift=drift, shadow_reach=shadow_reach,
             )  # fmt: skip
 
         self.settings = {"train": settings(frames, arena_seed), "test": settings(test_frames, test_seed)}
         names = [f"{folder}/{_name(arena)}.mp4" for arena in self.settings.values()]
         super().__init__(
             names, size=size, fit=fit, gap=gap, pair_stride=pair_stride, val_fraction=val_fraction,
-            split="time", cache_dir=cache_dir, cache_gb=cache_gb, seed=seed,
+            split="time", preprocessing=preprocessing, cache_dir=cache_dir, cache_gb=cache_gb, seed=seed,
             root=root, batch_size=batch_size, num_workers=num_workers,
         )  # fmt: skip
 
@@ -113,10 +121,10 @@ class SyntheticArena(FramePairsModule):
         """Everything that is known about one of the two videos."""
         return read_truth(self._path_of(video))
 
-    def labels(self, video: Literal["train", "test"] = "test", *, at_most: int = 600) -> LabelledFrames:
+    def labels(self, video: Literal["train", "test"] = "test", *, at_most: int = 600) -> LabelledSet:
         """Images and true points (N, I K, 2) of at most ``at_most`` evenly spread frames, covered points too."""
         truth = self._path_of(video).with_suffix(".truth.npz")
-        return read_labels(truth, self.size, self.fit, at_most=at_most)
+        return read_labels(truth, self.size, self.fit, at_most=at_most, preprocessing=self.preprocessing)
 
     def _path_of(self, video: Literal["train", "test"]) -> Path:
         return self.video_paths()[list(self.settings).index(video)]

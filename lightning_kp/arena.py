@@ -160,11 +160,16 @@ def _to_px(points: Floats, size: int) -> Floats:
 
 
 def _camera(settings: ArenaSettings) -> Floats:
-    """Displacement of the picture (T, 2) in pixels: a few slow waves per axis."""
+    """Displacement of the picture (T, 2) in pixels: a few waves per axis for shake, slower ones for drift."""
     rng = np.random.default_rng((settings.seed, 6))
     clock = np.arange(settings.frames)[:, None, None] / settings.fps
     rates, phases = rng.uniform(0.4, 4.0, (2, 6)), rng.uniform(0, 2 * np.pi, (2, 6))
-    return np.asarray(settings.shake * np.sin(2 * np.pi * rates * clock + phases).sum(-1) / np.sqrt(3))
+    shake = settings.shake * np.sin(2 * np.pi * rates * clock + phases).sum(-1) / np.sqrt(3)
+    slow = np.random.default_rng((settings.seed, 7))
+    rates, phases = slow.uniform(0.01, 0.03, (2, 3)), slow.uniform(0, 2 * np.pi, (2, 3))
+    return np.asarray(
+        shake + settings.drift * np.sin(2 * np.pi * rates * clock + phases).sum(-1) / np.sqrt(1.5)
+    )
 
 
 def _behaviour(midline: Floats, chasing: NDArray[np.bool_], gap: Floats, fps: float) -> NDArray[np.uint8]:

@@ -38,8 +38,10 @@ class ArenaSettings:
 
     ``size``: image side in pixels, even.  ``look_alike``: all animals wear the same coat.
     ``flicker``: standard deviation of the brightness over time, as a fraction of it.  ``shake``:
-    standard deviation of the camera's displacement in pixels, per axis.  ``noise``: standard
-    deviation of the sensor noise, as a fraction of full scale.
+    standard deviation of the camera's displacement in pixels, per axis; ``drift``: the same for a
+    displacement that takes half a minute and more to come and go.  ``noise``: standard deviation of
+    the sensor noise, as a fraction of full scale.  ``shadow_reach``: how far a shadow lies from its
+    animal, in image sides (at most 0.1): the lower the lamp, the farther.
     """
 
     size: int = 192
@@ -52,6 +54,8 @@ class ArenaSettings:
     flicker: float = 0.0
     shake: float = 0.0
     noise: float = 0.02
+    drift: float = 0.0
+    shadow_reach: float = 0.0256
 
     def __post_init__(self) -> None:
         def refuse(problem: str, remedy: str) -> None:
@@ -67,7 +71,9 @@ class ArenaSettings:
             refuse(f"The arena has {self.animals} animals.", f"Give 1 to {len(COATS)}.")
         if self.seed < 0:
             refuse(f"The arena's seed is {self.seed}.", "Give 0 or more.")
-        for name in ("flicker", "shake", "noise"):
+        if self.shadow_reach > 0.1:
+            refuse(f"The arena's shadow_reach is {self.shadow_reach}.", "Give 0 to 0.1 of the image side.")
+        for name in ("flicker", "shake", "noise", "drift", "shadow_reach"):
             if not 0 <= getattr(self, name) < float("inf"):
                 refuse(f"The arena's {name} is {getattr(self, name)}.", "Give 0 or more.")
 

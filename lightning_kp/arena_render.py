@@ -32,7 +32,7 @@ TRUNK_SPLINE = spline_matrix(TRUNK, per_link=2)
 TAIL_SPLINE = spline_matrix(slice(TAIL_BASE, len(RADII)), per_link=2)
 FUR_ALONG, FUR_ACROSS = 160, 33  # resolution of a coat's texture
 PINK = (196.0, 142.0, 132.0)
-SHADOW_SHIFT = (0.020, 0.016)  # (y, x), in image sides
+SHADOW_DIRECTION = (0.78125, 0.625)  # (y, x), of length 1
 Picture = NDArray[np.float32]
 
 
@@ -170,7 +170,7 @@ def _draw_animal(
     tail_radii[:2] = np.minimum(tail_radii[:2], tail_radii[2])  # the rump belongs to the trunk
     tail = chain_field(TAIL_SPLINE @ midline, tail_radii, 1.0)
     if settings.shadow:
-        _cast_shadow(picture, trunk, size)
+        _cast_shadow(picture, trunk, size, settings.shadow_reach)
     _blend(picture[tail.window], _coverage(tail.distance), _lit(tail, np.array(coat.tail), 0.7))
     colour = _fur_colour(trunk, coat, texture)
     _blend(picture[trunk.window], _coverage(trunk.distance), _lit(trunk, colour, 0.62))
@@ -226,9 +226,9 @@ def _blend(picture: Picture, coverage: Picture, colour: Picture) -> None:
     picture += coverage[..., None] * (colour - picture)
 
 
-def _cast_shadow(picture: Picture, field: Field, size: int) -> None:
+def _cast_shadow(picture: Picture, field: Field, size: int, reach: float) -> None:
     """Darken what lies beside the animal, away from the lamp, with soft edges."""
-    shift = [round(part * size) for part in SHADOW_SHIFT]
+    shift = [round(part * reach * size) for part in SHADOW_DIRECTION]
     softness = np.float32(0.02 * size)
     shade = np.clip(np.float32(0.5) - field.distance / softness, 0, 1)
     window = tuple(slice(w.start + by, w.stop + by) for w, by in zip(field.window, shift, strict=True))
@@ -248,7 +248,7 @@ def _shifted(floor: Picture, by: Floats, pad: int) -> Picture:
 
 def _padding(settings: ArenaSettings) -> int:
     """Margin in pixels that keeps every patch inside the padded picture."""
-    return int(np.ceil(0.16 * settings.size + 8 * settings.shake)) + 8
+    return int(np.ceil(0.16 * settings.size + 8 * settings.shake + 3 * settings.drift)) + 8
 
 
 def _smooth_noise(rng: np.random.Generator, side: int, cells: int) -> Floats:

@@ -236,7 +236,8 @@ def _in_square(transforms: Tensor, placement: Placement) -> Tensor:
     to_square = torch.tensor(
         [[scale[0], 0, middle[0]], [0, scale[1], middle[1]], [0, 0, 1]], dtype=torch.float64
     )
-    return to_square @ transforms @ torch.linalg.inv(to_square)
+    moved: Tensor = to_square @ transforms @ torch.linalg.inv(to_square)
+    return moved
 
 
 def _content(squares: Image, placement: Placement) -> Image:

@@ -6,7 +6,7 @@ a batch are refined at once, each by its own transform, and by a robust differen
 which do not move with the scene, do not pull the alignment with them.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -49,7 +49,8 @@ class BatchedSimilarity(nn.Module):
 
     def forward_inverse(self) -> Tensor:
         """The other way round."""
-        return torch.linalg.inv(self())
+        inverse: Tensor = torch.linalg.inv(self())
+        return inverse
 
 
 def align(frames: Tensor, scene: Tensor, motion: Motion) -> Tensor:
@@ -67,12 +68,16 @@ def align(frames: Tensor, scene: Tensor, motion: Motion) -> Tensor:
         still = scene.detach().clone().mean(dim=0).expand_as(grey)
         start = shift_between(grey[:, 0], still[:1, 0])
         model = BatchedSimilarity(start, grey.shape[-2] / grey.shape[-1], rigid=motion == "translation")
+        asked_for: Any = (
+            model  # kornia's own base class would be imported with the module, and takes a second
+        )
         for rate, iterations, levels in STEPS:
             registrator = ImageRegistrator(
-                model, loss_fn=robust_difference, pyramid_levels=levels, lr=rate,
+                asked_for, loss_fn=robust_difference, pyramid_levels=levels, lr=rate,
                 num_iterations=iterations, tolerance=0.0, warper=HomographyWarper,
             )  # fmt: skip
-            found = registrator.register(grey, still).detach()
+            registrator.register(grey, still)
+        found = model().detach()
         is_sane = (model.shift.abs().amax(1) < FARTHEST) & (model.turn.abs().amax(1) < STRONGEST)
     return torch.where(is_sane[:, None, None], found, identity)
 

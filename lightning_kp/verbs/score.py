@@ -30,7 +30,7 @@ def run(arguments: list[str]) -> int:
     for name in given.run:
         checkpoint = find_checkpoint(name)
         method, view = load_for_tracking(checkpoint)
-        labels = read_labels(given.labels, view.size, view.fit, view.boxes)
+        labels = read_labels(given.labels, view.size, view.fit, view.boxes, preprocessing=view.preprocessing)
         result = score_regression(method, labels)
         print(f"{name}: {len(labels.points)} labelled frames", *result.lines(), sep="\n")
         if Path(name).is_dir():
