@@ -125,7 +125,9 @@ class BKinD(KeypointMethod):
         self.normalise = ImageNetNormalise()
         self.encoder = build_encoder(encoder, pretrained)
         channels = self.encoder.channels
-        self.pose_decoder = GlobalNet(channels, keypoints, pose_width, sharpness, fuse)
+        self.pose_decoder = GlobalNet(
+            channels, keypoints, pose_width, sharpness, fuse, turning=self.encoder.turning
+        )
         self.decoder = ReconstructionDecoder(
             channels[-1], keypoints, decoder_widths, variances,
             convolutions=decoder_convolutions, unit_amplitude=unit_amplitude,

@@ -13,6 +13,7 @@ import torchvision
 from torch import Tensor, nn
 
 from lightning_kp.errors import ConfigurationError, KeypointError
+from lightning_kp.nn.turning import TurningConv2d, batch_norm
 from lightning_kp.nn.weights import (
     Pretrained,
     does_not_fit,
@@ -32,6 +33,7 @@ class Encoder(nn.Module):
 
     channels: tuple[int, ...]
     strides: tuple[int, ...] = PYRAMID_STRIDES
+    turning: bool = False  # features are fields, see nn.turning
 
     def __call__(self, image: Tensor) -> list[Tensor]:
         features: list[Tensor] = super().__call__(image)
@@ -61,23 +63,31 @@ class ImageNetNormalise(nn.Module):
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions with batch normalisation and a shortcut (He et al. 2016, basic block)."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, turning: bool = False) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
-            nn.BatchNorm2d(outputs),
+            _conv(inputs, outputs, 3, stride, turning),
+            batch_norm(outputs, turning),
             nn.ReLU(inplace=True),
-            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(outputs),
+            _conv(outputs, outputs, 3, 1, turning),
+            batch_norm(outputs, turning),
         )
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
             self.shortcut = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+                _conv(inputs, outputs, 1, stride, turning), batch_norm(outputs, turning)
             )
 
     def forward(self, features: Tensor) -> Tensor:
         return torch.relu(self.body(features) + self.shortcut(features))
+
+
+def _conv(inputs: int, outputs: int, kernel: int, stride: int, turning: bool) -> nn.Module:
+    if not turning:
+        return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+    conv = TurningConv2d(inputs, outputs, kernel, padding=kernel // 2)
+    # An odd kernel with stride 2 reads the left neighbour and not the right: its grid does not turn.
+    return conv if stride == 1 else nn.Sequential(nn.AvgPool2d(stride), conv)
 
 
 class SmallResNet(Encoder):
@@ -85,20 +95,24 @@ class SmallResNet(Encoder):
 
     One basic block per stage; ``widths`` are their channels, at ``finest`` (2 or 4) times 1, 2, 4, 8
     pixels a step.  Small animals in small images need the finer pyramid: at stride 4 of a 96 px image
-    a body of ten pixels covers two cells of the heatmap, too few to tell its ends apart.
+    a body of ten pixels covers two cells of the heatmap, too few to tell its ends apart.  ``turning``
+    makes it equivariant to quarter turns (see :mod:`lightning_kp.nn.turning`), exactly where the
+    coarsest stride divides the image's side.
     """
 
-    def __init__(self, widths: Sequence[int] = (64, 128, 256, 512), finest: int = 4) -> None:
+    def __init__(
+        self, widths: Sequence[int] = (64, 128, 256, 512), finest: int = 4, turning: bool = False
+    ) -> None:
         super().__init__()
         self.channels = tuple(widths)
         self.strides = tuple(finest * 2**level for level in range(len(widths)))
+        self.turning = turning
         stem = widths[0] // 2
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, stem, 3, 2, 1, bias=False), nn.BatchNorm2d(stem), nn.ReLU(inplace=True)
-        )
+        first = TurningConv2d(3, stem, 4, 2, 1, lift=True) if turning else _conv(3, stem, 3, 2, False)
+        self.stem = nn.Sequential(first, batch_norm(stem, turning), nn.ReLU(inplace=True))
         inputs = (stem, *widths[:-1])
         self.stages = nn.ModuleList(
-            ResidualBlock(narrow, wide, finest // 2 if level == 0 else 2)
+            ResidualBlock(narrow, wide, finest // 2 if level == 0 else 2, turning)
             for level, (narrow, wide) in enumerate(zip(inputs, widths, strict=True))
         )
 
@@ -129,14 +143,15 @@ class StagedEncoder(Encoder):
 
 
 SMALL_ENCODERS = {
-    "small": ((64, 128, 256, 512), 4),
-    "tiny": ((32, 64, 128, 256), 4),
-    "fine": ((24, 48, 96, 192), 2),
+    "small": ((64, 128, 256, 512), 4, False),
+    "tiny": ((32, 64, 128, 256), 4, False),
+    "fine": ((24, 48, 96, 192), 2, False),
+    "turning": ((24, 48, 96, 192), 2, True),
 }
 
 
 def build_encoder(name: str, pretrained: Pretrained = False) -> Encoder:
-    """An encoder by name: ``small``, ``tiny``, ``fine``, a torchvision model (``resnet50``) or ``timm/NAME``.
+    """An encoder by name: one of SMALL_ENCODERS, a torchvision model (``resnet50``) or ``timm/NAME``.
 
     ``pretrained`` is False, True (ImageNet weights, downloaded by the library that owns them) or
     the path of a state dict.  Raises ConfigurationError for an unknown name and CheckpointError
