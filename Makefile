@@ -11,7 +11,7 @@ TYPING := build/typing
 PLUGINS := methods datamodules callbacks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format typecheck check bench results clean
+.PHONY: help demo test test-all lint format typecheck check bench results ablations clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,14 @@ results: $(VENV)/run.stamp  ## the README's table of errors (needs KP_DATA, the 
 	done
 	$(BIN)/kp score $(RESULTS)/openfield-* --labels $(MOUSE)/labeled-data/m4s1/CollectedData_Pranav.csv
 	$(BIN)/kp score $(RESULTS)/arena-* --labels $(RESULTS)/arena/arena_seed1_*.truth.npz
+
+# Ablations on the rendered arena (000, Tables 5.4 to 5.6 and 5.8); a second call goes on where the first stopped.
+ABLATIONS ?= gap keypoints target terms
+ABLATION_JOBS ?= 1
+ablations: $(VENV)/run.stamp  ## what gap, number of keypoints, target and loss terms do: runs/sweeps/*/table.md
+	for name in $(ABLATIONS); do \
+	  $(BIN)/kp sweep experiments/sweep_bkind_arena_$$name.yaml --jobs $(ABLATION_JOBS) || exit 1; \
+	done
 
 clean:  ## remove what make made, the environment included; results in runs/ stay
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,6 +1,6 @@
 """Overlay videos and contact sheets, drawn from saved files of keypoints (never from memory)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -31,12 +31,14 @@ def write_overlay(
     with_legend: bool = True,
     radius: float | None = None,
     full_confidence: float | None = None,
+    progress: Callable[[int], object] | None = None,
 ) -> int:
     """Draw the keypoints of ``tracks_file`` onto ``video`` as an mp4 (H.264); returns the number of frames.
 
     Every displayed frame of the video is in it, at its own time.  The longer side is at most
     ``max_side`` pixels.  A keypoint is opaque from ``full_confidence`` on, by default the 90 %
-    quantile of the file.  Raises DataError when file and video do not belong together.
+    quantile of the file.  ``progress`` is called with 1 after every frame.  Raises DataError when
+    file and video do not belong together.
     """
     import av
 
@@ -52,6 +54,8 @@ def write_overlay(
                     view[...] = image
                     drawing.markers.draw(view, piece.points[row], piece.opacity[row])
                     encoder.add(piece.times_s[row])
+                    if progress is not None:
+                        progress(1)
                 encoder.finish()
         except OSError as error:
             raise DataError(

@@ -144,7 +144,7 @@ class Diagnosis:
             figures = keypoint.measures
             lines.append(
                 _row(
-                    str(k),
+                    f"kp{k + 1:02d}",
                     keypoint.verdict,
                     _percent(figures.on_animal),
                     _pixels(figures.jitter_px),

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.messages import nearest
 
-HANDED_ON = ("--model", "--data", "--trainer", "--seed_everything")
+HANDED_ON = ("--model", "--data", "--trainer", "--seed_everything", "--log")
 
 
 class VerbParser(argparse.ArgumentParser):

@@ -76,11 +76,16 @@ def run(arguments: list[str]) -> int:
     given = parser.parse_args(own)
 
     from lightning_kp.run_folder import RunFolder
+    from lightning_kp.verbs.training import refuse_wrong_options
     from lightning_kp.video import find_videos
 
     preset = preset_path(given.preset)
     _refuse_other_folder(overrides)
     videos = find_videos(given.videos)
+    # Before the videos are inspected, which may take minutes, rather than after.
+    refuse_wrong_options(
+        [f"--config={preset}", f"--data.videos={json.dumps([str(v) for v in videos])}", *overrides]
+    )
     folder = RunFolder(Path(given.out)).create()
     _refuse_other_videos(videos, folder)
     suggested = inspect_and_suggest(videos, folder)
@@ -243,18 +248,23 @@ def judge(
     method: "KeypointMethod", videos: list[Path], folder: "RunFolder", settings: dict[str, Any]
 ) -> "Diagnosis":
     """Diagnose the run on pairs spread over its videos, made as in training; writes ``diagnostics.json``."""
-    from tqdm import tqdm
-
-    from lightning_kp.diagnostics import collect_evidence, diagnose, sampled_backgrounds, sampled_batches
     from lightning_kp.frame_pairs import FramePairsModule
-    from lightning_kp.run_folder import write_whole
 
     accepted = inspect.signature(FramePairsModule).parameters
     same = {name: value for name, value in settings.items() if name in accepted}
     data = FramePairsModule(**same | {"videos": [str(video.resolve()) for video in videos]})
     data.prepare_data()
     data.setup("fit")
-    pairs = data.datasets["train"]
+    return judge_pairs(method, data.datasets["train"], folder)
+
+
+def judge_pairs(method: "KeypointMethod", pairs: Any, folder: "RunFolder") -> "Diagnosis":
+    """The same on a map-style dataset of FramePairs."""
+    from tqdm import tqdm
+
+    from lightning_kp.diagnostics import collect_evidence, diagnose, sampled_backgrounds, sampled_batches
+    from lightning_kp.run_folder import write_whole
+
     batches = tqdm(sampled_batches(pairs), desc="judge", unit="batch", delay=1.0, leave=False)
     evidence = collect_evidence(method, batches, backgrounds=sampled_backgrounds(pairs))
     diagnosis = diagnose(evidence)

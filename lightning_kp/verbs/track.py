@@ -54,9 +54,10 @@ def load_for_tracking(checkpoint: Path, device: str = "auto") -> "tuple[Keypoint
     from lightning_kp.checkpoints import data_settings, load_method
     from lightning_kp.errors import CheckpointError
     from lightning_kp.method import KeypointMethod
+    from lightning_kp.preprocessing import Preprocessing
     from lightning_kp.tracking import ViewSettings
 
-    place = _device(device)
+    place = pick_device(device)
     method = load_method(checkpoint)
     if not isinstance(method, KeypointMethod):
         raise CheckpointError(
@@ -72,11 +73,15 @@ def load_for_tracking(checkpoint: Path, device: str = "auto") -> "tuple[Keypoint
     boxes = settings.get("boxes")
     if isinstance(boxes, str):
         boxes = Path(settings.get("root", ".")) / boxes
-    view = ViewSettings(size=int(settings["size"]), fit=settings.get("fit", "pad"), boxes=boxes)
+    view = ViewSettings(
+        size=int(settings["size"]), fit=settings.get("fit", "pad"), boxes=boxes,
+        preprocessing=Preprocessing.of(settings.get("preprocessing")),
+    )  # fmt: skip
     return method.to(place, memory_format=torch.channels_last).eval(), view
 
 
-def _device(name: str) -> "torch.device":
+def pick_device(name: str) -> "torch.device":
+    """The device of that name; ``auto``: the GPU if there is one.  Raises ConfigurationError."""
     import torch
 
     from lightning_kp.errors import ConfigurationError
@@ -155,6 +160,8 @@ def track_all(
 
 def draw_overlays(videos: list[Path], folder: Path) -> None:
     """Draw ``overlays/<video>.mp4`` from the saved files; those that are newer than their file are kept."""
+    from tqdm import tqdm
+
     from lightning_kp.overlay import write_overlay
     from lightning_kp.run_folder import RunFolder, unique_stems
 
@@ -163,7 +170,8 @@ def draw_overlays(videos: list[Path], folder: Path) -> None:
         saved, target = _saved(run, name), run.overlay(name)
         if not target.exists() or target.stat().st_mtime < saved.stat().st_mtime:
             print(f"{name}: drawing {target}", flush=True)
-            write_overlay(saved, video, target)
+            with tqdm(desc=f"draw {name}", unit="frame", delay=1.0, leave=False) as bar:
+                write_overlay(saved, video, target, progress=bar.update)
 
 
 def _saved(run: "RunFolder", name: str) -> Path:

@@ -1,6 +1,8 @@
 """``kp fit | validate | test | predict``: LightningCLI with the project's classes, run folder and errors."""
 
 import argparse
+import contextlib
+import io
 import os
 import random
 import signal
@@ -14,13 +16,15 @@ import numpy as np
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, Namespace, SaveConfigCallback
+from lightning.pytorch.loggers.logger import Logger
 
 from lightning_kp import plugins
 from lightning_kp.callbacks import UnusedParameters
 from lightning_kp.checkpoints import AtomicCheckpointIO, find_checkpoint, refuse_foreign
 from lightning_kp.datamodule import KeypointDataModule
 from lightning_kp.errors import ConfigurationError
+from lightning_kp.loggers import chosen_loggers, stay_offline_without_key
 from lightning_kp.messages import condense
 from lightning_kp.method import Method
 from lightning_kp.run_log import RunLogger
@@ -38,14 +42,26 @@ _FOLDER_VARIABLE = "KP_RUN_FOLDER"  # processes that DDP starts must use the fol
 
 def run(verb: str, arguments: list[str]) -> int:
     """Run one verb of the Trainer on the arguments after it; returns the exit code."""
-    plugins.load_all()
-    for quiet in _EXPECTED_WARNINGS:
-        warnings.filterwarnings("ignore", message=quiet)
     try:
-        KpCLI(verb, arguments)
+        launch(verb, arguments)
     except SystemExit as end:
         return int(end.code or 0)  # after --help and --print_config
     return 0
+
+
+def launch(verb: str, arguments: list[str], *, start: bool = True) -> "KpCLI":
+    """The same; returns what was run: model, data and trainer.  ``start`` false: build them only."""
+    plugins.load_all()
+    stay_offline_without_key()
+    for quiet in _EXPECTED_WARNINGS:
+        warnings.filterwarnings("ignore", message=quiet)
+    return KpCLI(verb, arguments, start=start)
+
+
+def refuse_wrong_options(arguments: list[str]) -> None:
+    """Raise ConfigurationError where ``kp fit`` would; nothing is built or run."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+        launch("fit", [*arguments, "--print_config"])
 
 
 class KpParser(LightningArgumentParser):
@@ -57,16 +73,26 @@ class KpParser(LightningArgumentParser):
         raise condense(message, _option_strings(self), _class_names) from ex
 
 
+class RunConfig(SaveConfigCallback):
+    """``config.yaml`` without what belongs to this call alone: the run folder, and where it went on from."""
+
+    def __init__(self, parser: LightningArgumentParser, config: Namespace, *args: Any, **kwargs: Any) -> None:
+        repeated = config.clone()
+        repeated["ckpt_path"] = repeated["trainer.default_root_dir"] = None
+        super().__init__(parser, repeated, *args, **kwargs)
+
+
 class KpCLI(LightningCLI):
     """LightningCLI for one verb of ``kp``.
 
     The run folder is ``--trainer.default_root_dir``, or the next free ``runs/<method>-<number>``; it holds
     ``config.yaml``, ``metrics.csv`` and ``checkpoints/last.ckpt``.  ``--ckpt_path`` takes a checkpoint or
-    a run folder.
+    a run folder, ``--log`` names loggers beside ``metrics.csv``.
     """
 
-    def __init__(self, verb: str, arguments: list[str]) -> None:
+    def __init__(self, verb: str, arguments: list[str], *, start: bool = True) -> None:
         self.verb = verb
+        self._start = start
         super().__init__(
             Method,
             KeypointDataModule,
@@ -74,7 +100,7 @@ class KpCLI(LightningCLI):
             subclass_mode_data=True,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,  # the methods save their own, plain hyper-parameters
-            save_config_callback=SaveConfigCallback if verb == "fit" else None,
+            save_config_callback=RunConfig if verb == "fit" else None,
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
             trainer_defaults={"log_every_n_steps": 10},
@@ -91,6 +117,7 @@ class KpCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.set_defaults({"trainer.max_epochs": None})
+        parser.add_argument("--log", default="csv", help="loggers beside metrics.csv: wandb,tensorboard")
 
     def _parse_ckpt_path(self) -> None:
         """A checkpoint never overrides an option: the configuration says what runs."""
@@ -110,10 +137,8 @@ class KpCLI(LightningCLI):
         own = given.callbacks if isinstance(given.callbacks, list) else [given.callbacks]
         own = [callback for callback in own if callback is not None]
         callbacks = [*own, *self._standard_callbacks(given, own, folder)]
-        logger = given.logger
-        if logger in (None, True) and self.verb == "fit":
-            logger = RunLogger(folder, keep=self._get(self.config, "ckpt_path") is not None)
-        kwargs |= {"default_root_dir": str(folder), "callbacks": callbacks, "logger": logger or False}
+        loggers = self._loggers(given.logger, folder)
+        kwargs |= {"default_root_dir": str(folder), "callbacks": callbacks, "logger": loggers or False}
         try:
             trainer = super().instantiate_trainer(**kwargs)
         except (ValueError, TypeError, MisconfigurationException) as error:
@@ -122,6 +147,15 @@ class KpCLI(LightningCLI):
             ) from error
         trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         return trainer
+
+    def _loggers(self, given: Any, folder: Path) -> list[Logger]:
+        """``metrics.csv`` of the run folder, those that ``--log`` names, and those of ``trainer.logger``."""
+        own = given if isinstance(given, list) else [given]
+        own = [logger for logger in own if isinstance(logger, Logger)]
+        named = chosen_loggers(self._get(self.config, "log"), folder)
+        if given is False or self.verb != "fit":
+            return own
+        return [RunLogger(folder, keep=self._get(self.config, "ckpt_path") is not None), *own, *named]
 
     def _standard_callbacks(self, given: Any, own: list[L.Callback], folder: Path) -> Iterator[L.Callback]:
         """What every run has unless the configuration brings its own of the kind."""
@@ -146,6 +180,8 @@ class KpCLI(LightningCLI):
         return folder
 
     def _run_subcommand(self, subcommand: str) -> None:
+        if not self._start:
+            return
         checkpoint = self._get(self.config, "ckpt_path")
         if checkpoint and Path(checkpoint).is_file():
             refuse_foreign(Path(checkpoint), self.model)

@@ -1,0 +1,143 @@
+"""What a sweep found, as tables: one row per trial, and one per setting over its seeds."""
+
+import csv
+import io
+import json
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from lightning_kp.loggers import markdown
+from lightning_kp.run_folder import read_json, write_whole
+from lightning_kp.sweep_file import SEED, Setting
+from lightning_kp.sweep_study import Study, Trial
+
+RESULT = "trial.json"
+# Figures shown beside the one that counts, where trials have them.
+SHOWN = ("linear", "matched", "untrained_linear", "untrained_matched", "mean_pose", "found", "order_kept")
+Rows = list[dict[str, Any]]
+
+
+def write_tables(study: Study) -> str:
+    """Write ``table.md``, ``table.csv`` and ``trials.csv`` into the sweep's folder; the first one's text."""
+    trials = study.trials()
+    outcome = {each.number: read_json(study.trial_folder(each.number) / RESULT) for each in trials}
+    write_whole(study.folder / "trials.csv", _csv(_per_trial(trials, outcome)))
+    rows = per_setting(study, trials, outcome)
+    write_whole(study.folder / "table.csv", _csv(rows))
+    text = _markdown(study, rows, trials, outcome)
+    write_whole(study.folder / "table.md", text)
+    return text
+
+
+def per_setting(study: Study, trials: Sequence[Trial], outcome: dict[int, dict[str, Any]]) -> Rows:
+    """One row per setting: what varies, number of seeds, mean and standard deviation of each figure.
+
+    A grid keeps its order; a search has the best setting first.
+    """
+    metric = study.sweep.metric
+    groups: dict[str, list[Trial]] = {}
+    for each in trials:
+        if each.state == "complete":
+            groups.setdefault(json.dumps(_without_seed(each.setting)), []).append(each)
+    rows: Rows = []
+    for repeats in groups.values():
+        row = _varied(study, repeats[0].setting) | {"trials": len(repeats)}
+        for name in (metric, *(name for name in SHOWN if name != metric)):
+            figures = [outcome[each.number].get("figures", {}).get(name) for each in repeats]
+            values = [float(value) for value in figures if isinstance(value, (int, float))]
+            if values:
+                row[name] = statistics.mean(values)
+                row[f"{name} sd"] = statistics.stdev(values) if len(values) > 1 else None
+        rows.append(row)
+    if study.sweep.method != "grid":
+        rows.sort(key=lambda row: row[metric], reverse=study.sweep.maximise)
+        return rows
+    order = [json.dumps(_without_seed(setting)) for setting in study.sweep.grid()]
+    place = {key: order.index(key) for key in groups}
+    return [row for _, row in sorted(zip(place.values(), rows, strict=True), key=lambda pair: pair[0])]
+
+
+def _without_seed(setting: Setting) -> Setting:
+    return {name: value for name, value in setting.items() if name != SEED}
+
+
+def _varied(study: Study, setting: Setting) -> dict[str, Any]:
+    """Options that differ between settings, a mapping as one column for each of its keys that differ."""
+    changing = [each.name for each in study.sweep.parameters if len(each.edges) > 1 and each.name != SEED]
+    found: dict[str, Any] = {}
+    for name in changing:
+        parts = [_parts(value) for value in _choices(study, name)]
+        own = _parts(setting[name])
+        if not own or not all(parts):
+            found[name] = setting[name]
+            continue
+        differing = [key for key in own if len({repr(part.get(key)) for part in parts}) > 1]
+        found |= {f"{name}.{key}": own[key] for key in differing}
+    return found
+
+
+def _choices(study: Study, name: str) -> tuple[Any, ...]:
+    return next(each.choices for each in study.sweep.parameters if each.name == name)
+
+
+def _parts(value: Any) -> dict[str, Any]:
+    """A value that stands for several options, ``{a: 1, b: 2}`` as text; empty for any other."""
+    if not isinstance(value, str) or not value.lstrip().startswith("{"):
+        return {}
+    parts = yaml.safe_load(value)
+    return parts if isinstance(parts, dict) else {}
+
+
+def _per_trial(trials: Sequence[Trial], outcome: dict[int, dict[str, Any]]) -> Rows:
+    rows: Rows = []
+    for each in trials:
+        told = outcome[each.number]
+        figures = {k: v for k, v in told.get("figures", {}).items() if isinstance(v, (int, float, str))}
+        rows.append(
+            {
+                "trial": each.number,
+                **each.setting,
+                "state": each.state,
+                "reason": told.get("reason", ""),
+                **figures,
+            }
+        )
+    return rows
+
+
+def _csv(rows: Rows) -> str:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def _markdown(study: Study, rows: Rows, trials: Sequence[Trial], outcome: dict[int, dict[str, Any]]) -> str:
+    columns = list(dict.fromkeys(name for row in rows for name in row if not name.endswith(" sd")))
+    goal = "higher" if study.sweep.maximise else "lower"
+    lines = [
+        f"# {study.sweep.path.stem}",
+        "",
+        f"Mean ± standard deviation over trials; {goal} {study.sweep.metric} is better.",
+    ]
+    lines += ["", markdown(columns, [[_cell(row, name) for name in columns] for row in rows])]
+    failed = [each for each in trials if each.state == "failed"]
+    if failed:
+        lines += ["", f"{len(failed)} of {len(trials)} trials failed:", ""]
+        lines += [
+            f"- trial {each.number}: {outcome[each.number].get('reason', 'unknown')}" for each in failed
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(row: dict[str, Any], name: str) -> str:
+    value = row.get(name)
+    if not isinstance(value, float):
+        return "" if value is None else str(value)
+    deviation = row.get(f"{name} sd")
+    return f"{value:.4g}" if deviation is None else f"{value:.2f} ± {deviation:.2f}"

@@ -1,0 +1,214 @@
+"""``kp sweep FILE``: the trials of a sweep file on this computer, several at a time; goes on where it stopped."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lightning_kp.verbs.arguments import VerbParser, positive, split
+
+if TYPE_CHECKING:
+    from lightning_kp.sweep_file import SweepFile
+    from lightning_kp.sweep_study import Study, Trial
+
+SUMMARY = (
+    "Run the trials of a sweep file (W&B's format) on this computer, without an account. A second call goes on; "
+    "a trial that fails says why and stops nothing. Leaves table.md, table.csv and trials.csv. Options of "
+    "`kp fit` may be added, for every trial."
+)
+SEARCH_TRIALS = 20  # ours: where neither --trials nor run_cap says how many a search may take
+POLL_S = 0.2
+
+
+def run(arguments: list[str]) -> int:
+    """Entry point of the verb; returns the exit code."""
+    parser = VerbParser("sweep", SUMMARY)
+    parser.add_argument("file", help="a sweep file, such as experiments/sweep_bkind_arena_gap.yaml")
+    parser.add_argument("--trials", type=positive, help="how many in all (default: the whole grid; run_cap)")
+    parser.add_argument("--jobs", type=positive, default=1, help="trials at a time (default: 1)")
+    parser.add_argument("--out", help="folder of the sweep (default: runs/sweeps/FILE)")
+    parser.add_argument("--seed", type=int, default=0, help="of what a random or bayes search draws")
+    parser.add_argument("--retry", action="store_true", help="run failed trials once more")
+    parser.add_argument("--dry-run", action="store_true", help="check and print commands, run nothing")
+    own, options = split(arguments)
+    given = parser.parse_args(own)
+
+    from lightning_kp.sweep_file import read_sweep
+    from lightning_kp.sweep_study import Study
+    from lightning_kp.sweep_table import write_tables
+
+    sweep = read_sweep(given.file)
+    sweep = replace(sweep, command=(*sweep.command, *options))
+    _check_commands(sweep, shown=given.dry_run)
+    if given.dry_run:
+        return 0
+    folder = Path(given.out) if given.out else Path("runs") / "sweeps" / sweep.path.stem
+    study = Study(sweep, folder, seed=given.seed, parallel=given.jobs > 1)
+    if given.retry:
+        study.retry_failed()
+    total = _total(study, given.trials)
+    Runner(study, given.jobs, after_each=lambda: write_tables(study)).run(total)
+    print(write_tables(study), f"Tables: {folder}/table.md, table.csv, trials.csv", sep="\n")
+    return 0
+
+
+def _check_commands(sweep: "SweepFile", *, shown: bool) -> None:
+    """Refuse a sweep with an option that ``kp fit`` does not know, before its first trial."""
+    import shlex
+
+    from lightning_kp.verbs import trial
+    from lightning_kp.verbs.training import refuse_wrong_options
+
+    for setting in sweep.probes():
+        words = sweep.command_line(setting)
+        if words[1:4] == ["-m", "lightning_kp", "trial"]:
+            refuse_wrong_options(trial.fit_options(words[4:]))
+        if shown:
+            print(shlex.join(["kp", *words[3:]] if words[1:3] == ["-m", "lightning_kp"] else words))
+
+
+def _total(study: "Study", asked: int | None) -> int:
+    """How many trials there are to be in all."""
+    if study.sweep.method == "grid":
+        study.queue_grid()
+        everything = len(study.trials()) + study.queued
+        return min(asked, everything) if asked else everything
+    return asked or study.sweep.run_cap or SEARCH_TRIALS
+
+
+@dataclass
+class _Running:
+    """A trial and its process."""
+
+    trial: "Trial"
+    process: "subprocess.Popen[bytes]"
+    started: float
+
+
+class Runner:
+    """Starts trials as processes of their own, so that none can harm another."""
+
+    def __init__(self, study: "Study", jobs: int, after_each: Callable[[], object] = lambda: None) -> None:
+        self.study = study
+        self.jobs = jobs
+        self.after_each = after_each
+        self._running: list[_Running] = []
+        self._ended = len([each for each in study.trials() if each.state != "running"])
+
+    def run(self, total: int) -> None:
+        """Run until ``total`` trials have ended, those of earlier calls included."""
+        waiting = list(self.study.interrupted())
+        signal.signal(
+            signal.SIGTERM, signal.default_int_handler
+        )  # a scheduler's stop ends the trials as well
+        self._total = total
+        try:
+            while self._running or self._ended < total:
+                while len(self._running) < self.jobs and self._ended + len(self._running) < total:
+                    trial = waiting.pop(0) if waiting else self.study.next()
+                    if self.jobs > 1 and not self._running and not self._ended:
+                        self._prepare(trial)
+                    self._start(trial)
+                time.sleep(POLL_S)
+                self._collect()
+        except KeyboardInterrupt:
+            self._stop()
+            raise KeyboardInterrupt(
+                "What was finished is kept; type the same command again to go on."
+            ) from None
+
+    def _environment(self) -> dict[str, str]:
+        threads = max(1, (os.cpu_count() or 1) // self.jobs)
+        return {"OMP_NUM_THREADS": str(threads), **os.environ, "PYTHONUNBUFFERED": "1"}
+
+    def _command(self, trial: "Trial") -> list[str]:
+        folder = self.study.trial_folder(trial.number)
+        return [*self.study.sweep.command_line(trial.setting), f"--out={folder}"]
+
+    def _prepare(self, trial: "Trial") -> None:
+        """Render or cache the data once before trials start together; a failure shows in the trial."""
+        command = self._command(trial)
+        if command[3:4] == ["trial"]:
+            print("Making the data ready", flush=True)
+            subprocess.run([*command, "--prepare"], env=self._environment(), capture_output=True, check=False)
+
+    def _start(self, trial: "Trial") -> None:
+        folder = self.study.trial_folder(trial.number)
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "log.txt").open("ab") as log:
+            process = subprocess.Popen(
+                self._command(trial),
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        self._running.append(_Running(trial, process, time.monotonic()))
+
+    def _collect(self) -> None:
+        for each in list(self._running):
+            if each.process.poll() is None:
+                continue
+            self._running.remove(each)
+            self._ended += 1
+            value, told = self._outcome(each)
+            self.study.finish(each.trial.number, value)
+            seconds = time.monotonic() - each.started
+            setting = " ".join(f"{name}={value}" for name, value in each.trial.setting.items())
+            print(f"{self._ended}/{self._total}  {told}  [{setting}]  {seconds:.0f} s", flush=True)
+            self.after_each()
+
+    def _outcome(self, ended: _Running) -> tuple[float | None, str]:
+        """The value that counts, or None; and the words for it."""
+        from lightning_kp.run_folder import read_json
+        from lightning_kp.verbs.trial import RESULT, write_result
+
+        folder, metric = self.study.trial_folder(ended.trial.number), self.study.sweep.metric
+        result = read_json(folder / RESULT)
+        value = result.get("figures", {}).get(metric)
+        if result.get("state") == "complete" and isinstance(value, (int, float)):
+            return float(value), f"{metric} {value:.4g}"
+        reason = str(result.get("reason") or "")
+        if result.get("state") == "complete":
+            known = ", ".join(
+                name for name, each in result["figures"].items() if isinstance(each, (int, float))
+            )
+            reason = f"it has no figure {metric}; it has {known or 'none'}"
+        if not reason:
+            reason = f"{_how(ended.process.returncode)}{_last_line(folder / 'log.txt')}"
+        write_result(folder, "failed", reason=reason, figures=result.get("figures"))
+        return None, f"failed: {reason} ({folder / 'log.txt'})"
+
+    def _stop(self) -> None:
+        """End what runs; its trials stay open and go on from their checkpoints the next time.
+
+        After Ctrl-C in a terminal they have had the signal themselves; a second one would cut them short.
+        """
+        for patience, stop in ((5, subprocess.Popen.send_signal), (20, None)):
+            for each in self._running:
+                try:
+                    each.process.wait(patience)
+                except subprocess.TimeoutExpired:
+                    if stop is not None:
+                        stop(each.process, signal.SIGINT)
+                    else:
+                        each.process.kill()
+
+
+def _how(code: int) -> str:
+    if code >= 0:
+        return f"it ended with code {code}"
+    killed = " (out of memory, perhaps)" if -code == getattr(signal, "SIGKILL", 9) else ""
+    return f"it was ended by signal {-code}{killed}"
+
+
+def _last_line(log: Path) -> str:
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return f": {lines[-1].strip()[:200]}" if lines else ""
