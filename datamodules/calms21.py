@@ -1,0 +1,186 @@
+"""CalMS21, task 1: two mice in a cage, seven keypoints each, one behaviour per frame.
+
+Source: Sun, Karigo et al., The Multi-Agent Behavior Dataset, NeurIPS 2021; data.caltech.edu, record 1991.
+The official files ``calms21_task1_train.json`` and ``calms21_task1_test.json``, or the .npy files that the
+official converter makes of them, hold::
+
+    annotator-id_0 / task1/train/mouse001_task1_annotator1 / keypoints   (frames, 2 mice, x y, 7 points), px
+                                                             scores      (frames, 2 mice, 7 points)
+                                                             annotations (frames,)
+                                                             metadata    {"vocab": {"attack": 0, ...}, ...}
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_kp.behaviour_data import BehaviourModule, Split
+from lightning_kp.behaviour_files import find_recordings, read_keypoints
+from lightning_kp.behaviour_windows import Recording
+from lightning_kp.errors import DataError
+from lightning_kp.safe_pickle import read_object_npy
+from lightning_kp.tracks import TrackInfo, Tracks, make_tracks
+
+PARTS = ("nose", "left_ear", "right_ear", "neck", "left_hip", "right_hip", "tail_base")
+MICE = 2  # the resident first
+FRAME_SIZE = (570, 1024)  # height, width (000, 5.5)
+FPS = 30.0  # 000, 5.8
+VOCABULARY = ("attack", "investigation", "mount", "other")
+
+
+class CalMS21(BehaviourModule):
+    """Windows of the CalMS21 benchmark, task 1: train on its training split, score its test split.
+
+    Args:
+        train_file: The official training file, .json or .npy, from ``root``.
+        test_file: The official test file.
+        tracks: Folder of tracks that replace the official keypoints, from ``root``: one file for each
+            sequence, named like its last part (``mouse001_task1_annotator1.csv``).
+        features: Of pose, confidence, covariance, speed, acceleration, distances, angles.
+        past: Steps of the window before the frame (the benchmark's).
+        future: Steps after it (the benchmark's).
+        stride: Frames in a step (the benchmark's).
+        balance: How much more often rare behaviours are drawn; the benchmark draws every frame once.
+        val_fraction: Share at the end of each training sequence that validates; the benchmark has none.
+        longest_gap: Missing points of ``tracks`` are bridged by a line over at most this many frames.
+        min_confidence: Points below it count as missing.
+        root: Folder that relative paths start from.
+        batch_size: Windows in a batch (the benchmark's).
+        num_workers: Processes that load.
+    """
+
+    def __init__(
+        self,
+        train_file: str = "calms21_task1_train.json",
+        test_file: str = "calms21_task1_test.json",
+        tracks: str | None = None,
+        features: Sequence[str] = ("pose",),
+        past: int = 100,
+        future: int = 100,
+        stride: int = 2,
+        balance: float = 0.0,
+        val_fraction: float = 0.0,
+        longest_gap: int = 10,
+        min_confidence: float = 0.0,
+        root: str = ".",
+        batch_size: int = 128,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(
+            features, past, future, stride, balance, val_fraction, longest_gap, min_confidence,
+            root, batch_size, num_workers,
+        )  # fmt: skip
+        self.train_file, self.test_file, self.tracks = train_file, test_file, tracks
+
+    def read(self, split: Split) -> list[Recording]:
+        """Every sequence of the split's file, in its order."""
+        path = self.path(self.train_file if split == "train" else self.test_file)
+        recordings = []
+        for name, sequence, vocabulary in read_sequences(path):
+            if not self.behaviours:
+                self.behaviours, self.background = vocabulary, "other" if "other" in vocabulary else None
+            if vocabulary != self.behaviours:
+                raise _refuse(path, name, "metadata/vocab", f"{vocabulary}, elsewhere {self.behaviours}")
+            recordings.append(self._with_own_tracks(sequence))
+        return recordings
+
+    def _with_own_tracks(self, recording: Recording) -> Recording:
+        """The recording with the keypoints found in ``tracks``, if those are to be used."""
+        if self.tracks is None:
+            return recording
+        name = recording.name.rsplit("/", 1)[-1]
+        path = find_recordings(self.path(self.tracks), [name])[name]
+        found = read_keypoints(path, FPS, FRAME_SIZE)
+        if len(found) != len(recording):
+            raise DataError(
+                f"{path} has {len(found)} frames, the annotations of {recording.name} have {len(recording)}.",
+                remedy="Track the video of this very sequence.",
+            )
+        return Recording(recording.name, found, recording.labels)
+
+
+def read_sequences(path: Path) -> list[tuple[str, Recording, tuple[str, ...]]]:
+    """(name, recording, behaviours in the order of the labels) of an official file.
+
+    Raises DataError, naming file, sequence and key, where it differs from the official layout.
+    """
+    content = _load(path)
+    found = []
+    for annotator, sequences in content.items():
+        if not isinstance(sequences, Mapping) or not sequences:
+            raise _refuse(path, annotator, "", "no sequences")
+        for name, sequence in sequences.items():
+            if not isinstance(sequence, Mapping):
+                raise _refuse(path, name, "", f"a {type(sequence).__name__} in place of keys")
+            found.append((str(name), *_recording(path, str(name), sequence)))
+    return found
+
+
+def _load(path: Path) -> Mapping[str, Any]:
+    try:
+        content: Any
+        if path.suffix == ".npy":
+            content = read_object_npy(path)
+        else:
+            with path.open(encoding="utf-8") as file:
+                content = json.load(file)
+    except FileNotFoundError as error:
+        raise DataError(
+            f"There is no file {path}.",
+            remedy="Download task 1 of CalMS21 (data.caltech.edu, record 1991) and name its folder: --data.root",
+        ) from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {error}.", remedy="Download it again.") from error
+    if not isinstance(content, Mapping) or not content:
+        raise DataError(f"{path} holds no annotators.", remedy="Give an official file of task 1.")
+    return content
+
+
+def _recording(path: Path, name: str, sequence: Mapping[str, Any]) -> tuple[Recording, tuple[str, ...]]:
+    keypoints = _array(path, name, sequence, "keypoints", (None, MICE, 2, len(PARTS)))
+    frames = len(keypoints)
+    scores = _array(path, name, sequence, "scores", (frames, MICE, len(PARTS)))
+    labels = _array(path, name, sequence, "annotations", (frames,)).astype(np.int64)
+    metadata = sequence.get("metadata")
+    vocab = metadata.get("vocab") if isinstance(metadata, Mapping) else None
+    if not isinstance(vocab, Mapping) or sorted(vocab.values()) != list(range(len(vocab))):
+        raise _refuse(path, name, "metadata/vocab", f"{vocab}, needed names with numbers from 0")
+    if len(labels) and not 0 <= labels.min() <= labels.max() < len(vocab):
+        raise _refuse(path, name, "annotations", f"numbers up to {labels.max()} for {len(vocab)} behaviours")
+    info = TrackInfo(name, FRAME_SIZE, FPS, PARTS, MICE)
+    arrays = {
+        "times_s": np.arange(frames) / FPS,
+        "points_px": np.moveaxis(keypoints, 2, 3).astype(np.float32),
+        "confidence": scores.astype(np.float32),
+        "covariance_px": np.full((frames, MICE, len(PARTS), 3), np.nan, np.float32),
+    }
+    tracks: Tracks = make_tracks(info, arrays)
+    return Recording(name, tracks, labels), tuple(sorted(vocab, key=lambda each: int(vocab[each])))
+
+
+def _array(
+    path: Path, name: str, sequence: Mapping[str, Any], key: str, shape: tuple[int | None, ...]
+) -> NDArray[np.float64]:
+    """A key as numbers of the needed shape; None stands for any length."""
+    if key not in sequence:
+        raise _refuse(path, name, key, f"missing; there are {', '.join(map(str, sequence))}")
+    try:
+        values = np.asarray(sequence[key], np.float64)
+    except (ValueError, TypeError) as error:
+        raise _refuse(path, name, key, str(error)) from error
+    fits = values.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, values.shape, strict=True))
+    if not fits:
+        wanted = tuple("frames" if n is None else n for n in shape)
+        raise _refuse(path, name, key, f"shape {values.shape}, needed {wanted}")
+    if not np.isfinite(values).all():
+        raise _refuse(path, name, key, "a value that is not finite")
+    return values
+
+
+def _refuse(path: Path, sequence: str, key: str, problem: str) -> DataError:
+    place = f"{path}, sequence {sequence}" + (f", key {key}" if key else "")
+    return DataError(f"{place}: {problem}.", remedy="It should be an official file of CalMS21, task 1.")

@@ -1,0 +1,252 @@
+"""Fly vs. Fly: two flies in a chamber, tracked by FlyTracker, bouts of each fly scored by experts.
+
+Source: Eyjolfsdottir et al., Detecting Social Actions of Fruit Flies, ECCV 2014; layout as published, and as
+FlyTracker documents it.  One folder for each movie, with MATLAB files (before version 7.3)::
+
+    movie1/movie1_track.mat    trk.names {1 x fields}, trk.data [2 flies x frames x fields]
+    movie1/movie1_feat.mat     feat.names, feat.data   (hand-crafted features, in the same layout)
+    movie1/movie1_actions.mat  behs {1 x behaviours}, bouts {2 flies x behaviours} of [first last flag], from 1
+
+Each fly is a recording of its own, ``movie1/fly1``, in which it comes first and the other fly second (ours:
+the paper does not say whose behaviour its classifiers tell).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lightning_kp.behaviour_data import BehaviourModule, Split
+from lightning_kp.behaviour_files import find_recordings, read_keypoints
+from lightning_kp.behaviour_windows import Recording
+from lightning_kp.bouts import Bout, to_labels
+from lightning_kp.errors import ConfigurationError, DataError
+from lightning_kp.tracks import Floats, TrackInfo, Tracks, make_tracks
+from lightning_kp.trajectories import fill_gaps
+
+PARTS = ("head", "body", "abdomen", "left_wing", "right_wing")
+FLIES = 2
+HAND_CRAFTED = "flytracker"  # the features of feat.mat in place of ours (Table 5.2, first row)
+BACKGROUND = "other"
+NEEDED = ("pos x", "pos y", "ori", "major axis len", "wing l x", "wing l y", "wing r x", "wing r y")
+
+
+class FlyVsFly(BehaviourModule):
+    """Windows of Fly vs. Fly movies.
+
+    Args:
+        train: Numbers of the movies to learn from.
+        test: Numbers of the movies to be scored.
+        folder: Where the movies' folders lie, from ``root``.
+        behaviours: Those of interest; empty takes all with more than ``min_frames`` training frames (5.8).
+        min_frames: See ``behaviours``.
+        tracks: Folder of tracks of two animals that replace FlyTracker's, one file for each movie (``movie1.csv``).
+        features: Of pose, confidence, covariance, speed, acceleration, distances, angles; or ``flytracker``
+            alone, the hand-crafted features that come with the movies.
+        frame_size: Height and width of the movies in pixels (000, 5.8).
+        fps: Frames per second (000, 5.8).
+        past: Steps of the window before the frame (000, 5.8: those of CalMS21).
+        future: Steps after it.
+        stride: Frames in a step (000, 5.8: flies move faster than mice).
+        balance: How much more often rare behaviours are drawn: 0 not at all, 1 all equally often.
+        val_fraction: Share at the end of each training movie that validates.
+        longest_gap: Missing points are bridged by a line over at most this many frames.
+        min_confidence: Points below it count as missing.
+        root: Folder that relative paths start from.
+        batch_size: Windows in a batch.
+        num_workers: Processes that load.
+    """
+
+    def __init__(
+        self,
+        train: Sequence[int] = (1, 2, 3, 4, 5),
+        test: Sequence[int] = (6, 7, 8, 9, 10),
+        folder: str = "Aggression",
+        behaviours: Sequence[str] = (),
+        min_frames: int = 1000,
+        tracks: str | None = None,
+        features: Sequence[str] = ("speed", "acceleration", "distances", "angles"),
+        frame_size: Sequence[int] = (144, 144),
+        fps: float = 30.0,
+        past: int = 100,
+        future: int = 100,
+        stride: int = 1,
+        balance: float = 0.0,
+        val_fraction: float = 0.0,
+        longest_gap: int = 10,
+        min_confidence: float = 0.0,
+        root: str = ".",
+        batch_size: int = 128,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(
+            features, past, future, stride, balance, val_fraction, longest_gap, min_confidence,
+            root, batch_size, num_workers,
+        )  # fmt: skip
+        if both := sorted(set(train) & set(test)):
+            raise ConfigurationError(
+                f"Movie {both[0]} would train and be scored.", remedy="--data.test=[...]"
+            )
+        if HAND_CRAFTED in features and len(self.features) > 1:
+            raise ConfigurationError(
+                f"{HAND_CRAFTED} cannot be mixed with other features.",
+                remedy=f"--data.features=[{HAND_CRAFTED}]",
+            )
+        self.train, self.test, self.folder = tuple(train), tuple(test), folder
+        self.wanted, self.min_frames, self.tracks = tuple(behaviours), min_frames, tracks
+        self.frame_size, self.fps = tuple(frame_size), fps
+
+    def read(self, split: Split) -> list[Recording]:
+        """Two recordings for each movie, one for each fly."""
+        movies = [f"movie{number}" for number in (self.train if split == "train" else self.test)]
+        bouts = {name: self._bouts(name) for name in movies}
+        if split == "train":
+            self.behaviours, self.background = self._choose(bouts), BACKGROUND
+        found = []
+        for name in movies:
+            tracks, crafted = self._tracks(name), self._crafted(name)
+            for fly in range(FLIES):
+                order = [fly, 1 - fly]
+                labels = to_labels(bouts[name][fly], len(tracks), self.behaviours, BACKGROUND)
+                own = None if crafted is None else np.concatenate([crafted[each] for each in order], axis=1)
+                found.append(Recording(f"{name}/fly{fly + 1}", _ordered(tracks, order), labels, own))
+        return found
+
+    def _file(self, name: str, kind: str) -> Path:
+        return self.path(self.folder) / name / f"{name}_{kind}.mat"
+
+    def _choose(self, bouts: dict[str, list[list[Bout]]]) -> tuple[str, ...]:
+        """The behaviours of interest and, last, the background."""
+        frames: dict[str, int] = {}
+        for bout in (bout for flies in bouts.values() for each in flies for bout in each):
+            frames[bout.behaviour] = frames.get(bout.behaviour, 0) + bout.stop - bout.start + 1
+        chosen = self.wanted or tuple(sorted(each for each in frames if frames[each] > self.min_frames))
+        missing = [name for name in chosen if name not in frames]
+        if missing or not chosen:
+            counted = ", ".join(f"{name} {count}" for name, count in sorted(frames.items()))
+            problem = f"show no {missing[0]}" if missing else "show no behaviour often enough"
+            raise DataError(
+                f"The training movies {problem}; their frames: {counted or 'no bouts at all'}.",
+                remedy="Choose others with --data.behaviours, or lower --data.min_frames.",
+            )
+        return (*chosen, BACKGROUND)
+
+    def _bouts(self, name: str) -> list[list[Bout]]:
+        """Bouts of each fly."""
+        path = self._file(name, "actions")
+        content = _load(path)
+        behs, cells = _key(path, content, "behs"), _key(path, content, "bouts")
+        names = [str(np.ravel(each)[0]) for each in np.ravel(behs)]
+        if cells.shape != (FLIES, len(names)):
+            raise _refuse(path, "bouts", f"shape {cells.shape}, needed {(FLIES, len(names))} as behs has")
+        return [
+            [bout for beh, cell in zip(names, row, strict=True) for bout in _cell(path, fly, beh, cell)]
+            for fly, row in enumerate(cells)
+        ]
+
+    def _tracks(self, name: str) -> Tracks:
+        if self.tracks is None:
+            path = self._file(name, "track")
+            info = TrackInfo(name, (self.frame_size[0], self.frame_size[1]), self.fps, PARTS, FLIES)
+            return _from_flytracker(info, *_table(path, "trk"), path)
+        found = find_recordings(self.path(self.tracks), [name])[name]
+        tracks = read_keypoints(found, self.fps, self.frame_size)
+        if tracks.points_px.shape[1] != FLIES:
+            raise DataError(
+                f"{found} holds {tracks.points_px.shape[1]} animals, needed {FLIES}.",
+                remedy="Track with a method for several animals.",
+            )
+        return tracks
+
+    def _crafted(self, name: str) -> Floats | None:
+        """The hand-crafted features (flies, frames, F), gaps filled, where those are asked for."""
+        if HAND_CRAFTED not in self.features:
+            return None
+        data, _ = _table(self._file(name, "feat"), "feat")
+        filled = [fill_gaps(fly[..., None].astype(np.float32), self.longest_gap)[..., 0] for fly in data]
+        return np.stack(filled)
+
+
+def _ordered(tracks: Tracks, order: list[int]) -> Tracks:
+    arrays = {name: getattr(tracks, name)[:, order] for name in ("points_px", "confidence", "covariance_px")}
+    return make_tracks(tracks.info, {"times_s": tracks.times_s, **arrays})
+
+
+def _from_flytracker(info: TrackInfo, data: Floats, names: list[str], path: Path) -> Tracks:
+    """Head, body, abdomen and wing tips from FlyTracker's ellipse; its angles turn against the clock."""
+    if missing := [name for name in NEEDED if name not in names]:
+        raise _refuse(path, "trk.names", f"{missing[0]} is missing")
+    x, y, angle, major, *wings = (data[..., names.index(name)] for name in NEEDED)
+    along = np.stack((np.cos(angle), -np.sin(angle)), axis=-1) * (major / 2)[..., None]
+    body = np.stack((x, y), axis=-1)
+    left, right = np.stack(wings[:2], axis=-1), np.stack(wings[2:], axis=-1)
+    points = np.stack((body + along, body, body - along, left, right), axis=2) - 1  # MATLAB counts from 1
+    points_px = np.moveaxis(points, 0, 1).astype(np.float32)
+    seen = np.isfinite(points_px).all(axis=-1)
+    arrays = {
+        "times_s": np.arange(len(points_px)) / info.fps,
+        "points_px": points_px,
+        "confidence": seen.astype(np.float32),
+        "covariance_px": np.full((*seen.shape, 3), np.nan, np.float32),
+    }
+    return make_tracks(info, arrays)
+
+
+def _table(path: Path, key: str) -> tuple[Floats, list[str]]:
+    """``key.data`` (flies, frames, fields) and ``key.names``."""
+    struct = _key(path, _load(path), key)
+    if struct.dtype.names is None or not {"names", "data"} <= set(struct.dtype.names):
+        raise _refuse(path, key, "it is no struct with names and data")
+    data = np.asarray(struct["data"].flat[0])
+    names = [str(np.ravel(each)[0]) for each in np.ravel(struct["names"].flat[0])]
+    if data.ndim != 3 or data.shape[0] != FLIES or data.shape[2] != len(names):
+        wanted = f"({FLIES}, frames, {len(names)})"
+        raise _refuse(path, f"{key}.data", f"shape {data.shape}, needed {wanted} as {key}.names has")
+    return data.astype(np.float64), names
+
+
+def _cell(path: Path, fly: int, behaviour: str, cell: Any) -> list[Bout]:
+    """One cell of bouts; frames count from 1 in the file and from 0 here."""
+    if not np.size(cell):
+        return []
+    place = f"bouts, fly {fly + 1}, {behaviour}"
+    if np.ndim(cell) != 2 or np.shape(cell)[1] < 2:
+        raise _refuse(path, place, f"shape {np.shape(cell)}, needed (bouts, 3)")
+    first, last = np.asarray(cell, np.int64)[:, :2].T
+    if (first < 1).any() or (last < first).any():
+        raise _refuse(path, place, "a bout that begins before frame 1 or ends before it begins")
+    return [Bout(behaviour, int(a) - 1, int(b) - 1) for a, b in zip(first, last, strict=True)]
+
+
+def _load(path: Path) -> dict[str, Any]:
+    from scipy.io import loadmat
+
+    try:
+        return dict(loadmat(str(path)))
+    except FileNotFoundError as error:
+        raise DataError(
+            f"There is no file {path}.",
+            remedy="Give the folder that holds the movies: --data.root, --data.folder.",
+        ) from error
+    except NotImplementedError as error:
+        raise DataError(
+            f"{path} is a MATLAB 7.3 file.", remedy="Save it in MATLAB with the option -v7."
+        ) from error
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{path} cannot be read as a MATLAB file: {error}.") from error
+
+
+def _key(path: Path, content: dict[str, Any], key: str) -> Any:
+    if key not in content:
+        raise _refuse(
+            path, key, f"missing; there are {', '.join(k for k in content if k[0] != '_') or 'none'}"
+        )
+    return content[key]
+
+
+def _refuse(path: Path, key: str, problem: str) -> DataError:
+    movie = path.parent.name
+    return DataError(
+        f"{path}, movie {movie}, key {key}: {problem}.", remedy="It should be a published Fly vs. Fly file."
+    )

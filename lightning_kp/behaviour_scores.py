@@ -1,0 +1,98 @@
+"""How well behaviours are told apart: average precision, its mean over behaviours (MAP), F1."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+
+class BehaviourFigures(NamedTuple):
+    """Each in [0, 1]; NaN for a behaviour that no scored frame shows, which no mean counts either.
+
+    ``map`` and ``mean_f1`` weigh every behaviour of interest equally (000, 5.5); the background, if there
+    is one, is none of interest.  ``precision`` and ``f1`` are by behaviour, the background included.
+    """
+
+    map: float
+    mean_f1: float
+    precision: dict[str, float]
+    f1: dict[str, float]
+
+    def as_metrics(self) -> dict[str, float]:
+        """Figures by name: map, mean_f1, ap_<behaviour>, f1_<behaviour>."""
+        average = {f"ap_{name}": value for name, value in self.precision.items()}
+        return {"map": self.map, "mean_f1": self.mean_f1, **average, **_named("f1_", self.f1)}
+
+
+def _named(prefix: str, values: dict[str, float]) -> dict[str, float]:
+    return {f"{prefix}{name}": value for name, value in values.items()}
+
+
+def average_precision(score: Tensor, positive: Tensor) -> Tensor:
+    """Area under the precision-recall steps, of scores (N,) for frames that are ``positive`` (N,) bool.
+
+    Each step counts with the precision at its lower end; equal scores make one step.  NaN without a
+    positive frame.
+    """
+    order = score.argsort(descending=True, stable=True)
+    score, hits = score[order], positive[order].double().cumsum(0)
+    ranks = torch.arange(1, len(score) + 1, device=score.device)
+    steps = torch.cat((score[1:] != score[:-1], score.new_ones(1, dtype=torch.bool)))[: len(score)]
+    hits, ranks = hits[steps], ranks[steps]
+    gained = torch.diff(hits, prepend=hits.new_zeros(1))
+    return (gained * hits / ranks).sum() / positive.sum()
+
+
+def f1_score(chosen: Tensor, positive: Tensor) -> Tensor:
+    """2 true / (chosen + positive) of two bool tensors (N,); NaN where nothing is positive."""
+    total = positive.sum()
+    value = 2 * (chosen & positive).sum() / (chosen.sum() + total)
+    return torch.where(total > 0, value, torch.nan)
+
+
+def behaviour_figures(
+    probability: Tensor, behaviour: Tensor, names: Sequence[str], background: str | None = None
+) -> BehaviourFigures:
+    """Figures of probabilities (N, C) for frames labelled ``behaviour`` (N,); labels below 0 are left out."""
+    known = behaviour >= 0
+    probability, behaviour = probability[known], behaviour[known]
+    chosen = probability.argmax(dim=1)
+    precision, f1 = {}, {}
+    for number, name in enumerate(names):
+        positive = behaviour == number
+        precision[name] = average_precision(probability[:, number], positive).item()
+        f1[name] = f1_score(chosen == number, positive).item()
+    return BehaviourFigures(_mean(precision, background), _mean(f1, background), precision, f1)
+
+
+def _mean(values: dict[str, float], background: str | None) -> float:
+    counted = [value for name, value in values.items() if name != background and value == value]
+    return sum(counted) / len(counted) if counted else float("nan")
+
+
+class BehaviourScores(Metric):
+    """:func:`behaviour_figures` over batches and processes."""
+
+    is_differentiable = False
+    full_state_update = False
+    probability: list[Tensor]
+    behaviour: list[Tensor]
+
+    def __init__(self, names: Sequence[str], background: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.names, self.background = tuple(names), background
+        self.add_state("probability", [], dist_reduce_fx="cat")
+        self.add_state("behaviour", [], dist_reduce_fx="cat")
+
+    def update(self, probability: Tensor, behaviour: Tensor) -> None:
+        """Add frames: probabilities (N, C) and labels (N,)."""
+        self.probability.append(probability.float())
+        self.behaviour.append(behaviour)
+
+    def compute(self) -> BehaviourFigures:
+        return behaviour_figures(
+            dim_zero_cat(self.probability), dim_zero_cat(self.behaviour), self.names, self.background
+        )

@@ -1,0 +1,56 @@
+"""A network over time: a window of features -> a score per behaviour."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+KERAS_EPS, KERAS_MOMENTUM = 1e-3, 0.01  # as Keras counts: it keeps 0.99 of the running average
+
+
+def output_length(length: int, layers: int, kernel: int) -> int:
+    """Time steps that are left of ``length`` after the blocks; below 1 the window is too short."""
+    for _ in range(layers):
+        length = (length - kernel + 1) // 2
+    return length
+
+
+class WindowClassifier(nn.Module):
+    """Windows (B, T, F) -> logits (B, C).
+
+    Batch normalisation of the input; per block a convolution over time without padding, batch
+    normalisation, ReLU, maximum over pairs, dropout; then one linear layer over everything that is left.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        length: int,
+        classes: int,
+        widths: Sequence[int] = (128, 64, 32),
+        kernel: int = 5,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.norm = _norm(features)
+        blocks: list[nn.Module] = []
+        for before, width in zip((features, *widths[:-1]), widths, strict=True):
+            convolution = nn.Conv1d(before, width, kernel)
+            blocks += [convolution, _norm(width), nn.ReLU(), nn.MaxPool1d(2)]
+            blocks.append(nn.Dropout(dropout))
+        self.blocks = nn.Sequential(*blocks)
+        self.head = nn.Linear(widths[-1] * output_length(length, len(widths), kernel), classes)
+        for module in self.modules():
+            if isinstance(module, (nn.Conv1d, nn.Linear)):  # as Keras begins
+                nn.init.xavier_uniform_(module.weight)
+                assert module.bias is not None
+                nn.init.zeros_(module.bias)
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """Windows (B, T, F) -> logits (B, C)."""
+        hidden: Tensor = self.blocks(self.norm(windows.transpose(1, 2)))
+        logits: Tensor = self.head(hidden.flatten(1))
+        return logits
+
+
+def _norm(channels: int) -> nn.BatchNorm1d:
+    return nn.BatchNorm1d(channels, eps=KERAS_EPS, momentum=KERAS_MOMENTUM)

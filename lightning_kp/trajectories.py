@@ -1,0 +1,201 @@
+"""Tracks -> one row of numbers per frame, as behaviour classifiers read them (000, 5.5 and 5.8).
+
+Two families.  With identity, where keypoint k is always the same part: ``pose``, ``confidence`` and
+``covariance`` (eq. 5.5).  Without, for keypoints that may sit on any part (5.5, Fly): ``speed``,
+``acceleration``, ``distances`` of all pairs and ``angles`` of all triplets.
+
+The I animals of K keypoints are P = I K points.  Coordinates are normalised to [-1, 1]; lengths and
+speeds are in half frame sides (the longer one), so that they do not depend on the direction.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_kp.errors import ConfigurationError, DataError
+from lightning_kp.messages import did_you_mean
+from lightning_kp.tracks import Floats, Tracks
+
+ROWS = 2048  # frames at a time: their temporary arrays stay in the processor's cache (measured)
+
+
+class Trajectory(NamedTuple):
+    """Normalised keypoints over time: ``points`` (N, P, 2) without gaps, ``confidence`` (N, P),
+    ``covariance`` (N, P, 3) = (var x, var y, cov xy), ``fps``, and ``shape`` (2,): how many half sides of
+    the longer axis a normalised unit of x and y is (1 for the longer one)."""  # noqa: D205, D209
+
+    points: Floats
+    confidence: Floats
+    covariance: Floats
+    fps: float
+    shape: Floats
+
+
+def feature_table(
+    tracks: Tracks, kinds: Sequence[str], *, longest_gap: int = 10, min_confidence: float = 0.0
+) -> Floats:
+    """Features (N, F) float32 of the named kinds, side by side in that order; finite.
+
+    Raises ConfigurationError for an unknown kind, DataError for tracks that lack what it needs.
+    """
+    if not kinds:
+        raise ConfigurationError("No features were named.", remedy=f"Choose from {', '.join(FEATURES)}.")
+    for kind in kinds:
+        if kind not in FEATURES:
+            raise ConfigurationError(f"There is no feature {kind}.", remedy=did_you_mean(kind, FEATURES))
+    if "covariance" in kinds and not np.isfinite(tracks.covariance_px).any():
+        raise DataError(
+            f"The tracks of {tracks.video or 'this recording'} hold no covariance.",
+            remedy="Leave `covariance` out of the features, or use the .csv that `kp track` wrote.",
+        )
+    if {"speed", "acceleration"} & set(kinds) and not tracks.fps > 0:
+        raise DataError(
+            f"The frame rate of {tracks.video or 'these tracks'} is not known, so speeds are not either.",
+            remedy="Give it: --data.fps=30",
+        )
+    trajectory = normalise(tracks, longest_gap=longest_gap, min_confidence=min_confidence)
+    blocks = [FEATURES[kind](trajectory) for kind in kinds]
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
+
+
+def normalise(tracks: Tracks, *, longest_gap: int = 10, min_confidence: float = 0.0) -> Trajectory:
+    """Tracks in pixels -> :class:`Trajectory`.  Points below ``min_confidence`` count as missing.
+
+    A missing point has confidence and covariance 0; where it lies is the rule of :func:`fill_gaps`.
+    """
+    height, width = tracks.frame_size
+    if height < 1 or width < 1:
+        raise DataError(
+            f"The frame size of {tracks.video or 'these tracks'} is not known.",
+            remedy="Give height and width of the video: --data.frame_size=[480,640]",
+        )
+    frames = len(tracks)
+    side = np.array([width, height], np.float32)
+    points = tracks.points_px.reshape(frames, -1, 2).astype(np.float32)
+    confidence = np.nan_to_num(tracks.confidence.reshape(frames, -1)).astype(np.float32)
+    covariance = tracks.covariance_px.reshape(frames, -1, 3).astype(np.float32)
+    missing = ~np.isfinite(points).all(axis=-1) | (confidence < min_confidence)
+    points = np.where(missing[..., None], np.float32(np.nan), (points + 0.5) / side * 2 - 1)
+    scale = 4 / np.array([width * width, height * height, width * height], np.float32)
+    return Trajectory(
+        fill_gaps(points, longest_gap),
+        np.where(missing, np.float32(0), confidence),
+        np.where(missing[..., None], np.float32(0), np.nan_to_num(covariance) * scale),
+        tracks.fps,
+        side / side.max(),
+    )
+
+
+def fill_gaps(points: Floats, longest: int) -> Floats:
+    """Points (N, P, D) with NaN for missing ones -> finite ones.
+
+    The rule (ours): gaps of at most ``longest`` frames are bridged by a straight line; in longer ones, and
+    before the first and after the last sighting, the point stays where it was seen nearest in time; one
+    that is never seen lies at 0, the centre of the frame.
+    """
+    frames = len(points)
+    present: NDArray[np.bool_] = np.asarray(np.isfinite(points).all(axis=-1))
+    if present.all():
+        return points
+    row = np.arange(frames)[:, None]
+    before = np.maximum.accumulate(np.where(present, row, -1), axis=0)
+    after = np.minimum.accumulate(np.where(present, row, frames)[::-1], axis=0)[::-1]
+    column = np.arange(points.shape[1])[None]
+    first = np.nan_to_num(points[np.maximum(before, 0), column])
+    last = np.nan_to_num(points[np.minimum(after, frames - 1), column])
+    share = ((row - before) / np.maximum(after - before, 1)).astype(points.dtype)
+    is_short = (before >= 0) & (after < frames) & (after - before - 1 <= longest)
+    nearest = np.where((before < 0) | ((after < frames) & (share > 0.5)), np.float32(1), np.float32(0))
+    weight = np.where(is_short, share, nearest)[..., None]
+    return np.asarray(np.where(present[..., None], points, first + weight * (last - first)))
+
+
+def _pose(trajectory: Trajectory) -> Floats:
+    """(N, 2 P): x and y of each point."""
+    return trajectory.points.reshape(len(trajectory.points), -1)
+
+
+def _confidence(trajectory: Trajectory) -> Floats:
+    """(N, P)."""
+    return trajectory.confidence
+
+
+def _covariance(trajectory: Trajectory) -> Floats:
+    """(N, 3 P): var x, var y and cov xy of each point."""
+    return trajectory.covariance.reshape(len(trajectory.points), -1)
+
+
+def _speed(trajectory: Trajectory) -> Floats:
+    """(N, P): half sides per second, from the frames before and after."""
+    return _length(_rate(trajectory.points * trajectory.shape, trajectory.fps))
+
+
+def _acceleration(trajectory: Trajectory) -> Floats:
+    """(N, P): half sides per second squared, the size of the change of velocity."""
+    velocity = _rate(trajectory.points * trajectory.shape, trajectory.fps)
+    return _length(_rate(velocity, trajectory.fps))
+
+
+def _distances(trajectory: Trajectory) -> Floats:
+    """(N, P (P - 1) / 2): pairs (0, 1), (0, 2), ..., (1, 2), ..."""
+    frames, number = trajectory.points.shape[:2]
+    table = np.empty((frames, number * (number - 1) // 2), np.float32)
+    for rows, x, y in _by_rows(trajectory):
+        pairs = [_length_of(x[i] - x[i + 1 :], y[i] - y[i + 1 :]) for i in range(number - 1)]
+        table[rows] = np.concatenate([*pairs, np.empty((0, x.shape[1]), np.float32)]).T
+    return table
+
+
+def _angles(trajectory: Trajectory) -> Floats:
+    """(N, P (P - 1) (P - 2) / 6): the angle in [0, pi] at the middle one of points i < j < k.
+
+    Directions are measured once for each pair; the angle is their difference, so that there are not P
+    times as many arc tangents.  The direction between two points in one place counts as 0.
+    """
+    frames, number = trajectory.points.shape[:2]
+    table = np.empty((frames, number * (number - 1) * (number - 2) // 6), np.float32)
+    for rows, x, y in _by_rows(trajectory):
+        direction = [np.arctan2(y - y[j], x - x[j]) for j in range(1, number - 1)]  # at j, to each point
+        column = 0
+        for i in range(number - 2):
+            for j in range(i + 1, number - 1):
+                apart = np.abs(direction[j - 1][i] - direction[j - 1][j + 1 :])
+                table[rows, column : column + len(apart)] = np.minimum(apart, 2 * np.pi - apart).T
+                column += len(apart)
+    return table
+
+
+def _rate(values: Floats, fps: float) -> Floats:
+    """Change of values (N, ...) per second, by central differences."""
+    if len(values) < 2:
+        return np.zeros_like(values)
+    return np.asarray(np.gradient(values, axis=0) * np.float32(fps), np.float32)
+
+
+def _length(vectors: Floats) -> Floats:
+    return _length_of(vectors[..., 0], vectors[..., 1])
+
+
+def _length_of(x: NDArray[np.float32], y: NDArray[np.float32]) -> Floats:
+    return np.asarray(np.sqrt(x * x + y * y))
+
+
+def _by_rows(trajectory: Trajectory) -> Iterable[tuple[slice, Floats, Floats]]:
+    """Slices of frames with x and y (P, frames) in half sides, points in front so that rows are contiguous."""
+    for start in range(0, len(trajectory.points), ROWS):
+        rows = slice(start, start + ROWS)
+        part = trajectory.points[rows] * trajectory.shape
+        yield rows, np.ascontiguousarray(part[..., 0].T), np.ascontiguousarray(part[..., 1].T)
+
+
+FEATURES: dict[str, Callable[[Trajectory], Floats]] = {
+    "pose": _pose,
+    "confidence": _confidence,
+    "covariance": _covariance,
+    "speed": _speed,
+    "acceleration": _acceleration,
+    "distances": _distances,
+    "angles": _angles,
+}

@@ -1,0 +1,133 @@
+"""``kp behaviour --config FILE``: train a behaviour classifier with several seeds; figures, bouts, ethogram."""
+
+import itertools
+import json
+import math
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lightning_kp.verbs.arguments import VerbParser, positive, split
+
+if TYPE_CHECKING:
+    from lightning_kp.behaviour_results import Setting
+
+SUMMARY = (
+    "Train a behaviour classifier once per seed, score it on the test recordings; mean and deviation of MAP, "
+    "average precision and F1, bouts, ethogram. Anything that `kp fit` takes may be added."
+)
+VARY_HELP = (
+    "NAME=A|B|C: repeat for each of several values of an option; given twice, for each combination "
+    "(--vary 'data.features=[pose]|[pose,confidence]')"
+)
+
+
+def run(arguments: list[str]) -> int:
+    """Entry point of the verb; returns the exit code."""
+    own, overrides = split(arguments)
+    parser = VerbParser("behaviour", SUMMARY)
+    parser.add_argument("--config", required=True, help="an experiment, as for kp fit")
+    parser.add_argument("--out", default="runs/behaviour", help="folder of everything that is written")
+    parser.add_argument("--seeds", type=positive, default=5, help="trainings of each setting (default: 5)")
+    parser.add_argument("--vary", action="append", default=[], help=VARY_HELP)
+    given = parser.parse_args(own)
+
+    from lightning_kp.behaviour_results import table_lines, write_settings
+    from lightning_kp.errors import DataError
+
+    folder, settings = Path(given.out), []
+    choices = [_values(text) for text in given.vary]
+    for combination in itertools.product(*choices):
+        options = [*overrides, *(f"--{name}={value}" for name, value in combination)]
+        name = ", ".join(_short(value) for _, value in combination)
+        try:
+            settings.append(_train(name, Path(given.config), folder / _slug(name), options, given.seeds))
+        except DataError as error:
+            if not combination:
+                raise
+            settings.append(_without(name, error.problem))
+        write_settings(folder, settings)
+    print(*table_lines(settings), f"Results: {folder}", sep="\n")
+    return 0
+
+
+def _train(name: str, config: Path, folder: Path, options: list[str], seeds: int) -> "Setting":
+    """Train and score with every seed that has not been scored with these options."""
+    from lightning_kp.behaviour_results import Setting
+    from lightning_kp.run_folder import read_json, write_whole
+
+    by_seed = {}
+    for seed in range(seeds):
+        run_folder = folder / f"seed-{seed}"
+        # Paths and other options decide the figures; those of a run with others do not count.
+        asked = json.dumps([config.read_text(encoding="utf-8") if config.is_file() else "", options])
+        done = read_json(run_folder / "behaviour_run.json")
+        if done.get("asked") != asked:
+            done = {"asked": asked, "figures": _train_once(config, run_folder, options, seed)}
+            write_whole(run_folder / "behaviour_run.json", json.dumps(done, indent=2) + "\n")
+        by_seed[seed] = dict(done["figures"])
+        value = by_seed[seed]["map"]
+        told = "no behaviour to score" if value is None else f"MAP {value:.3f}"
+        print(f"{name or 'all'}, seed {seed}: {told}", flush=True)
+    return Setting(name, by_seed)
+
+
+def _train_once(config: Path, folder: Path, options: list[str], seed: int) -> dict[str, float | None]:
+    """One training; figures by name, None for what no scored frame can tell."""
+    from lightning_kp.behaviour_data import BehaviourModule
+    from lightning_kp.behaviour_results import overall, score_recordings
+    from lightning_kp.errors import ConfigurationError
+    from lightning_kp.ethogram import write_ethogram
+    from lightning_kp.run_folder import RunFolder
+    from lightning_kp.verbs.training import launch
+
+    trained = launch(
+        "fit",
+        [
+            "--config", str(config), f"--seed_everything={seed}", f"--trainer.default_root_dir={folder}",
+            "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false", *options,
+        ],
+    )  # fmt: skip
+    data = trained.datamodule
+    if not isinstance(data, BehaviourModule):
+        raise ConfigurationError(
+            f"{type(data).__name__} brings no behaviours.",
+            remedy="Use TrackedBehaviour, CalMS21 or FlyVsFly as --data.",
+        )
+    scored = score_recordings(trained.model, data)
+    for each in scored:
+        each.write(folder / "behaviour")
+    write_ethogram(scored, folder / "ethogram.png")
+    figures = overall(scored).as_metrics()
+    known = {name: None if math.isnan(value) else value for name, value in figures.items()}
+    RunFolder(folder).add_metrics(known)
+    return known
+
+
+def _without(name: str, problem: str) -> "Setting":
+    from lightning_kp.behaviour_results import Setting
+
+    print(f"{name}: left out. {problem}", flush=True)
+    return Setting(name, {}, "left out: " + problem)
+
+
+def _values(text: str) -> list[tuple[str, str]]:
+    """``data.features=[a]|[b]`` -> its option with each value."""
+    from lightning_kp.errors import ConfigurationError
+
+    name, equals, values = text.removeprefix("--").partition("=")
+    if not equals or not values:
+        raise ConfigurationError(
+            f"--vary {text} names no values.", remedy="Type --vary 'data.features=[pose]|[pose,confidence]'."
+        )
+    return [(name, value) for value in values.split("|")]
+
+
+def _short(value: str) -> str:
+    """A value as it stands in the table: lists without brackets, paths by their last two parts."""
+    plain = value.strip("[]").replace(",", " + ")
+    return "/".join(plain.rstrip("/").split("/")[-2:]) if "/" in plain else plain
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-") or "all"
