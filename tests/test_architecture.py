@@ -12,7 +12,16 @@ import pytest
 PLUGINS = ("methods", "datamodules", "callbacks")
 PACKAGE = "lightning_kp"
 # These put the parts together, so they may know the plug-ins; nobody may import them.
-COMPOSITION_ROOTS = ("cli", "verbs", "bench", "bench_step", "bench_cache", "bench_track", "__main__")
+COMPOSITION_ROOTS = (
+    "cli",
+    "verbs",
+    "bench",
+    "bench_step",
+    "bench_cache",
+    "bench_track",
+    "bench_scenes",
+    "__main__",
+)
 # Finds plug-ins by name; beside the roots only one may ask it: who builds the class that a file names.
 REGISTRY = "plugins"
 READS_REGISTRY = ("checkpoints",)

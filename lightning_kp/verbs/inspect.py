@@ -1,6 +1,7 @@
 """``kp inspect VIDEOS``: what is in videos, what will disturb discovery, which settings to begin with."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,13 @@ def run(arguments: list[str]) -> int:
         default=3000,
         help="read at most so many frames of each video (default: 3000)",
     )
+    parser.add_argument(
+        "--preview",
+        metavar="NAMES",
+        help="with --out, also draw what preprocessing does: all, or some of hsv,ssim,filter,translation,similarity",
+    )
     given = parser.parse_args(arguments)
+    previewed = _previewed(given.preview, given.out)
 
     from tqdm import tqdm
 
@@ -40,6 +47,8 @@ def run(arguments: list[str]) -> int:
         _write(Path(given.out), inspection)
         if not given.json:
             print(f"\nWritten to {given.out}: inspection.png, inspection.txt, inspection.json")
+        for path in _write_previews(Path(given.out), inspection, previewed, given.frames):
+            print(f"Written: {path}", file=sys.stderr)
     elif not given.json:
         print("\n--out DIR also writes this with a picture of where, when and how far things move.")
     return 0
@@ -50,6 +59,40 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"needs a whole number of at least 1, got {text}")
     return number
+
+
+def _previewed(names: str | None, out: str | None) -> tuple[str, ...]:
+    """Names of preprocessings.  Raises ConfigurationError for unknown ones, or where there is no --out."""
+    if names is None:
+        return ()
+    from lightning_kp.errors import ConfigurationError
+    from lightning_kp.preprocessing_picture import CHOICES
+
+    chosen = tuple(CHOICES) if names == "all" else tuple(name.strip() for name in names.split(","))
+    if unknown := [name for name in chosen if name not in CHOICES]:
+        raise ConfigurationError(
+            f"--preview names '{unknown[0]}'.", remedy=f"Choose all, or some of {','.join(CHOICES)}."
+        )
+    if out is None:
+        raise ConfigurationError("--preview draws a picture into a folder.", remedy="Add --out DIR.")
+    return chosen
+
+
+def _write_previews(
+    folder: Path, inspection: "Inspection", names: tuple[str, ...], frames: int
+) -> list[Path]:
+    """One picture per video, with the gap that is suggested for it."""
+    if not names:
+        return []
+    from lightning_kp.preprocessing_picture import write_preview
+    from lightning_kp.run_folder import unique_stems
+
+    paths = [video.info.path for video in inspection.videos]
+    pictures = [folder / f"preprocessing_{stem}.png" for stem in unique_stems(paths)]
+    for video, picture in zip(inspection.videos, pictures, strict=True):
+        gap = int(video.suggestion.gap.value)
+        write_preview(video.info.path, picture, names, gap=gap, frames=frames)
+    return pictures
 
 
 def _write(folder: Path, inspection: "Inspection") -> None:
