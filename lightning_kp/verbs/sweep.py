@@ -22,6 +22,8 @@ SUMMARY = (
 )
 SEARCH_TRIALS = 20  # ours: where neither --trials nor run_cap says how many a search may take
 POLL_S = 0.2
+PATIENCE_S = 10.0  # for a trial to write its checkpoint and end
+RESULT = "trial.json"  # what a trial leaves in its folder
 
 
 def run(arguments: list[str]) -> int:
@@ -139,6 +141,7 @@ class Runner:
     def _start(self, trial: "Trial") -> None:
         folder = self.study.trial_folder(trial.number)
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / RESULT).unlink(missing_ok=True)
         with (folder / "log.txt").open("ab") as log:
             process = subprocess.Popen(
                 self._command(trial),
@@ -165,7 +168,7 @@ class Runner:
     def _outcome(self, ended: _Running) -> tuple[float | None, str]:
         """The value that counts, or None; and the words for it."""
         from lightning_kp.run_folder import read_json
-        from lightning_kp.verbs.trial import RESULT, write_result
+        from lightning_kp.verbs.trial import write_result
 
         folder, metric = self.study.trial_folder(ended.trial.number), self.study.sweep.metric
         result = read_json(folder / RESULT)
@@ -188,15 +191,15 @@ class Runner:
 
         After Ctrl-C in a terminal they have had the signal themselves; a second one would cut them short.
         """
-        for patience, stop in ((5, subprocess.Popen.send_signal), (20, None)):
+        for stop in (lambda process: process.send_signal(signal.SIGINT), lambda process: process.kill()):
+            deadline = time.monotonic() + PATIENCE_S
             for each in self._running:
                 try:
-                    each.process.wait(patience)
+                    each.process.wait(max(0.0, deadline - time.monotonic()))
                 except subprocess.TimeoutExpired:
-                    if stop is not None:
-                        stop(each.process, signal.SIGINT)
-                    else:
-                        each.process.kill()
+                    stop(each.process)
+        for each in self._running:
+            each.process.wait()
 
 
 def _how(code: int) -> str:
