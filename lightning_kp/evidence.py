@@ -15,7 +15,7 @@ from lightning_kp import foreground as fg
 from lightning_kp.batches import FramePairs, floats_in_unit_range
 from lightning_kp.errors import DataError
 from lightning_kp.geometry import QUARTER_TURNS, rotate_image, rotate_points
-from lightning_kp.heatmaps import expectation, moments
+from lightning_kp.instances import assign, rearranged
 from lightning_kp.method import KeypointMethod
 
 Array = NDArray[np.float64]
@@ -33,7 +33,8 @@ class Evidence:
 
     Positions are normalised.  ``points`` (N, K, 2); ``confidence`` (N, K); ``covariance`` (N, K, 3)
     as (var x, var y, cov xy); ``turned_back`` (N, K, 2) the points of the frame shown after a
-    quarter turn, turned back; ``foreground_under`` and ``motion_under`` (N, K), shares of a small
+    quarter turn, turned back (of several look-alike animals the keypoints follow one animal after
+    another); ``foreground_under`` and ``motion_under`` (N, K), shares of a small
     and of a body-sized disc, NaN in frames where nothing is foreground or moves;
     ``foreground_points`` (N, S, 2) and ``foreground_centre`` (N, 2), NaN without foreground;
     ``displacement`` (N,) of the foreground's centre within a pair; ``body_px`` the side of a square
@@ -125,13 +126,15 @@ class Collector:
         was_training = method.training
         method.eval()
         try:
-            found = moments(method.heatmaps(frame))
-            turned = expectation(method.heatmaps(rotate_image(frame, turns)))
+            found = method.locate(frame)
+            turned = method.locate(rotate_image(frame, turns)).points
         finally:
             method.train(was_training)
+        back = _same_animals(rotate_points(turned, 4 - turns), found.points)
         self._keep(
-            points=found.points, covariance=found.covariance, confidence=found.peak,
-            turned_back=rotate_points(turned, 4 - turns), video=batch.video, index=batch.index,
+            points=found.points.flatten(1, 2), covariance=found.covariance.flatten(1, 2),
+            confidence=found.peak.flatten(1, 2), turned_back=back.flatten(1, 2),
+            video=batch.video, index=batch.index,
         )  # fmt: skip
         self._keep_images(frame=thumbnails(batch.frame), future=thumbnails(batch.future))
         self._count += len(frame)
@@ -171,6 +174,12 @@ class Collector:
             body_px=fg.largest_size_px(here) * self._image_size / frames.shape[1],
             image_size=self._image_size,
         )
+
+
+def _same_animals(points: Tensor, reference: Tensor) -> Tensor:
+    """Points (N, I, K, 2) with each frame's animals in the order of those of ``reference`` that are nearest."""
+    cost = (reference.unsqueeze(2) - points.unsqueeze(1)).norm(dim=-1).mean(dim=-1)
+    return rearranged(points, assign(cost))
 
 
 def what_lies_under(

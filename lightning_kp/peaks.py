@@ -55,6 +55,8 @@ def _highest(maps: Tensor, count: int, reach: int) -> tuple[Tensor, Tensor]:
     index = index.gather(1, order)
     if not bool((value[:, 1:] == value[:, :-1]).logical_and(value[:, 1:] > 0).any()):
         return _padded(index, count), _padded(value, count)
+    index, order = index.sort(dim=1)  # in reading order; topk leaves equal ones in any
+    value = value.gather(1, order)
     row, column = index // width, index % width
     near = _chebyshev(row, column) <= reach
     # Of two equal maxima within reach of each other the one that is read first stays.

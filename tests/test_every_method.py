@@ -25,12 +25,14 @@ METHODS: dict[str, type[Method]] = {
     name: kind for name, kind in vars(methods).items() if inspect.isclass(kind) and issubclass(kind, Method)
 }
 # Small networks for each method: what keeps its test short and off the network.
-SETTINGS: dict[str, dict[str, Any]] = {
-    "BKinD": {
-        "keypoints": KEYPOINTS, "encoder": "tiny", "pretrained": False, "reconstruction": "structural",
-        "pose_width": 8, "decoder_widths": (8, 8, 4), "variances": (0.1, 0.05, 0.02),
-    },
+BKIND: dict[str, Any] = {
+    "keypoints": KEYPOINTS, "encoder": "tiny", "pretrained": False, "reconstruction": "structural",
+    "pose_width": 8, "decoder_widths": (8, 8, 4), "variances": (0.1, 0.05, 0.02),
 }  # fmt: skip
+SETTINGS: dict[str, dict[str, Any]] = {
+    "BKinD": BKIND,
+    "MultiInstanceBKinD": {**BKIND, "instances": 3},
+}
 
 
 def images() -> Tensor:
@@ -100,18 +102,22 @@ def test_predicts_saves_and_loads_safely(name: str, tmp_path: Path) -> None:
     if isinstance(model, KeypointMethod):
         frames = loader(Frames)
         first, second = (trainer(tmp_path).predict(each, frames) for each in (model, loaded))
-        check_predictions(first, second)
+        check_predictions(first, second, animals_of(name))
 
 
-def check_predictions(first: Any, second: Any) -> None:
+def animals_of(name: str) -> int:
+    return int(SETTINGS[name].get("instances", 1))
+
+
+def check_predictions(first: Any, second: Any, animals: int) -> None:
     assert [batch.index.tolist() for batch in first] == [[0, 1], [2, 3]]
     for ours, theirs in zip(first, second, strict=True):
         assert isinstance(ours, Prediction)
         points, confidence = ours.keypoints
-        assert points.shape == (2, 1, KEYPOINTS, 2)
+        assert points.shape == (2, animals, KEYPOINTS, 2)
         assert points.isfinite().all()
         assert ((confidence >= 0) & (confidence <= 1)).all()
-        assert ours.covariance.shape == (2, 1, KEYPOINTS, 3)
+        assert ours.covariance.shape == (2, animals, KEYPOINTS, 3)
         assert torch.equal(theirs.keypoints.points, points)
 
 
@@ -121,7 +127,7 @@ def test_forward_gives_keypoints_in_either_mode(name: str) -> None:
     for training in (True, False):
         found = model.train(training)(torch.rand(2, 3, SIZE, SIZE))
         assert isinstance(found, Keypoints)
-        assert found.points.shape == (2, 1, KEYPOINTS, 2)
+        assert found.points.shape == (2, animals_of(name), KEYPOINTS, 2)
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -230,7 +230,9 @@ def _epochs_done(checkpoint: Path) -> int:
 def finish(videos: list[Path], folder: "RunFolder", *, overlay: bool = True) -> None:
     """Everything after training: tracks, overlays, verdict, report; tracks and overlays that are there are kept."""
     from lightning_kp.checkpoints import data_settings, find_checkpoint
+    from lightning_kp.identity_files import add_to_diagnostics, summary_lines
     from lightning_kp.report import write_report
+    from lightning_kp.run_folder import unique_stems
     from lightning_kp.verbs import track
 
     checkpoint = find_checkpoint(folder.path)
@@ -240,6 +242,8 @@ def finish(videos: list[Path], folder: "RunFolder", *, overlay: bool = True) -> 
         track.draw_overlays(videos, folder.path)
     diagnosis = judge(method, videos, folder, data_settings(checkpoint))
     print(*diagnosis.summary_lines(), sep="\n")
+    for line in summary_lines(add_to_diagnostics(folder, unique_stems(videos))):
+        print(line)
     write_report(folder)
     print(f"Report: {folder.report}")
 

@@ -30,6 +30,8 @@ def run(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
 
     from lightning_kp.checkpoints import find_checkpoint
+    from lightning_kp.identity_files import summary_lines, suspected_swaps
+    from lightning_kp.run_folder import RunFolder, unique_stems
     from lightning_kp.video import find_videos
 
     formats = _formats(given.formats)
@@ -41,6 +43,8 @@ def run(arguments: list[str]) -> int:
         method, view, videos, folder,
         origin=origin_of(checkpoint), batch_size=given.batch_size, formats=formats,
     )  # fmt: skip
+    for line in summary_lines(suspected_swaps(RunFolder(folder), unique_stems(videos))):
+        print(line)
     if given.overlay:
         draw_overlays(videos, folder)
     print(f"Results: {folder / 'tracks'}")
