@@ -1,0 +1,41 @@
+"""``kp pulse TRACKS``: how fast something pulses, from the tracks of its keypoints."""
+
+from pathlib import Path
+
+from lightning_kp.verbs.arguments import VerbParser, positive
+
+SUMMARY = (
+    "Spectrogram of the mean distance between the most confident keypoints, and the frequency over time; "
+    "writes <name>.pulse.csv and <name>.pulse.png."
+)
+
+
+def run(arguments: list[str]) -> int:
+    """Entry point of the verb; returns the exit code."""
+    parser = VerbParser("pulse", SUMMARY)
+    parser.add_argument("tracks", nargs="+", help=".csv, .slp or .dlc files of kp track")
+    parser.add_argument("--out", default="runs/pulse", help="folder of the results (default: runs/pulse)")
+    parser.add_argument(
+        "--keypoints", type=positive, default=5, help="how many, the most confident (default: 5)"
+    )
+    parser.add_argument("--animal", type=positive, default=1, help="which animal, counted from 1")
+    parser.add_argument("--window-s", type=float, default=4.0, help="seconds of a window (default: 4)")
+    parser.add_argument("--low-hz", type=float, default=0.5, help="lowest frequency (default: 0.5)")
+    parser.add_argument("--high-hz", type=float, help="highest frequency (default: half the frame rate)")
+    given = parser.parse_args(arguments)
+
+    from lightning_kp.behaviour_files import stem_of
+    from lightning_kp.pulse import find_pulse, write_pulse
+    from lightning_kp.track_reading import read_tracks
+
+    for name in given.tracks:
+        found = find_pulse(
+            read_tracks(Path(name)), keypoints=given.keypoints, animal=given.animal - 1,
+            window_s=given.window_s, low_hz=given.low_hz, high_hz=given.high_hz,
+        )  # fmt: skip
+        write_pulse(found, Path(given.out), stem_of(Path(name)))
+        share = found.is_pulsing.mean()
+        told = f"{found.typical_hz:.2f} Hz while pulsing, {share:.0%} of the time" if share else "no pulse"
+        print(f"{stem_of(Path(name))}: {told}")
+    print(f"Results: {given.out}")
+    return 0
