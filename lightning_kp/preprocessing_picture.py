@@ -25,7 +25,7 @@ CHOICES: dict[str, Preprocessing] = {
 }
 """What can be previewed, by name; the first three are values of ``shadow``, the others of ``registration``."""
 SHOWN = 3  # pairs of frames
-SPREAD = 45  # frames beside them, from which the scene is learnt
+SPREAD = 24  # frames beside them, from which the scene is learnt
 
 
 def write_preview(
@@ -34,7 +34,7 @@ def write_preview(
     names: Sequence[str] = tuple(CHOICES),
     *,
     gap: int = 5,
-    size: int = 192,
+    size: int = 160,
     fit: Fit = "pad",
     boxes: Boxes = None,
     frames: int = 3000,

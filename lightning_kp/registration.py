@@ -15,6 +15,8 @@ from torch import Tensor, nn
 Motion = Literal["none", "translation", "similarity"]
 DIFFERENCE = 0.06
 """Grey difference (of 1) from which a pixel is taken to belong to an animal rather than to the scene."""
+ENOUGH_PX = 96
+"""Pictures are aligned at this size; the shift is found to about a tenth of such a pixel."""
 CONTRAST = 0.1
 FINEST = 0.15
 """Cycles per pixel: standard deviation of the Gaussian that weighs frequencies in phase correlation."""
@@ -64,8 +66,8 @@ def align(frames: Tensor, scene: Tensor, motion: Motion) -> Tensor:
     if motion == "none" or not len(frames):
         return identity
     with torch.inference_mode(False), torch.enable_grad():
-        grey = frames.detach().clone().mean(dim=1, keepdim=True)
-        still = scene.detach().clone().mean(dim=0).expand_as(grey)
+        grey = _small(frames.detach().clone().mean(dim=1, keepdim=True))
+        still = _small(scene.detach().clone().mean(dim=0)[None, None]).expand_as(grey)
         start = shift_between(grey[:, 0], still[:1, 0])
         model = BatchedSimilarity(start, grey.shape[-2] / grey.shape[-1], rigid=motion == "translation")
         asked_for: Any = (
@@ -80,6 +82,15 @@ def align(frames: Tensor, scene: Tensor, motion: Motion) -> Tensor:
         found = model().detach()
         is_sane = (model.shift.abs().amax(1) < FARTHEST) & (model.turn.abs().amax(1) < STRONGEST)
     return torch.where(is_sane[:, None, None], found, identity)
+
+
+def _small(images: Tensor) -> Tensor:
+    """Images (B, 1, H, W) with at most ``ENOUGH_PX`` on the longer side; normalised coordinates stay what they are."""
+    scale = ENOUGH_PX / max(images.shape[-2:])
+    if scale >= 1:
+        return images
+    size = [max(1, round(side * scale)) for side in images.shape[-2:]]
+    return F.interpolate(images, size, mode="bilinear", antialias=True)
 
 
 def shift_between(frames: Tensor, still: Tensor) -> Tensor:
