@@ -35,7 +35,7 @@ class AnimalFigures:
 
 def centroids(points_px: Floats) -> Floats:
     """Mean of the present points of each animal: (N, I, K, 2), NaN = absent -> (N, I, 2), NaN = no point."""
-    present = ~np.isnan(points_px).any(axis=-1)
+    present = np.asarray(np.isfinite(points_px).all(axis=-1))
     total = np.where(present[..., None], points_px, 0).sum(axis=2, dtype=np.float64)
     number = present.sum(axis=2)[..., None]
     return np.where(number > 0, total / np.maximum(number, 1), np.nan)
@@ -88,7 +88,7 @@ def score_animals(found_px: Floats, true_px: Floats, reach_px: float | None = No
     """
     reach = REACH * body_length(true_px) if reach_px is None else reach_px
     found, true = centroids(found_px), centroids(true_px)
-    present = ~np.isnan(true).any(axis=-1)
+    present = np.asarray(np.isfinite(true).all(axis=-1))
     if not present.any():
         raise DataError("The labels hold no animal.", remedy="Give a file with labelled points.")
     pairs = paired(found, true, reach)

@@ -9,6 +9,7 @@ are fitted on the first half of the frames and scored on the second.
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,6 +58,7 @@ def read_truth(labels: Path, video: Path | None = None) -> Truth:
     from lightning_kp.track_reading import read_tracks
     from lightning_kp.video import open_video
 
+    points: NDArray[Any]
     if labels.name.endswith(".truth.npz"):
         points = read_arena(labels).points_px
         video = video or labels.with_name(labels.name.replace(".truth.npz", ".mp4"))

@@ -14,7 +14,7 @@ that lie farthest apart.
 import dataclasses
 import warnings
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from lightning_kp.tracks import Tracks
 
 Floats = NDArray[np.float64]
 Order = NDArray[np.int64]
+F = TypeVar("F", bound=np.floating[Any])
 
 APART = 1.5  # body sizes between centroids: farther off, no keypoint is mistaken for another animal's
 CLOSE_CALL = 0.15  # body sizes per keypoint by which an exchange would fit worse: less is suspect
@@ -202,10 +203,10 @@ def _as_given(points: Floats) -> Order:
     return np.zeros(points.shape[:3], np.int64)
 
 
-def _taken(values: NDArray[np.generic], order: Order) -> NDArray[np.generic]:
+def _taken(values: NDArray[F], order: Order) -> NDArray[F]:
     """Values (N, I, K) or (N, I, K, D) with the rows of each keypoint rearranged by order (N, I, K)."""
     index = order if values.ndim == 3 else order[..., None]
-    return np.take_along_axis(values, index, axis=1)
+    return np.asarray(np.take_along_axis(values, index, axis=1))
 
 
 def _deviation(values: Floats) -> Floats:

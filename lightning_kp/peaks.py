@@ -37,7 +37,7 @@ def highest_peaks(heatmaps: Tensor, count: int, reach: int) -> Peaks:
     """
     batch, keypoints, height, width = heatmaps.shape
     maps = heatmaps.detach().reshape(-1, height, width)
-    step = max(1, CHUNK // (height * width))
+    step = len(maps) if maps.is_cuda else max(1, CHUNK // (height * width))
     parts = [_highest(part, count, reach) for part in maps.split(step)]
     index, value = (torch.cat(each).view(batch, keypoints, count) for each in zip(*parts, strict=True))
     index = torch.where(value > 0, index, index[..., :1])

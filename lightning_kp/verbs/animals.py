@@ -55,7 +55,7 @@ def _figures(names: list[str], truth: Any, device: str) -> "dict[str, tuple[Meth
     from lightning_kp.verbs.track import load_for_tracking
 
     loaded = {name: load_for_tracking(find_checkpoint(name), device) for name in names}
-    figures = {}
+    figures: dict[str, tuple[MethodFigures, MethodFigures]] = {}
     while loaded:
         view = next(iter(loaded.values()))[1]
         alike = [name for name in loaded if loaded[name][1] == view]
