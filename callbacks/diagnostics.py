@@ -12,6 +12,7 @@ from lightning_kp.batches import FramePairs
 from lightning_kp.diagnostics import Diagnosis, Evidence, Problem, Verdict, diagnose, sampled_backgrounds
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.evidence import Collector
+from lightning_kp.loggers import log_rows
 from lightning_kp.method import KeypointMethod
 
 
@@ -20,8 +21,9 @@ class LiveDiagnostics(L.Callback):
 
     Logs ``val/found``, ``val/duplicates``, ``val/centre``, ``val/background`` (stuck ones included),
     ``val/coverage``, ``val/equivariance_px`` and ``val/jitter_px``; those that cannot be known are
-    left out.  ``diagnosis`` keeps the latest verdict.  On several processes the evidence is gathered
-    first, so that every process logs the figures of the whole.
+    left out.  Loggers that take tables or text get the verdicts with reasons as ``val/verdicts``.
+    ``diagnosis`` keeps the latest verdict.  On several processes the evidence is gathered first, so
+    that every process logs the figures of the whole.
 
     ``batches`` are spread evenly over the validation set and cost two passes of the network each;
     ``every_n_epochs`` skips validations in between.
@@ -80,11 +82,23 @@ class LiveDiagnostics(L.Callback):
         figures = logged_figures(self.diagnosis)
         # Every process logs the same figures: their mean is right, and Lightning need not warn.
         pl_module.log_dict(figures, on_epoch=True, sync_dist=True, batch_size=1)
+        if trainer.is_global_zero:
+            log_rows(trainer.loggers, "val/verdicts", *verdict_rows(self.diagnosis), trainer.global_step)
 
     @property
     def verdict(self) -> Verdict | None:
         """The latest verdict on the run, or None before the first validation."""
         return self.diagnosis.verdict if self.diagnosis else None
+
+
+def verdict_rows(diagnosis: Diagnosis) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of the verdicts: the run's first, then one per keypoint."""
+    run = ["run", str(diagnosis.verdict), diagnosis.reason, str(diagnosis.remedy)]
+    keypoints = [
+        [f"kp{k + 1:02d}", str(each.verdict), each.reason, str(each.remedy)]
+        for k, each in enumerate(diagnosis.keypoints)
+    ]
+    return ["keypoint", "verdict", "why", "remedy"], [run, *keypoints]
 
 
 def logged_figures(diagnosis: Diagnosis) -> dict[str, float]:

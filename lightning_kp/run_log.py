@@ -1,7 +1,7 @@
 """The table of losses in a run folder: ``metrics.csv``, which a resumed run continues."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ class RunLogger(Logger):
         self.path = Path(folder) / "metrics.csv"
         self.keep = keep
         self._columns: list[str] | None = None
+        self._has_pictures = False
 
     @property
     def name(self) -> str:
@@ -52,6 +53,21 @@ class RunLogger(Logger):
             self._rewrite(self._read(), row)
         with self.path.open("a", newline="") as file:
             csv.DictWriter(file, self._columns or []).writerow(row)
+
+    @rank_zero_only
+    def log_image(self, key: str, images: Sequence[Any], step: int | None = None) -> None:
+        """Images (H, W, 3), uint8, as ``pictures/<key>-<step>.png``; a run that starts anew drops older ones."""
+        from PIL import Image as Pictures
+
+        folder = self.path.with_name("pictures")
+        folder.mkdir(parents=True, exist_ok=True)
+        if not self.keep and not self._has_pictures:
+            for old in folder.glob("*.png"):
+                old.unlink()
+        self._has_pictures = True
+        for number, image in enumerate(images):
+            name = f"{key.replace('/', '_')}-{step or 0:08d}{f'-{number}' if number else ''}.png"
+            Pictures.fromarray(image).save(folder / name)
 
     def _read(self) -> list[Row]:
         if not self.path.is_file():

@@ -20,7 +20,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, Namespa
 from lightning.pytorch.loggers.logger import Logger
 
 from lightning_kp import plugins
-from lightning_kp.callbacks import UnusedParameters
+from lightning_kp.callbacks import KeypointOverlay, UnusedParameters
 from lightning_kp.checkpoints import AtomicCheckpointIO, find_checkpoint, refuse_foreign
 from lightning_kp.datamodule import KeypointDataModule
 from lightning_kp.errors import ConfigurationError
@@ -162,8 +162,9 @@ class KpCLI(LightningCLI):
         if self.verb != "fit":
             return
         yield EpochSeed()
-        if not any(isinstance(callback, UnusedParameters) for callback in own):
-            yield UnusedParameters()
+        for kind in (UnusedParameters, KeypointOverlay):
+            if not any(isinstance(callback, kind) for callback in own):
+                yield kind()
         keeps = given.enable_checkpointing is not False and not given.fast_dev_run and not given.barebones
         if keeps and not any(isinstance(callback, ModelCheckpoint) for callback in own):
             yield ModelCheckpoint(folder / "checkpoints", filename="last", enable_version_counter=False)
