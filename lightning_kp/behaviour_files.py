@@ -29,8 +29,9 @@ def find_recordings(folder: Path, patterns: Sequence[str]) -> dict[str, Path]:
         before = len(found)
         for suffix in SUFFIXES:
             for path in sorted(folder.glob(f"{pattern}{suffix}")):
-                if not path.name.endswith(LABELS):
-                    found.setdefault(stem_of(path), path)
+                name = stem_of(path)
+                if path.name == name + suffix and not path.name.endswith(LABELS):
+                    found.setdefault(name, path)
         if len(found) == before:
             there = sorted({stem_of(path) for path in folder.glob("*") if path.name.endswith(SUFFIXES)})
             raise DataError(
@@ -42,7 +43,8 @@ def find_recordings(folder: Path, patterns: Sequence[str]) -> dict[str, Path]:
 
 def stem_of(path: Path) -> str:
     """The name of a recording: that of its file without the suffix."""
-    return path.name.removesuffix(next((s for s in SUFFIXES if path.name.endswith(s)), path.suffix))
+    suffixes = [suffix for suffix in SUFFIXES if path.name.endswith(suffix)]
+    return path.name.removesuffix(max(suffixes, key=len, default=path.suffix))
 
 
 def read_keypoints(path: Path, fps: float = 0.0, frame_size: Sequence[int] = ()) -> Tracks:

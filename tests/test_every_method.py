@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_kp import methods
-from lightning_kp.batches import FramePairs, Frames
+from lightning_kp.batches import FramePairs, Frames, LabelledImages, LabelledWindows, PairsAndLabels
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.keypoints import Keypoints
 from lightning_kp.method import KeypointMethod, Method, Prediction
@@ -29,9 +29,25 @@ BKIND: dict[str, Any] = {
     "keypoints": KEYPOINTS, "encoder": "tiny", "pretrained": False, "reconstruction": "structural",
     "pose_width": 8, "decoder_widths": (8, 8, 4), "variances": (0.1, 0.05, 0.02),
 }  # fmt: skip
+NAMES = ["nose", "tail"]
 SETTINGS: dict[str, dict[str, Any]] = {
+    "BehaviourClassifier": {
+        "features": 5,
+        "length": 20,
+        "behaviours": ["rest", "run"],
+        "widths": [4, 4],
+        "kernel": 3,
+    },
     "BKinD": BKIND,
+    "LinearBridge": {
+        "names": NAMES,
+        "discovered": "lightning_kp.methods.bkind.BKinD",
+        "settings": BKIND,
+        "keypoints": KEYPOINTS,
+    },
     "MultiInstanceBKinD": {**BKIND, "instances": 3},
+    "SemiSupervisedBKinD": {**BKIND, "names": NAMES, "keypoints": 3},
+    "SupervisedKeypoints": {"names": NAMES, "encoder": "tiny", "pretrained": False, "pose_width": 8},
 }
 
 
@@ -44,6 +60,16 @@ def items(kind: type, count: int = 4) -> list[Any]:
     numbers = [(torch.tensor(0), torch.tensor(index)) for index in range(count)]
     if kind is FramePairs:
         return [FramePairs(images(), images(), *where) for where in numbers]
+    if kind is LabelledWindows:
+        return [LabelledWindows(torch.rand(20, 5), torch.tensor(n % 2), *numbers[n]) for n in range(count)]
+    labelled = [(images(), torch.rand(1, KEYPOINTS, 2), torch.ones(1, KEYPOINTS)) for _ in numbers]
+    if kind is LabelledImages:
+        return [LabelledImages(*each) for each in labelled]
+    if kind is PairsAndLabels:
+        return [
+            PairsAndLabels(images(), images(), *where, *each)
+            for where, each in zip(numbers, labelled, strict=True)
+        ]
     if kind is Frames:
         return [Frames(images(), *where) for where in numbers]
     pytest.fail(f"no generated data for {kind.__name__}: add it here")

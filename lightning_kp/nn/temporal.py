@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-KERAS_EPS, KERAS_MOMENTUM = 1e-3, 0.01  # as Keras counts: it keeps 0.99 of the running average
+KERAS_EPS = 1e-3
+# Ours, for the input: some features, such as variances of heatmaps, vary by 1e-5, and 1e-3 would mute them.
+INPUT_EPS = 1e-8
 
 
 def output_length(length: int, layers: int, kernel: int) -> int:
@@ -31,11 +33,11 @@ class WindowClassifier(nn.Module):
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        self.norm = _norm(features)
+        self.norm = nn.BatchNorm1d(features, eps=INPUT_EPS)
         blocks: list[nn.Module] = []
         for before, width in zip((features, *widths[:-1]), widths, strict=True):
             convolution = nn.Conv1d(before, width, kernel)
-            blocks += [convolution, _norm(width), nn.ReLU(), nn.MaxPool1d(2)]
+            blocks += [convolution, nn.BatchNorm1d(width, eps=KERAS_EPS), nn.ReLU(), nn.MaxPool1d(2)]
             blocks.append(nn.Dropout(dropout))
         self.blocks = nn.Sequential(*blocks)
         self.head = nn.Linear(widths[-1] * output_length(length, len(widths), kernel), classes)
@@ -50,7 +52,3 @@ class WindowClassifier(nn.Module):
         hidden: Tensor = self.blocks(self.norm(windows.transpose(1, 2)))
         logits: Tensor = self.head(hidden.flatten(1))
         return logits
-
-
-def _norm(channels: int) -> nn.BatchNorm1d:
-    return nn.BatchNorm1d(channels, eps=KERAS_EPS, momentum=KERAS_MOMENTUM)
