@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import human36m_folders
 import lightning  # noqa: F401  (before a test captures the stream that it logs to)
 import pytest
 import yaml
+from behaviour_sets import write_for
 
 from lightning_kp.arena import ArenaSettings, write_arena
 from lightning_kp.cli import main
@@ -21,13 +23,15 @@ PRESETS = sorted((ROOT / "lightning_kp" / "presets").glob("*.yaml"))
 FILES = pytest.mark.parametrize("file", [*EXPERIMENTS, *PRESETS], ids=lambda file: file.stem)
 NO_VIDEO = "--data.videos=none.mp4"  # presets leave the videos out
 # In place of weights and data that this computer need not have.
-TINY = [
-    "--model.encoder=tiny", "--model.pretrained=false", "--model.reconstruction=structural",
-    "--model.pose_width=8", "--model.decoder_widths=[8,8,8]", "--model.variances=[0.1,0.03,0.005]",
-    "--data.size=48", "--data.gap=2", "--data.batch_size=2", "--data.num_workers=0",
+TRAINER = [
     "--trainer.fast_dev_run=true", "--trainer.accelerator=cpu", "--trainer.devices=1",
     "--trainer.precision=32-true", "--trainer.enable_progress_bar=false",
     "--trainer.enable_model_summary=false",
+]  # fmt: skip
+TINY = [
+    "--model.encoder=tiny", "--model.pretrained=false", "--model.reconstruction=structural",
+    "--model.pose_width=8", "--model.decoder_widths=[8,8,8]", "--model.variances=[0.1,0.03,0.005]",
+    "--data.size=48", "--data.gap=2", "--data.batch_size=2", "--data.num_workers=0", *TRAINER,
 ]  # fmt: skip
 # 000, Table 5.11: keypoints, image side, frame gap, batch.
 PAPER = {
@@ -65,7 +69,7 @@ def test_every_setting_is_known_and_keeps_its_value(file: Path, capsys: pytest.C
 
 
 def test_a_misspelt_setting_in_a_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = EXPERIMENTS[0].read_text()
+    text = (ROOT / "experiments" / "bkind_arena.yaml").read_text()
     assert text.count("    gap:") == 1
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text(text.replace("    gap:", "    gapp:"))
@@ -79,9 +83,15 @@ def test_it_runs_on_tiny_data(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     settings = flattened(yaml.safe_load(file.read_text()))
+    if settings["model.class_path"] == "BehaviourClassifier":
+        assert main(["fit", "--config", str(file), *TRAINER, *write_for(file.stem, tmp_path)]) == 0
+        return
     data = [f"--data.videos=[{video}]"]
     if settings["data.class_path"] == "SyntheticArena":
         data = ["--data.frames=30", "--data.test_frames=10", "--data.frame_px=48", "--data.animals=1"]
+    if settings["data.class_path"] == "Human36M":
+        people = {(who, "Waiting-1"): human36m_folders.poses(4) for who in ("S1", "S5")}
+        data = [f"--data.root={human36m_folders.write_fetched(tmp_path / 'h36m', people)}"]
     if "data.boxes" in settings:
         data.append("--data.boxes=[2,2,46,46]")
     assert main(["fit", "--config", str(file), *TINY, *data]) == 0

@@ -1,0 +1,128 @@
+"""Human3.6M: pairs of images of people for discovery, labelled crops for the regression of 000, Table 5.3."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch.utils.data import DataLoader
+
+from lightning_kp.batches import FramePairs, LabelledImages
+from lightning_kp.datamodule import KeypointDataModule
+from lightning_kp.errors import ConfigurationError, DataError
+from lightning_kp.geometry import Fit
+from lightning_kp.human36m_files import (
+    SIX_ACTIVITIES,
+    TEST_SUBJECTS,
+    TRAIN_SUBJECTS,
+    PoseSequence,
+    find_sequences,
+)
+from lightning_kp.pose_images import PoseFrames, PoseImages, PosePairs
+
+
+class Human36M(KeypointDataModule):
+    """Pairs (t, t + gap) of people, both cut out with the box of the first, from extracted images.
+
+    Three layouts are known (see :mod:`lightning_kp.human36m_files`); which one ``root`` has is found
+    out.  ``test`` yields pairs of the test subjects, ``predict`` their images, :meth:`poses` images
+    with their 16 joints.
+
+    Args:
+        root: Folder that holds S1, S5 and so on.
+        size: Side of the square that the network sees, in pixels.
+        fit: What becomes of boxes that reach beyond the image: ``pad``, ``crop`` or ``squash``.
+        gap: Images between the two of a pair, counted as they were extracted (000: 20).
+        pair_stride: Use every n-th pair; the reference code takes every ``gap``-th.
+        activities: Only these, say ``[Waiting, Walking]``; by default the six of Simplified Human3.6M.
+        train_subjects: Who trains and validates.
+        test_subjects: Who tests.
+        val_fraction: Share of the training sequences, evenly spread, that validate; 0 for none.
+        batch_size: Pairs in a batch (000: 36).
+        num_workers: Processes that read images.
+    """
+
+    batch_type = FramePairs
+
+    def __init__(
+        self,
+        root: str = ".",
+        size: int = 128,
+        fit: Fit = "pad",
+        gap: int = 20,
+        pair_stride: int = 20,
+        activities: list[str] | None = None,
+        train_subjects: list[str] | None = None,
+        test_subjects: list[str] | None = None,
+        val_fraction: float = 0.05,
+        batch_size: int = 36,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(root, batch_size, num_workers)
+        if gap < 1 or pair_stride < 1 or not 0 <= val_fraction < 1:
+            raise ConfigurationError(
+                f"gap is {gap}, pair_stride {pair_stride}, val_fraction {val_fraction}.",
+                remedy="They must be at least 1, at least 1, and in [0, 1).",
+            )
+        self.save_hyperparameters(logger=False)
+        self.size = size
+        self.fit: Fit = fit
+        self.gap = gap
+        self.pair_stride = pair_stride
+        self.activities = tuple(activities or SIX_ACTIVITIES)
+        self.train_subjects = tuple(train_subjects or TRAIN_SUBJECTS)
+        self.test_subjects = tuple(test_subjects or TEST_SUBJECTS)
+        self.val_fraction = val_fraction
+        if both := sorted({*self.train_subjects} & {*self.test_subjects}):
+            raise ConfigurationError(
+                f"{', '.join(both)} would train and test.", remedy="Give each subject to one side."
+            )
+
+    def setup(self, stage: str | None = None) -> None:
+        """Find the sequences of the subjects that ``stage`` needs."""
+        if stage in (None, "fit", "validate"):
+            train, val = _held_out(self._sequences(self.train_subjects), self.val_fraction)
+            self.datasets["train"] = self._pairs(train)
+            if val:
+                self.datasets["val"] = self._pairs(val)
+        if stage in (None, "test", "predict"):
+            test = self._sequences(self.test_subjects)
+            self.datasets["test"] = self._pairs(test)
+            self.datasets["predict"] = PoseFrames(PoseImages(test, 1, self.size, self.fit))
+
+    def val_dataloader(self) -> DataLoader[FramePairs] | list[DataLoader[FramePairs]]:  # type: ignore[override]
+        """No loader at all where ``val_fraction`` is 0."""
+        return super().val_dataloader() if self.val_fraction > 0 else []
+
+    def poses(
+        self, side: Literal["train", "test"], activity: str, *, stride: int = 1, as_seen: bool = False
+    ) -> DataLoader[LabelledImages]:
+        """Every ``stride``-th image of one activity with its 16 joints, in order."""
+        subjects = self.train_subjects if side == "train" else self.test_subjects
+        sequences = find_sequences(self.root, subjects, [activity])
+        images = PoseImages(sequences, stride, self.size, self.fit, as_seen=as_seen)
+        return DataLoader(images, batch_size=self.batch_size, num_workers=self.num_workers)
+
+    def _sequences(self, subjects: Sequence[str]) -> list[PoseSequence]:
+        return find_sequences(self.root, subjects, self.activities)
+
+    def _pairs(self, sequences: Sequence[PoseSequence]) -> PosePairs:
+        pairs = PosePairs(sequences, self.gap, self.pair_stride, self.size, self.fit)
+        if not len(pairs):
+            longest = max((len(each.images) for each in sequences), default=0)
+            raise DataError(
+                f"The longest of {len(sequences)} sequences has {longest} images; a pair needs two, {self.gap} apart.",
+                remedy="Set a shorter gap, or extract more frames.",
+            )
+        return pairs
+
+
+def _held_out(
+    sequences: list[PoseSequence], fraction: float
+) -> tuple[list[PoseSequence], list[PoseSequence]]:
+    """Training and validation sequences: about ``fraction`` of them, evenly spread; at least one on each side."""
+    if fraction == 0 or len(sequences) < 2:
+        return sequences, sequences if fraction else []
+    step = max(2, round(1 / fraction))
+    chosen = set(range(0, len(sequences), step))
+    return [each for i, each in enumerate(sequences) if i not in chosen], [
+        sequences[i] for i in sorted(chosen)
+    ]
