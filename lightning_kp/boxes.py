@@ -15,10 +15,11 @@ Boxes = Sequence[int] | str | Path | None
 """None, one box (left, top, right, bottom) in pixels, or a csv file with a box for each frame.
 
 The file has the columns ``frame,left,top,right,bottom`` (edges in pixels of the displayed frame,
-frames from 0) and, if it serves several videos, ``video`` (file name with or without suffix).  A
-frame without a row takes the last box before it.
+frames from 0) and, if it serves several videos, ``video`` (file name with or without suffix), if it
+has boxes of several animals, ``animal`` (from 1).  ``FILE#2`` names those of animal 2.  A frame without a row
+takes the last box before it.
 """
-_COLUMNS = ("frame", "left", "top", "right", "bottom")
+COLUMNS = ("frame", "left", "top", "right", "bottom")
 
 
 class Placements:
@@ -29,7 +30,7 @@ class Placements:
             raise ConfigurationError(
                 f"size is {size}.", remedy="Give the side of the square in pixels, say 128."
             )
-        table = {0: _one_box(boxes)} if not isinstance(boxes, (str, Path)) else _read(Path(boxes), info)
+        table = {0: _one_box(boxes)} if not isinstance(boxes, (str, Path)) else _read(boxes, info)
         self._starts = sorted(table)
         self._placements = [place(info.frame_size, size, fit, table[start]) for start in self._starts]
         self.is_fixed = len(set(self._placements)) == 1
@@ -59,17 +60,51 @@ def _one_box(boxes: Sequence[int] | None) -> Box | None:
     return left, top, right, bottom
 
 
-def _read(path: Path, info: VideoInfo) -> dict[int, Box]:
+def per_animal(boxes: Boxes) -> tuple[Boxes, ...]:
+    """The boxes of each animal: FILE#1, FILE#2, ... of a file that has several, else what was given.
+
+    Raises DataError for a file that cannot be read.
+    """
+    if not isinstance(boxes, (str, Path)):
+        return (boxes,)
+    path, animal = _parts(boxes)
+    if animal is not None:
+        return (boxes,)
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            animals = {row.get("animal") or "1" for row in csv.DictReader(file)}
+    except OSError as error:
+        raise DataError(f"The boxes in {path} cannot be read: {error.strerror}.") from error
+    if len(animals) < 2:
+        return (boxes,)
+    return tuple(f"{path}#{name}" for name in sorted(animals, key=lambda name: (len(name), name)))
+
+
+def _parts(boxes: str | Path) -> tuple[Path, str | None]:
+    """The file, and the animal that follows a #."""
+    name, mark, animal = str(boxes).rpartition("#")
+    return (Path(name), animal) if mark and animal.isdigit() else (Path(boxes), None)
+
+
+def _read(boxes: str | Path, info: VideoInfo) -> dict[int, Box]:
+    path, animal = _parts(boxes)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
+            missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
             if missing:
                 raise DataError(
                     f"{path} has no column {', '.join(missing)}.",
-                    remedy=f"Its first line must be: {','.join(_COLUMNS)} (and `video` for several videos).",
+                    remedy=f"Its first line must be: {','.join(COLUMNS)} (and `video` for several videos).",
                 )
             rows = [(number, row) for number, row in enumerate(reader, start=2) if _is_about(row, info)]
+            animals = {row.get("animal") or "1" for _, row in rows}
+            if animal is None and len(animals) > 1:
+                raise DataError(
+                    f"{path} has boxes of {len(animals)} animals.",
+                    remedy=f"Choose one: {path}#{min(animals)}",
+                )
+            rows = [each for each in rows if animal in (None, each[1].get("animal") or "1")]
     except OSError as error:
         raise DataError(f"The boxes in {path} cannot be read: {error.strerror}.") from error
     table = dict(_parse(path, number, row) for number, row in rows)
@@ -84,7 +119,7 @@ def _is_about(row: dict[str, str], info: VideoInfo) -> bool:
 
 def _parse(path: Path, number: int, row: dict[str, str]) -> tuple[int, Box]:
     try:
-        frame, left, top, right, bottom = (round(float(row[column])) for column in _COLUMNS)
+        frame, left, top, right, bottom = (round(float(row[column])) for column in COLUMNS)
     except (TypeError, ValueError) as error:
         raise DataError(
             f"{path}, line {number}: not five numbers.", remedy="Leave rows of unknown frames out."

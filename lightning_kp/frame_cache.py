@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from lightning_kp.boxes import Boxes, Placements
+from lightning_kp.boxes import Boxes, Placements, per_animal
 from lightning_kp.cache_folder import default_cache_dir, make_room, writing
 from lightning_kp.frame_stream import DECODED_AHEAD, in_background
 from lightning_kp.geometry import Fit, Region
@@ -98,11 +98,16 @@ def cache_videos(
 
     ``gap`` (frames, or time as in :func:`parse_gap`) is the distance of the frames that will be
     used together: if all frames need more than ``cache_gb``, such pairs are kept, evenly spread
-    over every video, and a warning says what share.
+    over every video, and a warning says what share.  Boxes of several animals give all videos cut out
+    for the first, then for the second, and so on.
     """
     folder = Path(cache_dir).expanduser() if cache_dir is not None else default_cache_dir()
     readers = [open_video(path) for path in paths]
-    jobs = [_Job.plan(reader, size, fit, gap, boxes, folder, preprocessing) for reader in readers]
+    jobs = [
+        _Job.plan(reader, size, fit, gap, each, folder, preprocessing)
+        for each in per_animal(boxes)
+        for reader in readers
+    ]
     budget = cache_gb * 1e9
     needed = sum(job.bytes_expected for job in jobs)
     if needed > budget:

@@ -68,10 +68,17 @@ class TrackStore:
 
     def append(self, prediction: "Prediction", regions: Regions, times_s: Sequence[float]) -> None:
         """Add the next frames; ``times_s`` is their presentation time.  Raises DataError out of order."""
-        check_order(prediction, self.rows, self._info.video)
-        points_px, confidence, covariance_px = original_pixels(prediction, regions)
-        arrays = dict(zip(ARRAYS, (np.asarray(times_s), points_px, confidence, covariance_px), strict=True))
-        self.extend(make_tracks(self._info, arrays))
+        self.append_crops([prediction], [regions], times_s)
+
+    def append_crops(
+        self, predictions: "Sequence[Prediction]", regions: Sequence[Regions], times_s: Sequence[float]
+    ) -> None:
+        """The same for frames of which each animal was cut out: the animals of one crop after those of another."""
+        for prediction in predictions:
+            check_order(prediction, self.rows, self._info.video)
+        crops = [original_pixels(*each) for each in zip(predictions, regions, strict=True)]
+        arrays = [np.concatenate(parts, axis=1) for parts in zip(*crops, strict=True)]
+        self.extend(make_tracks(self._info, dict(zip(ARRAYS, (np.asarray(times_s), *arrays), strict=True))))
 
     def extend(self, tracks: Tracks) -> None:
         """Add the next frames, already in original pixels."""

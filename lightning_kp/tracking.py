@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from lightning_kp.batches import Frames, floats_in_unit_range
-from lightning_kp.boxes import Boxes
+from lightning_kp.boxes import Boxes, per_animal
 from lightning_kp.frame_stream import FrameBatch, stream_frames
 from lightning_kp.geometry import Fit
 from lightning_kp.identity_files import keep_identities
@@ -78,7 +78,8 @@ def track_video(
     wanted = tuple(FORMATS if formats is None else formats)
     with open_video(video) as reader:
         found = reader.info
-    animals, keypoints = _counts(method, view.size)
+    crops = per_animal(view.boxes)
+    animals, keypoints = _counts(method, view.size, len(crops))
     names = method.keypoint_names or default_names(keypoints)
     info = TrackInfo(str(video.resolve()), found.frame_size, found.fps, names, animals, origin)
     if is_finished(stem, info) and all(companion(stem, FORMATS[name][0]).exists() for name in wanted):
@@ -88,20 +89,24 @@ def track_video(
     computing = writing = 0.0
     with TrackStore(stem, info) as store:
         done_before = len(store)
-        batches = stream_frames(
-            video,
-            size=view.size,
-            fit=view.fit,
-            boxes=view.boxes,
-            batch_size=batch_size,
-            start_index=done_before,
-            preprocessing=view.preprocessing,
-        )
-        for batch in batches:
+        streams = [
+            stream_frames(
+                video,
+                size=view.size,
+                fit=view.fit,
+                boxes=boxes,
+                batch_size=batch_size,
+                start_index=done_before,
+                preprocessing=view.preprocessing,
+            )
+            for boxes in crops
+        ]
+        for batches in zip(*streams, strict=True):
             tick = time.perf_counter()
-            prediction = predict(method, batch)
+            predictions = [predict(method, batch) for batch in batches]
             tock = time.perf_counter()
-            store.append(prediction, _regions(batch), batch.time_s.tolist())
+            regions = [_regions(batch) for batch in batches]
+            store.append_crops(predictions, regions, batches[0].time_s.tolist())
             computing += tock - tick
             writing += time.perf_counter() - tock
             if progress is not None:
@@ -140,8 +145,8 @@ def _regions(batch: FrameBatch) -> Regions:
 
 
 @torch.inference_mode()
-def _counts(method: KeypointMethod, size: int) -> tuple[int, int]:
-    """Numbers of animals and of keypoints that the method finds in an image."""
+def _counts(method: KeypointMethod, size: int, crops: int) -> tuple[int, int]:
+    """Numbers of animals in all crops together and of keypoints that the method finds on each."""
     blank = torch.zeros(1, 3, size, size, device=method.device)
     animals, keypoints = method.eval().locate(blank).points.shape[1:3]
-    return animals, keypoints
+    return animals * crops, keypoints

@@ -31,6 +31,19 @@ def run(arguments: list[str]) -> int:
         metavar="NAMES",
         help="with --out, also draw what preprocessing does: all, or some of hsv,ssim,filter,translation,similarity",
     )
+    parser.add_argument(
+        "--boxes", metavar="FILE", help="write a csv with a box around each animal, for --data.boxes"
+    )
+    parser.add_argument(
+        "--animals", type=_positive, help="with --boxes: how many (default: the things that were seen moving)"
+    )
+    parser.add_argument(
+        "--boxes-from",
+        choices=("background", "ssim"),
+        default="background",
+        help="with --boxes: what differs from the median frame, or from the frame a gap later (changing scenes)",
+    )
+    parser.add_argument("--box-side", type=_positive, metavar="PX", help="with --boxes: side of the squares")
     given = parser.parse_args(arguments)
     previewed = _previewed(given.preview, given.out)
 
@@ -49,9 +62,39 @@ def run(arguments: list[str]) -> int:
             print(f"\nWritten to {given.out}: inspection.png, inspection.txt, inspection.json")
         for path in _write_previews(Path(given.out), inspection, previewed, given.frames):
             print(f"Written: {path}", file=sys.stderr)
-    elif not given.json:
+    if given.boxes:
+        _write_boxes(inspection, given)
+    if not (given.out or given.boxes or given.json):
         print("\n--out DIR also writes this with a picture of where, when and how far things move.")
     return 0
+
+
+def _write_boxes(inspection: "Inspection", given: argparse.Namespace) -> None:
+    """Boxes of all videos in one file; what to type next goes where JSON does not."""
+    from tqdm import tqdm
+
+    from lightning_kp.animal_boxes import AnimalBoxes, find_boxes, write_boxes
+    from lightning_kp.thinning import parse_gap
+
+    found: list[AnimalBoxes] = []
+    for video in inspection.videos:
+        animals = given.animals or max(1, video.measured.things)
+        with tqdm(desc=f"boxes {video.info.name}", unit="frame", delay=2.0, leave=False) as bar:
+            boxes = find_boxes(
+                video.info.path, video.measured.background, animals, source=given.boxes_from,
+                gap=parse_gap(video.suggestion.gap.value, video.info.fps), side_px=given.box_side,
+                progress=bar.update,
+            )  # fmt: skip
+        shares = ", ".join(f"{share:.0%}" for share in boxes.seen)
+        print(
+            f"{video.info.name}: {animals} animal{'s' if animals > 1 else ''}, squares of {boxes.side_px} px, "
+            f"seen in {shares} of the frames",
+            file=sys.stderr,
+        )
+        found.append(boxes)
+    path = Path(given.boxes)
+    write_boxes(found, path)
+    print(f"Written: {path}. Next: kp discover VIDEOS --data.boxes={path.resolve()}", file=sys.stderr)
 
 
 def _positive(text: str) -> int:

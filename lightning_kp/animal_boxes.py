@@ -1,0 +1,247 @@
+"""A box around each animal in every frame, from what moves: crops for discovery without any label.
+
+000, Table 5.1 and 5.2 mark methods that need such boxes, and 5.8 (Jellyfish) finds an animal of 50 pixels in
+a frame of a thousand by the SSIM image.  ``background`` compares each frame with the median of the video and
+also sees a resting animal; ``ssim`` compares a frame with the one a gap later (5.4), for scenes
+whose background changes slowly.  Boxes of one video are squares of one size.  They stay where they are
+until the animal has left their middle, so that the crop does not tremble with the outline.
+"""
+
+import csv
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.optimize import linear_sum_assignment
+
+from lightning_kp import foreground as fg
+from lightning_kp.boxes import COLUMNS
+from lightning_kp.errors import DataError
+from lightning_kp.geometry import place
+from lightning_kp.losses.difference import ssim_difference
+from lightning_kp.video import VideoInfo, open_video
+
+Source = Literal["background", "ssim"]
+Floats = NDArray[np.float64]
+
+LOOKED_AT_PX = 256  # longest side at which motion is looked for
+TOGETHER = 64  # frames compared at a time
+MARGIN = 1.4  # of the animal's usual length: room for a stretched leg and for the step within a pair
+MIDDLE = 0.1  # of the box: an animal whose centre is farther off has left the middle
+TOUCHING = 1.4  # usual areas: a region larger than this holds two animals
+PART = 0.25  # of the usual area: smaller regions are parts, or dust
+DISSIMILAR = 0.25  # of one minus SSIM: beyond what compression leaves between two frames
+
+
+@dataclass(frozen=True, eq=False)
+class AnimalBoxes:
+    """``boxes`` (N, I, 4) as left, top, right, bottom in whole pixels of the displayed frames; ``seen`` the
+    share of frames in which each animal was found (I,), the others keep the last box.
+    """  # noqa: D205
+
+    info: VideoInfo
+    boxes: NDArray[np.int64]
+    seen: Floats
+
+    @property
+    def side_px(self) -> int:
+        """Side of the squares, smaller only in smaller frames."""
+        return int((self.boxes[0, 0, 2:] - self.boxes[0, 0, :2]).max())
+
+
+def find_boxes(
+    video: Path,
+    background: NDArray[np.uint8],
+    animals: int,
+    *,
+    source: Source = "background",
+    gap: int = 5,
+    side_px: int | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> AnimalBoxes:
+    """Boxes of the ``animals`` largest moving things; ``background`` (h, w, C) as inspection measured it.
+
+    ``gap`` frames for ``ssim``; ``side_px`` fixes the side of the squares.  Raises DataError where nothing moves.
+    """
+    with open_video(video) as reader:
+        info = reader.info
+        placement = place(info.frame_size, LOOKED_AT_PX)
+        (height, width), (top, left) = placement.content, placement.offset
+
+        def small() -> Iterator[NDArray[np.uint8]]:
+            for frame in reader.decode():
+                if progress is not None:
+                    progress(1)
+                yield frame.prepared(placement)[top : top + height, left : left + width]
+
+        masks = _against(small(), background) if source == "background" else _between(small(), gap)
+        things = [_things(mask) for mask in masks]
+        info = reader.info
+    scale = max(info.frame_size) / LOOKED_AT_PX
+    centres, length = _follow(things, animals)
+    if not np.isfinite(length):
+        raise DataError(
+            f"Nothing moves in {info.name}, so that there is nothing to put a box around.",
+            remedy="Look at it with `kp inspect --out DIR`; give a box by hand with --data.boxes.",
+        )
+    side = side_px or int(np.ceil(MARGIN * length * scale))
+    steady = _steady(_filled((centres + 0.5) * scale), MIDDLE * side)
+    return AnimalBoxes(
+        info, _squares(steady, side, info.frame_size), np.isfinite(centres[..., 0]).mean(axis=0)
+    )
+
+
+def write_boxes(found: Sequence[AnimalBoxes], path: Path) -> None:
+    """A csv file for ``data.boxes``: one row per animal and frame in which its box has moved."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow((*COLUMNS, "video", "animal"))
+        for each in found:
+            moved = np.ones(each.boxes.shape[:2], dtype=bool)
+            moved[1:] = (each.boxes[1:] != each.boxes[:-1]).any(axis=-1)
+            for frame, animal in np.argwhere(moved).tolist():
+                writer.writerow((frame, *each.boxes[frame, animal].tolist(), each.info.path.name, animal + 1))
+
+
+def _against(images: Iterable[NDArray[np.uint8]], background: NDArray[np.uint8]) -> Iterator[fg.Masks]:
+    """Where each image differs from the background by more than noise, (h, w)."""
+    for batch in _batched(images):
+        grey = np.stack(batch).mean(axis=-1, keepdims=True).astype(np.uint8)
+        yield from fg.changed(fg.changes(grey, background))
+
+
+def _batched(images: Iterable[NDArray[np.uint8]]) -> Iterator[tuple[NDArray[np.uint8], ...]]:
+    iterator = iter(images)
+    while batch := tuple(itertools.islice(iterator, TOGETHER)):
+        yield batch
+
+
+def _between(images: Iterable[NDArray[np.uint8]], gap: int) -> Iterator[fg.Masks]:
+    """Where an image is unlike the one ``gap`` later; the last ``gap`` repeat what was seen last."""
+    waiting: list[NDArray[np.uint8]] = []
+    mask: fg.Masks | None = None
+    for image in images:
+        waiting.append(image)
+        if len(waiting) > gap:
+            mask = _unlike(waiting.pop(0), image)
+            yield mask
+    blank = np.zeros(waiting[0].shape[:2], dtype=np.bool_) if waiting else np.zeros((1, 1), dtype=np.bool_)
+    yield from itertools.repeat(blank if mask is None else mask, len(waiting))
+
+
+def _unlike(now: NDArray[np.uint8], later: NDArray[np.uint8]) -> fg.Masks:
+    pair = [torch.from_numpy(each).permute(2, 0, 1).unsqueeze(0).float() / 255 for each in (now, later)]
+    return fg.without_specks(ssim_difference(*pair)[0, 0].numpy() > DISSIMILAR)
+
+
+@dataclass(frozen=True, eq=False)
+class _Things:
+    """Connected regions of a mask, largest first: ``area`` (R,), ``centre`` (R, 2), ``length`` (R,), and pixels."""
+
+    area: Floats
+    centre: Floats
+    length: Floats
+    pixels: Floats
+
+
+def _things(mask: fg.Masks) -> _Things:
+    labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
+    slices = ndimage.find_objects(labels)
+    area = np.bincount(labels.ravel(), minlength=count + 1)[1:].astype(np.float64)
+    order = np.argsort(-area, kind="stable")
+    centre = np.array(ndimage.center_of_mass(mask, labels, np.arange(1, count + 1)), np.float64).reshape(
+        -1, 2
+    )
+    length = np.array([max(part.stop - part.start for part in each) for each in slices], np.float64)
+    pixels = np.argwhere(mask)[:, ::-1].astype(np.float64)
+    return _Things(area[order], centre[order, ::-1], length[order], pixels)
+
+
+def _follow(things: Sequence[_Things], animals: int) -> tuple[Floats, float]:
+    """Centres (N, I, 2) of the animals over time, NaN where unseen, and the usual length of one."""
+    largest = [each.area[:animals] for each in things if len(each.area) >= animals]
+    largest = largest or [each.area[:1] for each in things if len(each.area)]
+    if not largest:
+        return np.full((len(things), animals, 2), np.nan), float("nan")
+    usual = float(np.median(np.concatenate(largest)))
+    alone = [
+        each.length[i]
+        for each in things
+        for i in range(min(animals, len(each.area)))
+        if PART * usual < each.area[i] < TOUCHING * usual
+    ]
+    length = float(np.quantile(alone, 0.75)) if alone else float(np.sqrt(usual))
+    centres = np.full((len(things), animals, 2), np.nan)
+    last = np.full((animals, 2), np.nan)
+    for frame, each in enumerate(things):
+        now = _centres(each, animals, usual, last)
+        by_height = np.argsort(now[:, 1], kind="stable")  # NaN last
+        now = now[by_height] if np.isnan(last).all() else _in_order(now, last)
+        centres[frame] = now
+        last = np.where(np.isnan(now), last, now)
+    return centres, length
+
+
+def _centres(things: _Things, animals: int, usual: float, last: Floats) -> Floats:
+    """Centres (I, 2) of one frame's animals, NaN for those unseen; touching ones are told apart by their pixels."""
+    whole = things.area > PART * usual
+    found = things.centre[whole][:animals]
+    missing = animals - len(found)
+    if missing and len(things.area) and things.area[0] > TOUCHING * usual:
+        spread = things.pixels[np.linspace(0, len(things.pixels) - 1, animals).astype(int)]
+        return _clusters(things.pixels, last if np.isfinite(last).all() else spread)
+    return np.concatenate((found, np.full((missing, 2), np.nan)))
+
+
+def _clusters(pixels: Floats, seeds: Floats) -> Floats:
+    """k-means of pixels (P, 2) from the given centres on."""
+    centres = seeds.copy()
+    for _ in range(5):
+        nearest = np.linalg.norm(pixels[:, None] - centres, axis=-1).argmin(axis=1)
+        for i in range(len(centres)):
+            if (nearest == i).any():
+                centres[i] = pixels[nearest == i].mean(axis=0)
+    return centres
+
+
+def _in_order(now: Floats, last: Floats) -> Floats:
+    """Centres (I, 2) in the order of the last ones that they are nearest to."""
+    cost = np.linalg.norm(last[:, None] - now, axis=-1)
+    return now[linear_sum_assignment(np.nan_to_num(cost, nan=1e4))[1]]
+
+
+def _filled(centres: Floats) -> Floats:
+    """Unseen animals stay where they were last; before they are first seen, where they will be."""
+    filled = centres.copy()
+    for animal in range(centres.shape[1]):
+        known = np.flatnonzero(np.isfinite(centres[:, animal, 0]))
+        if not len(known):
+            filled[:, animal] = np.nanmean(centres, axis=(0, 1))
+            continue
+        source = known[np.maximum(np.searchsorted(known, np.arange(len(centres)), side="right") - 1, 0)]
+        filled[:, animal] = centres[source, animal]
+    return filled
+
+
+def _steady(centres: Floats, slack_px: float) -> Floats:
+    """Centres (N, I, 2) that move only when the animal is farther than ``slack_px`` from the last one."""
+    held = centres.copy()
+    for frame in range(1, len(centres)):
+        stays = np.linalg.norm(centres[frame] - held[frame - 1], axis=-1) <= slack_px
+        held[frame, stays] = held[frame - 1, stays]
+    return held
+
+
+def _squares(centres: Floats, side: int, frame_size: tuple[int, int]) -> NDArray[np.int64]:
+    """Squares (N, I, 4) around centres (N, I, 2), pushed into the frame."""
+    bounds = np.array((frame_size[1], frame_size[0]))
+    extent = np.minimum(side, bounds)
+    corner = np.clip(np.round(centres - extent / 2), 0, bounds - extent).astype(np.int64)
+    return np.concatenate((corner, corner + extent), axis=-1)
