@@ -214,7 +214,7 @@ def _problem(figures: Measures, twin: int | None, scene: Scene, limits: Threshol
     if figures.on_animal < limits.failed_on_animal:
         return Problem.BACKGROUND, f"on the background in {off:.0f} % of the frames"
     if twin is not None:
-        return Problem.DUPLICATE, f"at the place of keypoint {twin} in {100 * figures.duplicate_share:.0f} %"
+        return Problem.DUPLICATE, f"at the place of kp{twin + 1:02d} in {100 * figures.duplicate_share:.0f} %"
     if away:
         return Problem.LEAVES, f"leaves the animal in {off:.0f} % of the frames"
     if figures.jitter_px > _limit_px(limits.jitter, scene, limits):

@@ -1,0 +1,250 @@
+"""The page around a report: style, script, and the pieces of HTML that its parts are made of.
+
+Whatever a part is given as text is escaped here; only :class:`Raw` is taken as it is.  The page forbids itself
+any network and any script but its own (Content-Security-Policy), so that it stays one file, and text from
+file names stays text even where an escape was forgotten.
+"""
+
+import base64
+import hashlib
+import html
+import io
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning_kp.drawing import Image, colour, shape
+from lightning_kp.errors import DataError
+
+STYLE = """
+:root { color-scheme: light dark; --line: #8886; --soft: #8881; --accent: #0072b2 }
+@media (prefers-color-scheme: dark) { :root { --accent: #56b4e9 } }
+* { box-sizing: border-box }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 66rem; margin: 0 auto; padding: 0 1rem 4rem }
+h1 { margin: 1rem 0 0; overflow-wrap: anywhere }
+h2 { border-bottom: 1px solid var(--line); margin-top: 2.5rem; scroll-margin-top: 3.5rem }
+h3 { overflow-wrap: anywhere }
+a { color: var(--accent) }
+:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px }
+.skip { position: absolute; left: -99rem } .skip:focus { left: 1rem; top: .5rem; background: Canvas; z-index: 2 }
+nav { position: sticky; top: 0; background: Canvas; border-bottom: 1px solid var(--line); z-index: 1;
+  display: flex; gap: 0 1rem; flex-wrap: wrap; padding: .5rem 0 }
+@media (max-width: 45rem) { nav { flex-wrap: nowrap; overflow-x: auto; white-space: nowrap; scrollbar-width: thin } }
+img, video { max-width: 100%; height: auto; border: 1px solid var(--line); border-radius: 4px; display: block }
+video { width: min(100%, 42rem); max-height: 80vh; background: #000 }
+img.plot { border: 0; width: 100% }
+.wide { overflow-x: auto } .wide img { min-width: 36rem }
+.scroll { overflow-x: auto } table { border-collapse: collapse; min-width: min(100%, 24rem); font-size: .92em }
+th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top }
+th.number, th.number button { text-align: right }
+td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
+th button { font: inherit; font-weight: bold; border: 0; background: none; color: inherit; cursor: pointer;
+  padding: .2rem 0; text-align: left; min-height: 2rem }
+th button::after { content: " \\2195"; opacity: .5 }
+th[aria-sort=ascending] button::after { content: " \\2191"; opacity: 1 }
+th[aria-sort=descending] button::after { content: " \\2193"; opacity: 1 }
+.verdict { padding: .8rem 1rem; border-left: .5rem solid #999; background: var(--soft); margin: 1rem 0 }
+.found { border-color: #009e73 } .doubtful { border-color: #e69f00 } .failed { border-color: #d55e00 }
+.badge { white-space: nowrap; border: 2px solid #999; border-radius: 1em; padding: 0 .5em }
+.badge.found { border-color: #009e73 } .badge.doubtful { border-color: #e69f00; border-style: dashed }
+.badge.failed { border-color: #d55e00; border-style: dotted }
+.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(19rem, 100%), 1fr)); gap: 1rem }
+.card { border: 1px solid var(--line); border-radius: 6px; padding: .7rem; min-width: 0 }
+.card h3 { margin: 0 0 .4rem; display: flex; gap: .5em; align-items: center; justify-content: space-between }
+.card p { margin: .4rem 0 0; font-size: .92em }
+.marker { width: 1em; height: 1em; vertical-align: -.12em; overflow: visible }
+.seek { font: inherit; color: var(--accent); background: none; border: 1px solid; border-radius: 4px; cursor: pointer }
+pre { overflow: auto; background: var(--soft); padding: 1rem; max-height: 30rem }
+summary { cursor: pointer; padding: .3rem 0 }
+input[type=range] { width: 100%; accent-color: var(--accent) }
+"""
+
+SCRIPT = """
+"use strict";
+document.querySelectorAll("table.sortable").forEach(table => {
+  const heads = table.tHead.rows[0].cells;
+  Array.from(heads).forEach((head, column) => {
+    const text = head.textContent;
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = text;
+    head.replaceChildren(button);
+    button.addEventListener("click", () => {
+      const down = head.getAttribute("aria-sort") === "ascending";
+      Array.from(heads).forEach(each => each.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", down ? "descending" : "ascending");
+      const key = row => row.cells[column].dataset.value ?? row.cells[column].textContent;
+      const empty = value => value === "";
+      const rows = Array.from(table.tBodies[0].rows);
+      rows.sort((one, two) => {
+        const a = key(one), b = key(two);
+        if (empty(a) || empty(b)) return empty(a) - empty(b);
+        const order = isNaN(a) || isNaN(b) ? a.localeCompare(b, "en", {numeric: true}) : a - b;
+        return down ? -order : order;
+      });
+      table.tBodies[0].append(...rows);
+    });
+  });
+});
+document.querySelectorAll("video").forEach(video => video.addEventListener("keydown", event => {
+  const step = {",": -1, ".": 1}[event.key];
+  if (!step) return;
+  video.pause();
+  video.currentTime += step / Number(video.dataset.fps || 25);
+}));
+document.querySelectorAll("button.seek").forEach(button => button.addEventListener("click", () => {
+  const video = document.getElementById(button.dataset.video);
+  video.pause();
+  video.currentTime = Number(button.dataset.time);
+  video.scrollIntoView({block: "center"});
+  video.focus();
+}));
+document.querySelectorAll(".steps").forEach(steps => {
+  const pictures = Array.from(steps.querySelectorAll("figure"));
+  const label = document.createElement("label");
+  const slider = document.createElement("input");
+  Object.assign(slider, {type: "range", min: 0, max: pictures.length - 1, value: pictures.length - 1});
+  const show = () => pictures.forEach((each, i) => { each.hidden = i !== Number(slider.value); });
+  slider.addEventListener("input", show);
+  label.append("Step (arrow keys move it)", slider);
+  steps.prepend(label);
+  show();
+});
+"""
+
+_MARKS = {"found": "\N{CHECK MARK}", "doubtful": "?", "failed": "\N{MULTIPLICATION X}"}
+
+
+class Raw(str):
+    """Markup made here, which is not escaped again."""
+
+    __slots__ = ()
+
+
+def page(title: str, sections: Sequence[tuple[str, str, str]]) -> str:
+    """The whole file; a section is (anchor, heading, markup); an empty heading stands alone on top."""
+    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    policy = (
+        "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; "
+        f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    )
+    links = [f'<a href="#{anchor}">{escaped(heading)}</a>' for anchor, heading, _ in sections if heading]
+    body = [
+        f'<section aria-labelledby="{anchor}"><h2 id="{anchor}">{escaped(heading)}</h2>{markup}</section>'
+        if heading
+        else markup
+        for anchor, heading, markup in sections
+    ]
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escaped(title)} - keypoints</title><style>{STYLE}</style></head>"
+        '<body><a class="skip" href="#main">Skip to the content</a>'
+        f'<h1>{escaped(title)}</h1><nav aria-label="Parts of the report">{"".join(links)}</nav>'
+        f'<main id="main">{"".join(body)}</main><script>{SCRIPT}</script></body></html>\n'
+    )
+
+
+def escaped(text: Any) -> str:
+    """Text as HTML; :class:`Raw` as it is."""
+    return text if isinstance(text, Raw) else html.escape(str(text))
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> Raw:
+    """A table that sorts by any column; floats are rounded to two digits and sorted whole, None is empty."""
+    body = [list(row) for row in rows]
+    numbers = [any(_is_number(row[i]) for row in body) for i in range(len(heads))]
+    head = "".join(
+        f'<th scope="col"{" class=number" if number else ""}>{escaped(name)}</th>'
+        for name, number in zip(heads, numbers, strict=True)
+    )
+    lines = ["<tr>" + "".join(_cell(cell) for cell in row) + "</tr>" for row in body]
+    return Raw(
+        f'<div class="scroll"><table class="sortable"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table></div>"
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _cell(value: Any) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return '<td class="number" data-value=""></td>'
+    if isinstance(value, float):
+        return f'<td class="number" data-value="{value!r}">{value:.2f}</td>'
+    if _is_number(value):
+        return f'<td class="number" data-value="{value}">{value}</td>'
+    return f"<td>{escaped(value)}</td>"
+
+
+def marker(keypoint: int) -> Raw:
+    """A keypoint's marker as the overlays draw it, and its name."""
+    paths = {
+        "disc": '<circle cx="8" cy="8" r="6" fill="{0}"/>',
+        "square": '<rect x="2.5" y="2.5" width="11" height="11" fill="{0}"/>',
+        "diamond": '<path d="M8 1 15 8 8 15 1 8Z" fill="{0}"/>',
+        "ring": '<circle cx="8" cy="8" r="4.5" fill="none" stroke="{0}" stroke-width="4"/>',
+    }
+    drawn = paths[shape(keypoint)].format("rgb({},{},{})".format(*colour(keypoint)))
+    return Raw(
+        f'<span><svg class="marker" viewBox="0 0 16 16" aria-hidden="true">{drawn}</svg> {name_of(keypoint)}</span>'
+    )
+
+
+def name_of(keypoint: int) -> str:
+    """kp01 for the first keypoint, as in every table."""
+    return f"kp{keypoint + 1:02d}"
+
+
+def badge(verdict: str) -> Raw:
+    """A verdict in words, sign and outline, so that colour is not needed."""
+    kind = verdict if verdict in _MARKS else ""
+    return Raw(f'<span class="badge {kind}">{_MARKS.get(verdict, "")} {escaped(verdict)}</span>')
+
+
+def picture(path: Path, text: str, *, wide: bool = False) -> Raw:
+    """A picture file inside the page, as JPEG where that is smaller; empty where there is none or it is damaged."""
+    from PIL import Image as Pictures
+
+    try:
+        content = path.read_bytes()
+        opened = Pictures.open(io.BytesIO(content)).convert("RGB")
+    except (OSError, ValueError, DataError):
+        return Raw("")
+    buffer = io.BytesIO()
+    opened.save(buffer, format="JPEG", quality=88)
+    small = buffer.getvalue()
+    kind, content = ("jpeg", small) if len(small) < len(content) else ("png", content)
+    return _img(data_uri(f"image/{kind}", content), text, wide=wide)
+
+
+def photograph(image: Image, text: str) -> Raw:
+    """An image (H, W, 3) inside the page."""
+    from PIL import Image as Pictures
+
+    buffer = io.BytesIO()
+    Pictures.fromarray(image).save(buffer, format="JPEG", quality=85)
+    return _img(data_uri("image/jpeg", buffer.getvalue()), text)
+
+
+def drawing(svg: bytes, text: str) -> Raw:
+    """A plot as SVG inside the page."""
+    return Raw(f'<img class="plot" alt="{escaped(text)}" src="{data_uri("image/svg+xml", svg)}">')
+
+
+def _img(uri: str, text: str, *, wide: bool = False) -> Raw:
+    image = f'<img alt="{escaped(text)}" src="{uri}">'
+    return Raw(
+        f'<div class="wide" tabindex="0" role="group" aria-label="{escaped(text)}">{image}</div>'
+        if wide
+        else image
+    )
+
+
+def data_uri(kind: str, content: bytes) -> str:
+    """Content as an address that holds it."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
