@@ -238,11 +238,12 @@ def drawing(svg: bytes, text: str) -> Raw:
 
 def _img(uri: str, text: str, *, wide: bool = False) -> Raw:
     image = f'<img alt="{escaped(text)}" src="{uri}">'
-    return Raw(
-        f'<div class="wide" tabindex="0" role="group" aria-label="{escaped(text)}">{image}</div>'
-        if wide
-        else image
-    )
+    return scrolled(image, text) if wide else Raw(image)
+
+
+def scrolled(markup: str, text: str) -> Raw:
+    """Markup that is wider than a phone: it scrolls within the page, by keys as well."""
+    return Raw(f'<div class="wide" tabindex="0" role="group" aria-label="{escaped(text)}">{markup}</div>')
 
 
 def data_uri(kind: str, content: bytes) -> str:
