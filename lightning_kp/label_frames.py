@@ -72,7 +72,7 @@ def from_sleap_io(path: Path, labels: Any, problems: list[str]) -> OpenLabels:
             found = ", ".join(wrong[0].skeleton.node_names)
             problems = [*problems, f"{label} has an animal with the points {found}: unknown skeleton"]
             continue
-        points = np.full((max(slots.count, len(animals)), len(names), 2), np.nan)
+        points = np.full((max(slots.animals, len(animals)), len(names), 2), np.nan)
         for place, animal in enumerate(animals):
             points[slots.of(animal, place)] = animal.numpy()[:, :2]
         frames.append(OpenFrame(label, _frame_reader(frame), points))
@@ -86,7 +86,7 @@ def from_sleap_io(path: Path, labels: Any, problems: list[str]) -> OpenLabels:
 class _Slots(NamedTuple):
     """Which row an animal takes: its track's, where tracks are as many as animals, else its place in the frame."""
 
-    count: int
+    animals: int
     tracks: list[int]
 
     def of(self, animal: Any, place: int) -> int:

@@ -58,7 +58,9 @@ def _rows_of_h5(path: Path) -> list[list[str]]:
     import pandas as pd
 
     frame = pd.read_hdf(path)
-    levels = [[str(name), *map(str, frame.columns.get_level_values(name))] for name in frame.columns.names]
+    levels = [
+        [str(name), *map(str, frame.columns.get_level_values(str(name)))] for name in frame.columns.names
+    ]
     index = ["/".join(map(str, key)) if isinstance(key, tuple) else str(key) for key in frame.index]
     values = frame.to_numpy(dtype=np.float64)
     return [*levels, *([name, *map(str, row)] for name, row in zip(index, values, strict=True))]
