@@ -347,3 +347,32 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DataError, match=r"file.*could not be written"):
         write_arena(dataclasses.replace(SHORT, frames=1), tmp_path / "file")
+
+
+# ---- harder scenes
+
+
+def test_a_drifting_camera_goes_far_and_slowly():
+    still = simulate(dataclasses.replace(SHORT, frames=200))
+    drift = simulate(dataclasses.replace(SHORT, frames=1500, drift=8.0)).camera_px
+    assert 4 < drift.std() < 14
+    assert np.abs(np.diff(drift, axis=0)).max() < 0.2  # pixels per frame
+    assert not still.camera_px.any()
+    both = simulate(dataclasses.replace(SHORT, shake=2.0, drift=8.0)).camera_px
+    shake = simulate(dataclasses.replace(SHORT, shake=2.0)).camera_px
+    assert np.allclose(both - shake, simulate(dataclasses.replace(SHORT, drift=8.0)).camera_px)
+
+
+def test_a_shadow_falls_as_far_as_its_reach_says():
+    truth = simulate(CLEAN)
+    far = dataclasses.replace(CLEAN, shadow=True, shadow_reach=0.08)
+
+    def darkened(settings):
+        plain, dark = (next(iter(render_frames(each, truth))).astype(int) for each in (CLEAN, settings))
+        return (plain - dark).sum(axis=-1) > 30
+
+    near, away = darkened(dataclasses.replace(far, shadow_reach=0.02)), darkened(far)
+    assert away.sum() > 1.5 * near.sum()  # less of it lies under its animal
+    for reach in (-0.01, 0.2):
+        with pytest.raises(ConfigurationError, match="shadow_reach"):
+            dataclasses.replace(CLEAN, shadow_reach=reach)
