@@ -47,6 +47,7 @@ class LabelledFramePairs(PairsAndLabelsModule):
         split: ``video`` holds out whole videos, ``time`` one block of each video, ``auto`` the
             first where there are at least 3 videos.
         boxes: Crop before resizing, videos and labelled images alike: ``[left, top, right, bottom]``.
+        preprocessing: Shadow removal and registration, of both, as for ``VideoFramePairs``.
         cache_dir: Folder of the cache; by default the user's cache folder, or ``KP_CACHE_DIR``.
         cache_gb: Bound on the cache.
         seed: Fixes what validates, what trains and the order of training.

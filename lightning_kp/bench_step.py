@@ -23,6 +23,7 @@ from lightning_kp.losses.reconstruction import feature_errors, perceptual_loss, 
 from lightning_kp.losses.rotation import rotation_loss
 from lightning_kp.losses.separation import separation_loss
 from lightning_kp.measuring import Row, compare, medians
+from lightning_kp.method import Method
 from lightning_kp.methods.bkind import BKinD
 from lightning_kp.nn.pose_decoder import GlobalNet
 
@@ -102,13 +103,13 @@ def random_pairs(batch_size: int, size: int) -> FramePairs:
     return FramePairs(frame, future, torch.zeros_like(numbers), numbers)
 
 
-def step(method: BKinD, batch: FramePairs) -> Tensor:
+def step(method: Method, batch: Any) -> Tensor:
     """The loss of a training step, without the bookkeeping of a Trainer."""
     terms = method.terms(batch)
     return torch.stack([method.loss_weights[name] * term for name, term in terms.items()]).sum()
 
 
-def backward(method: BKinD, loss: Tensor) -> None:
+def backward(method: Method, loss: Tensor) -> None:
     """Gradients of all parameters, from nothing."""
     method.zero_grad(set_to_none=True)
     loss.backward()

@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import Tensor
@@ -129,6 +130,18 @@ def data_settings(path: str | Path) -> dict[str, Any]:
     return dict(_note(read_checkpoint(path)).get("data", {}))
 
 
+def write_method(path: Path, method: Method, data: dict[str, Any]) -> None:
+    """Write a method that no Trainer trained as a checkpoint; ``data`` are the settings of its images."""
+    content: dict[str, Any] = {
+        "state_dict": method.state_dict(),
+        "hyper_parameters": dict(method.hparams),
+        "pytorch-lightning_version": L.__version__,
+    }
+    method.on_save_checkpoint(content)
+    content[KEY]["data"] = data
+    AtomicCheckpointIO().save_checkpoint(content, path)
+
+
 def refuse_foreign(path: Path, method: Method) -> None:
     """Raise CheckpointError unless the checkpoint belongs to this method with these shapes."""
     content = read_checkpoint(path)
@@ -165,14 +178,19 @@ def _known_class(file: Path, content: dict[str, Any]) -> type[Method]:
             f"The checkpoint {file} does not say which method it belongs to.",
             remedy="Name it: --model CLASS.",
         )
-    plugins.load_all()
-    for kind in _subclasses(Method):  # type: ignore[type-abstract]
-        if class_path(kind) == wanted:
-            return kind
+    if (kind := known_class(wanted)) is not None:
+        return kind
     raise CheckpointError(
         f"The checkpoint {file} belongs to {wanted}, which is not installed here.",
         remedy=f"If you trust that code, name it: --model {wanted}",
     )
+
+
+def known_class(path: str) -> type[Method] | None:
+    """The method of that class path among ours, plug-ins and imported ones; no module runs because of a name."""
+    plugins.load_all()
+    kinds = _subclasses(Method)  # type: ignore[type-abstract]
+    return next((kind for kind in kinds if class_path(kind) == path), None)
 
 
 def _typed(path: str) -> str:

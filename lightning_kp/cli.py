@@ -20,6 +20,8 @@ VERBS = {
     "inspect": "look at videos: frames, motion, trouble; suggests the settings for discovery",
     "discover": "find keypoints in videos with no labels: inspect, train, predict, report",
     "track": "keypoints of new videos with a trained checkpoint",
+    "name": "named points from discovered ones, with a few labelled frames",
+    "suggest": "frames worth labelling next, as stubs that SLEAP and DeepLabCut open",
     "report": "one HTML file that says whether a run worked",
     "score": "errors of discovered keypoints against labelled ones",
     "animals": "several look-alike animals: found, kept apart, described? against tracked truth",

@@ -188,11 +188,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=_numbers, default=[0, 1, 2])
     parser.add_argument("--sets", type=lambda text: text.split(","), default=list(SETS), help=",".join(SETS))
     parser.add_argument("--accelerator", default="auto", help="as of --trainer.accelerator")
-    options, options.more = parser.parse_known_args(arguments)
+    options, more = parser.parse_known_args(arguments)
+    options.more = more
     if options.experiments is None:
         parser.error("the experiment files are part of the repository: --experiments FOLDER")
     unknown = [name for name in options.sets if name not in SETS] + [
-        option for option in options.more if not option.startswith(("--model.", "--data.", "--trainer."))
+        option for option in more if not option.startswith(("--model.", "--data.", "--trainer."))
     ]
     if unknown:
         parser.error(

@@ -56,7 +56,8 @@ class LabelSet:
 
     def side_px(self, data: Path) -> int:
         """Longer side of the images: that of the square which the network sees."""
-        return max(_opened(self.root(data) / self.labels).frames[0].read().shape[:2])
+        height, width = _opened(self.root(data) / self.labels).frames[0].read().shape[:2]
+        return int(max(height, width))
 
     def mean_pose(self, data: Path, labels: Sequence[int], seeds: Sequence[int]) -> list[dict[str, Any]]:
         """Rows of the trivial answer: the mean of the labels that trained the others."""

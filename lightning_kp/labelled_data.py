@@ -21,6 +21,7 @@ from lightning_kp.geometry import Fit
 from lightning_kp.keypoints import from_missing
 from lightning_kp.labels import LabelledAnimals, read_animals
 from lightning_kp.loading import EpochShuffle, ResumableLoader
+from lightning_kp.preprocessing import NOTHING, Preprocessing
 
 Labels = list[str] | str
 
@@ -76,7 +77,8 @@ class PairsAndLabelsDataset(Dataset[PairsAndLabels]):
     def __getitem__(self, i: int) -> PairsAndLabels:
         """One pair, without the batch axis, with all labelled frames of a batch."""
         batch = self.__getitems__([i])
-        return PairsAndLabels(*(field[0] for field in batch[:4]), *batch[4:])
+        frame, future, video, index = (field[0] for field in batch[:4])
+        return PairsAndLabels(frame, future, video, index, batch.image, batch.points, batch.confidence)
 
     def __getitems__(self, indices: Sequence[int]) -> PairsAndLabels:
         """A batch of pairs with its labelled frames: different ones as long as there are enough."""
@@ -84,7 +86,8 @@ class PairsAndLabelsDataset(Dataset[PairsAndLabels]):
         rounds = -(-self.count // max(1, len(self.labelled)))
         drawn = [rng.permutation(len(self.labelled)) for _ in range(rounds)]
         chosen = np.concatenate(drawn)[: self.count] if drawn else np.zeros(0, np.int64)
-        return PairsAndLabels(*self.pairs.__getitems__(indices), *self.labelled.__getitems__(chosen.tolist()))
+        labelled = self.labelled.__getitems__(chosen.tolist())
+        return PairsAndLabels(*self.pairs.__getitems__(indices), *labelled)
 
 
 def divide(number: int, val_fraction: float, train_frames: int | None, seed: int) -> tuple[Any, Any]:
@@ -109,6 +112,7 @@ def read_all(
     box: list[int] | None,
     names: list[str] | None,
     rows: list[int] | None,
+    preprocessing: Preprocessing = NOTHING,
 ) -> LabelledAnimals:
     """All label files of a datamodule as one set, every problem of a file told at once; of it the ``rows``."""
     paths = [labels] if isinstance(labels, str) else labels
@@ -117,7 +121,11 @@ def read_all(
     parts: list[LabelledAnimals] = []
     for path in paths:
         wanted = names or (list(parts[0].names) if parts else None)
-        parts.append(read_animals(module.path(path), size, fit, box, names=wanted, root=module.root))
+        parts.append(
+            read_animals(
+                module.path(path), size, fit, box, names=wanted, root=module.root, preprocessing=preprocessing
+            )
+        )
     animals = max(part.points.shape[1] for part in parts)
     points = [
         torch.cat((p, p.new_full((len(p), animals - p.shape[1], *p.shape[2:]), torch.nan)), dim=1)
@@ -211,7 +219,7 @@ class LabelledFramesModule(KeypointDataModule):
 class PairsAndLabelsModule(FramePairsModule):
     """Videos and label files -> PairsAndLabels; see :class:`lightning_kp.datamodules.LabelledFramePairs`."""
 
-    batch_type = PairsAndLabels
+    batch_type = PairsAndLabels  # type: ignore[assignment]  # its base need not promise its own
 
     def __init__(
         self,
@@ -229,6 +237,7 @@ class PairsAndLabelsModule(FramePairsModule):
         val_fraction: float = 0.1,
         split: Split = "auto",
         boxes: list[int] | None = None,
+        preprocessing: Preprocessing | None = None,
         cache_dir: str | None = None,
         cache_gb: float = 8.0,
         seed: int = 0,
@@ -238,7 +247,8 @@ class PairsAndLabelsModule(FramePairsModule):
     ) -> None:
         super().__init__(
             videos, size=size, fit=fit, gap=gap, pair_stride=pair_stride, val_fraction=val_fraction, split=split,
-            boxes=boxes, cache_dir=cache_dir, cache_gb=cache_gb, seed=seed, root=root, batch_size=batch_size,
+            boxes=boxes, preprocessing=preprocessing, cache_dir=cache_dir, cache_gb=cache_gb, seed=seed, root=root,
+            batch_size=batch_size,
             num_workers=num_workers,
         )  # fmt: skip
         if labelled_per_batch < 1 or not 0 <= label_val_fraction < 1:
@@ -246,7 +256,7 @@ class PairsAndLabelsModule(FramePairsModule):
                 f"labelled_per_batch is {labelled_per_batch}, label_val_fraction {label_val_fraction}.",
                 remedy="They must be at least 1 and in [0, 1).",
             )
-        self.save_hyperparameters(logger=False)
+        self.save_hyperparameters(ignore=["preprocessing"], logger=False)
         self.labels = labels
         self.names = names
         self.rows = rows
@@ -277,7 +287,9 @@ class PairsAndLabelsModule(FramePairsModule):
     def _read_labels(self) -> LabelledAnimals:
         if self._animals is None:
             box: Any = self.boxes  # the signature admits no file
-            self._animals = read_all(self, self.labels, self.size, self.fit, box, self.names, self.rows)
+            self._animals = read_all(
+                self, self.labels, self.size, self.fit, box, self.names, self.rows, self.preprocessing
+            )
             self.point_names = self._animals.flat().names
         return self._animals
 

@@ -80,13 +80,14 @@ def read_animals(
     *,
     names: Sequence[str] | None = None,
     root: Path | None = None,
+    preprocessing: Preprocessing = NOTHING,
 ) -> LabelledAnimals:
     """Read all labelled frames of a file for training; ``names`` chooses and orders the points.
 
     Raises DataError that lists everything that is wrong with the file (see label_checks.py).
     """
     path = Path(path)
-    view = _view(size, fit, boxes)
+    view = _view(size, fit, boxes, preprocessing)
     if path.name.endswith(".truth.npz") and path.exists():
         found = _read_truth(path, view, at_most=600)
     else:

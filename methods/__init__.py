@@ -6,6 +6,7 @@ if __name__ != "lightning_kp.methods":
 
 from lightning_kp.methods.behaviour import BehaviourClassifier as BehaviourClassifier
 from lightning_kp.methods.bkind import BKinD as BKinD
+from lightning_kp.methods.linear_bridge import LinearBridge as LinearBridge
 from lightning_kp.methods.multi_instance_bkind import MultiInstanceBKinD as MultiInstanceBKinD
 from lightning_kp.methods.semi_supervised_bkind import SemiSupervisedBKinD as SemiSupervisedBKinD
 from lightning_kp.methods.semi_supervised_bkind import SupervisedKeypoints as SupervisedKeypoints

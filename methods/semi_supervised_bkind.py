@@ -57,7 +57,7 @@ class SemiSupervisedBKinD(BKinD):
         options: Everything else that BKinD takes.
     """
 
-    batch_type = PairsAndLabels
+    batch_type = PairsAndLabels  # type: ignore[assignment]  # BKinD need not promise its own
     weights_type = SemiSupervisedWeights
     paper = "000 5.5 and 5.8, MARS-Pose (Ryou 2022; Sun, Ryou et al. 2022)"
 

@@ -19,6 +19,9 @@ COMPOSITION_ROOTS = (
     "bench_step",
     "bench_cache",
     "bench_track",
+    "label_efficiency",
+    "bench_few_labels",
+    "bench_behaviour",
     "bench_scenes",
     "__main__",
 )

@@ -1,0 +1,197 @@
+"""``kp suggest RUN``: the frames worth labelling next, as stubs that SLEAP and DeepLabCut open."""
+
+import csv
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning_kp.verbs.arguments import VerbParser, positive
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from lightning_kp.geometry import Region
+    from lightning_kp.labels import LabelledSet
+    from lightning_kp.suggestions import Suggestion
+    from lightning_kp.tracking import ViewSettings
+    from lightning_kp.tracks import Tracks
+
+SUMMARY = (
+    "Choose frames of the run's videos that are uncertain, doubtful and far from labelled ones; writes "
+    "suggestions.slp for SLEAP, a labeled-data folder for DeepLabCut, and suggestions.csv with the reasons."
+)
+
+
+def run(arguments: list[str]) -> int:
+    """Entry point of the verb; returns the exit code."""
+    given = _parser().parse_args(arguments)
+
+    from lightning_kp.checkpoints import data_settings, find_checkpoint
+    from lightning_kp.run_folder import RunFolder, unique_stems
+    from lightning_kp.suggestions import candidates, choose
+    from lightning_kp.track_reading import read_tracks
+    from lightning_kp.verbs import track
+    from lightning_kp.video import find_videos
+
+    checkpoint = find_checkpoint(given.run)
+    method, view = track.load_for_tracking(checkpoint, given.device)
+    settings = data_settings(checkpoint)
+    labels = _labels(given, view)
+    names = _names(given, method.keypoint_names, labels)
+    videos = find_videos(
+        given.videos or settings.get("videos", []), "." if given.videos else settings.get("root", ".")
+    )
+    folder = RunFolder(Path(given.run) if Path(given.run).is_dir() else checkpoint.parent)
+    origin = track.origin_of(checkpoint)
+    track.track_all(method, view, videos, folder.path, origin=origin, formats=("csv",))
+    stems = unique_stems(videos)
+    tracks = [read_tracks(folder.tracks(stem).with_name(f"{stem}.csv")) for stem in stems]
+    poses = [_poses(each, view) for each in tracks]
+    labelled, bridged = _known(method, labels)
+    found = choose(candidates(tracks, poses), labelled, given.count)
+    points = [
+        _points(each, tracks[each.video], names, poses[each.video][each.frame], view, bridged)
+        for each in found
+    ]
+    out = Path(given.out) if given.out else folder.path / "suggestions"
+    _write(found, points, videos, stems, tracks, names, given.scorer, out)
+    return 0
+
+
+def _parser() -> VerbParser:
+    parser = VerbParser("suggest", SUMMARY)
+    parser.add_argument("run", help="checkpoint or run folder")
+    parser.add_argument("--videos", nargs="+", help="other videos than those the run was trained on")
+    parser.add_argument("--count", type=positive, default=20, help="frames to suggest")
+    parser.add_argument(
+        "--labels", help="frames that are labelled already, in any format that `kp name` reads"
+    )
+    parser.add_argument("--root", help="folder below which the labels' images lie")
+    parser.add_argument(
+        "--names", help="points to label, comma-separated (default: the run's, or the labels')"
+    )
+    parser.add_argument("--scorer", default="kp", help="name of the annotator in DeepLabCut's files")
+    parser.add_argument("--out", help="folder to write to (default: RUN/suggestions)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
+    return parser
+
+
+def _labels(given: Any, view: "ViewSettings") -> "LabelledSet | None":
+    from lightning_kp.labels import read_animals
+
+    if given.labels is None:
+        return None
+    names = given.names.split(",") if given.names else None
+    root = Path(given.root) if given.root else None
+    return read_animals(
+        given.labels,
+        view.size,
+        view.fit,
+        view.boxes,
+        names=names,
+        root=root,
+        preprocessing=view.preprocessing,
+    ).flat()
+
+
+def _names(given: Any, known: tuple[str, ...], labels: "LabelledSet | None") -> tuple[str, ...]:
+    from lightning_kp.errors import ConfigurationError
+
+    names = tuple(given.names.split(",")) if given.names else known or (labels.names if labels else ())
+    if not names:
+        raise ConfigurationError(
+            "The run discovered its keypoints, so that it is not known which points to label.",
+            remedy="--names nose,tail or --labels FILE",
+        )
+    if known and set(names) - set(known):
+        raise ConfigurationError(
+            f"The run knows the points {', '.join(known)}, not {', '.join(sorted(set(names) - set(known)))}.",
+            remedy="Leave --names out.",
+        )
+    return names
+
+
+def _region(tracks: "Tracks", view: "ViewSettings") -> "Region":
+    """What the network saw of the frames; all of them, where a box follows the animal."""
+    from lightning_kp.geometry import place
+
+    box: Any = None if isinstance(view.boxes, str | Path) or view.boxes is None else tuple(view.boxes)
+    return place(tracks.frame_size, view.size, view.fit, box).region
+
+
+def _poses(tracks: "Tracks", view: "ViewSettings") -> "NDArray[np.float64]":
+    """Points (N, 2 I K) in normalised units of that region."""
+    import torch
+
+    points_px = torch.from_numpy(tracks.points_px).double()
+    points: NDArray[np.float64] = _region(tracks, view).from_original_px(points_px).numpy()
+    return points.reshape(len(points), -1)
+
+
+def _known(method: Any, labels: "LabelledSet | None") -> tuple[Any, Any]:
+    """Poses (M, F) of the labelled frames as this network sees them, and a bridge to their points."""
+    from lightning_kp.bridge import fit_bridge
+    from lightning_kp.scoring import discovered_points
+
+    if labels is None:
+        return None, None
+    found = discovered_points(method, labels.image)
+    bridge = None if method.keypoint_names else fit_bridge(found, labels.points.double())
+    return found.flatten(1).numpy(), bridge
+
+
+def _points(
+    each: "Suggestion", tracks: "Tracks", names: tuple[str, ...], pose: Any, view: "ViewSettings", bridge: Any
+) -> "NDArray[np.float64] | None":
+    """Points (L, 3) = x, y in pixels and confidence, of a named run or through a bridge; None if not known."""
+    import numpy as np
+    import torch
+
+    xy, confidence = tracks.points_px[each.frame].reshape(-1, 2), tracks.confidence[each.frame].reshape(-1)
+    if bridge is not None:
+        found = bridge.regressor.predict(torch.from_numpy(pose).view(1, -1, 2).nan_to_num())[0]
+        xy, confidence = (
+            _region(tracks, view).to_original_px(found).numpy(),
+            np.full(len(found), confidence.mean()),
+        )
+    elif set(names) <= set(tracks.keypoint_names):
+        order = [tracks.keypoint_names.index(name) for name in names]
+        xy, confidence = xy[order], confidence[order]
+    else:
+        return None
+    return np.concatenate((xy, confidence[:, None]), axis=1).astype(np.float64)
+
+
+def _write(
+    found: "list[Suggestion]",
+    points: "list[NDArray[np.float64] | None]",
+    videos: list[Path],
+    stems: list[str],
+    tracks: "list[Tracks]",
+    names: tuple[str, ...],
+    scorer: str,
+    out: Path,
+) -> None:
+    from lightning_kp.label_stubs import Stub, write_deeplabcut, write_sleap
+    from lightning_kp.run_folder import write_whole
+    from lightning_kp.video import open_video
+
+    stubs = [Stub(each.video, each.frame, known) for each, known in zip(found, points, strict=True)]
+    infos = []
+    for video in videos:
+        with open_video(video) as reader:
+            infos.append(reader.info)
+    out.mkdir(parents=True, exist_ok=True)
+    write_sleap(stubs, infos, names, out / "suggestions.slp")
+    write_deeplabcut(stubs, dict(zip(stems, videos, strict=True)), names, scorer, out)
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("video", "frame", "time_s", "worth", "uncertain", "doubtful", "far", "reason"))
+    for each in found:
+        time_s = tracks[each.video].times_s[each.frame]
+        shares = (f"{value:.3f}" for value in (each.worth, each.uncertain, each.doubtful, each.far))
+        table.writerow((stems[each.video], each.frame, f"{time_s:.3f}", *shares, each.reason))
+        print(f"{stems[each.video]} frame {each.frame}: {each.reason}")
+    write_whole(out / "suggestions.csv", text.getvalue())
+    print(f"{len(found)} frames: {out / 'suggestions.slp'} for SLEAP, {out / 'labeled-data'} for DeepLabCut")
