@@ -14,6 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 ENUMERATED = 4  # animals up to which all assignments are tried at once (24 of them)
+FAR = 10.0  # normalised: where an animal waits that has no peak yet, so that it takes only what others leave
 ROUNDS = 3  # of assigning and centring; the second rarely changes anything
 
 
@@ -38,7 +39,8 @@ def group(points: Tensor, weight: Tensor) -> Tensor:
     with torch.no_grad():
         present = (weight > 0).to(points.dtype)
         # Seeds: the peaks of keypoint s are the centres of the animals, for all s at once.
-        centres = points.transpose(1, 2)  # (B, S, I, 2)
+        known = present.transpose(1, 2).unsqueeze(-1) > 0
+        centres = torch.where(known, points.transpose(1, 2), FAR)  # (B, S, I, 2)
         each = points.unsqueeze(1).expand(-1, points.shape[2], -1, -1, -1)  # (B, S, N, K, 2)
         seen = present.unsqueeze(1).expand(each.shape[:-1])
         for _ in range(ROUNDS):
@@ -48,7 +50,7 @@ def group(points: Tensor, weight: Tensor) -> Tensor:
             mine, counts = _taken(each, order), seen.gather(2, order)
             total = counts.sum(dim=-1, keepdim=True)
             mean = (mine * counts.unsqueeze(-1)).sum(dim=-2) / total.clamp_min(1)
-            centres = torch.where(total > 0, mean, centres)
+            centres = torch.where(total > 0, mean, FAR)
         scatter = ((mine - centres.unsqueeze(-2)).square().sum(dim=-1) * counts).sum(dim=(-1, -2))
         # A seed of which an animal has no peak starts from a place that means nothing.
         whole = present.sum(dim=1) == points.shape[1]

@@ -40,6 +40,8 @@ class MultiInstanceBKinD(BKinD):
         instances: Number of animals, that is of peaks read per heatmap (5.8: 2).
         region: Half the side of the window around a peak, normalised (ours; the paper does not say).
         apart: Least distance of two peaks of one heatmap, normalised (ours).
+        faint: A peak below this share of the heatmap's highest is no animal (ours; a softmax spans many
+            decades, look-alike mice of the arena have 1e-7 to 1).
         join: How the Gaussian maps of a keypoint's animals become one: ``max`` or ``sum`` (ours).
         weights: Weights of the terms.
         optimizer: As for BKinD.
@@ -54,6 +56,7 @@ class MultiInstanceBKinD(BKinD):
         instances: int = 2,
         region: float = 0.12,
         apart: float = 0.08,
+        faint: float = 1e-8,
         join: Join = "max",
         weights: BKinDWeights | None = None,
         optimizer: OptimizerCallable | None = None,
@@ -70,13 +73,14 @@ class MultiInstanceBKinD(BKinD):
         self.instances = instances
         self.region = region
         self.apart = apart
+        self.faint = faint
         self.join: Join = join
 
     def locate(self, image: Tensor) -> Moments:
         """Images (B, 3, H, W) in [0, 1] -> Moments (B, I, K, ...), animals in the order of their centroids' y."""
         found, value = self._peaks(self.heatmaps(image))
-        # A peak that is not there stands where the highest one does: without confidence it counts nowhere.
-        found = found._replace(peak=found.peak * (value > 0))
+        # Without confidence a peak counts nowhere; training reads faint ones too, so that they may grow.
+        found = found._replace(peak=found.peak * (value > self.faint * value[:, :1]))
         order = group(found.points, found.peak)
         animals = [reordered(each, order) for each in found]
         rank = order_by_height(animals[0], animals[2])
