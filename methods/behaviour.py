@@ -60,7 +60,7 @@ class BehaviourClassifier(Method):
 
     batch_type = LabelledWindows
     weights_type = BehaviourWeights
-    paper = "Ryou 2022, ch. 5.5, 5.8; Sun, Karigo et al. 2021, task 1"
+    paper = "000 ch. 5.5, 5.8 (Ryou 2022; Sun, Karigo et al. 2021, task 1)"
 
     def __init__(
         self,
