@@ -159,7 +159,8 @@ def _camera_notes(info: VideoInfo, measured: Measured) -> Iterator[Note]:
         yield Note(
             Trouble.SHAKE,
             f"The camera moves by about {measured.shake_px:.1f} px. Background edges will look like motion: "
-            "stabilise the video first, and trust sizes and speeds here less.",
+            "undo the motion (--data.preprocessing.registration=translation; --preview translation shows it), and "
+            "trust sizes and speeds here less.",
         )
     if measured.flicker > FLICKER:
         yield Note(

@@ -114,3 +114,11 @@ def test_warp_brings_the_frame_onto_the_scene():
 def test_robust_difference_by_hand():
     loss = robust_difference(torch.tensor([0.0, 0.06, 1.0]), torch.zeros(3))
     assert loss.tolist() == pytest.approx([0.0, 0.5, 1 / (1 + 0.06**2)])
+
+
+def test_a_frame_is_aligned_alike_in_any_company():
+    still = scene()
+    frames = torch.stack([moved(still, shift_px(x, -x / 3)) for x in (-4.2, 0.7, 3.1, 5.6)])
+    together = align(frames, still, "translation")
+    alone = torch.cat([align(frame[None], still, "translation") for frame in frames])
+    assert ((together - alone)[:, :2, 2] * 32).abs().max() < 0.02  # pixels: a batch ends where memory or video does
