@@ -115,7 +115,8 @@ def _write_table(images: Sequence[str], names: Sequence[str], scorer: str, targe
     index = pd.MultiIndex.from_tuples([tuple(image.split("/")) for image in images])
     table = pd.DataFrame(np.nan, index, columns)
     path = target / f"CollectedData_{scorer}.csv"
-    write_whole(path, table.to_csv())
+    # pandas takes a first row of empty cells for the names of the index: here is one that it may take.
+    write_whole(path, table.rename_axis(["folder", "video", "image"]).to_csv())
     with replacing(path.with_suffix(".h5")) as temporary:
         table.to_hdf(temporary, key=DLC_KEY, mode="w")
     return path
