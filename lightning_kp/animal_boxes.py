@@ -214,7 +214,7 @@ def _clusters(pixels: Floats, seeds: Floats) -> Floats:
 def _in_order(now: Floats, last: Floats) -> Floats:
     """Centres (I, 2) in the order of the last ones that they are nearest to."""
     cost = np.linalg.norm(last[:, None] - now, axis=-1)
-    return now[linear_sum_assignment(np.nan_to_num(cost, nan=1e4))[1]]
+    return np.asarray(now[linear_sum_assignment(np.nan_to_num(cost, nan=1e4))[1]])
 
 
 def _filled(centres: Floats) -> Floats:
