@@ -23,11 +23,16 @@ NAMES = ("csv", "wandb", "tensorboard")  # csv is written in any case
 
 def chosen_loggers(names: str, folder: Path) -> list[Logger]:
     """Loggers by names with commas between them.  Raises ConfigurationError for an unknown one."""
+    return [_BUILDERS[name](folder) for name in checked_names(names) if name != "csv"]
+
+
+def checked_names(names: str) -> list[str]:
+    """The names, each once.  Raises ConfigurationError for an unknown one."""
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     for name in wanted:
         if name not in NAMES:
             raise ConfigurationError(f"--log has {name!r}.", remedy=did_you_mean(name, NAMES, "--log="))
-    return [_BUILDERS[name](folder) for name in dict.fromkeys(wanted) if name != "csv"]
+    return list(dict.fromkeys(wanted))
 
 
 def _wandb(folder: Path) -> Logger:

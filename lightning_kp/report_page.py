@@ -21,10 +21,10 @@ STYLE = """
 :root { color-scheme: light dark; --line: #8886; --soft: #8881; --accent: #0072b2 }
 @media (prefers-color-scheme: dark) { :root { --accent: #56b4e9 } }
 * { box-sizing: border-box }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 66rem; margin: 0 auto; padding: 0 1rem 4rem }
-h1 { margin: 1rem 0 0; overflow-wrap: anywhere }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 66rem; margin: 0 auto; padding: 0 1rem 4rem;
+  overflow-wrap: anywhere }
+h1 { margin: 1rem 0 0 }
 h2 { border-bottom: 1px solid var(--line); margin-top: 2.5rem; scroll-margin-top: 3.5rem }
-h3 { overflow-wrap: anywhere }
 a { color: var(--accent) }
 :focus-visible { outline: 3px solid var(--accent); outline-offset: 2px }
 .skip { position: absolute; left: -99rem } .skip:focus { left: 1rem; top: .5rem; background: Canvas; z-index: 2 }
@@ -36,7 +36,8 @@ video { width: min(100%, 42rem); max-height: 80vh; background: #000 }
 img.plot { border: 0; width: 100% }
 .wide { overflow-x: auto } .wide img { min-width: 36rem }
 .scroll { overflow-x: auto } table { border-collapse: collapse; min-width: min(100%, 24rem); font-size: .92em }
-th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top }
+th, td { text-align: left; vertical-align: top; overflow-wrap: break-word;
+  padding: .35rem .6rem; border-bottom: 1px solid var(--line) }
 th.number, th.number button { text-align: right }
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 th button { font: inherit; font-weight: bold; border: 0; background: none; color: inherit; cursor: pointer;
@@ -55,6 +56,8 @@ th[aria-sort=descending] button::after { content: " \\2193"; opacity: 1 }
 .card p { margin: .4rem 0 0; font-size: .92em }
 .marker { width: 1em; height: 1em; vertical-align: -.12em; overflow: visible }
 .seek { font: inherit; color: var(--accent); background: none; border: 1px solid; border-radius: 4px; cursor: pointer }
+td.long { min-width: 14rem }
+figure { margin: 0 }
 pre { overflow: auto; background: var(--soft); padding: 1rem; max-height: 30rem }
 summary { cursor: pointer; padding: .3rem 0 }
 input[type=range] { width: 100%; accent-color: var(--accent) }
@@ -74,7 +77,10 @@ document.querySelectorAll("table.sortable").forEach(table => {
       const down = head.getAttribute("aria-sort") === "ascending";
       Array.from(heads).forEach(each => each.removeAttribute("aria-sort"));
       head.setAttribute("aria-sort", down ? "descending" : "ascending");
-      const key = row => row.cells[column].dataset.value ?? row.cells[column].textContent;
+      const key = row => {
+        const cell = row.cells[column];
+        return (cell.dataset.value ?? cell.querySelector("[data-value]")?.dataset.value) ?? cell.textContent;
+      };
       const empty = value => value === "";
       const rows = Array.from(table.tBodies[0].rows);
       rows.sort((one, two) => {
@@ -113,7 +119,8 @@ document.querySelectorAll(".steps").forEach(steps => {
 });
 """
 
-_MARKS = {"found": "\N{CHECK MARK}", "doubtful": "?", "failed": "\N{MULTIPLICATION X}"}
+LONG_TEXT = 24  # characters: in a narrow column such a cell would grow high
+_MARKS = {"failed": "\N{MULTIPLICATION X}", "doubtful": "?", "found": "\N{CHECK MARK}"}  # as they sort
 
 
 class Raw(str):
@@ -178,7 +185,8 @@ def _cell(value: Any) -> str:
         return f'<td class="number" data-value="{value!r}">{value:.2f}</td>'
     if _is_number(value):
         return f'<td class="number" data-value="{value}">{value}</td>'
-    return f"<td>{escaped(value)}</td>"
+    long = not isinstance(value, Raw) and len(str(value)) > LONG_TEXT
+    return f'<td class="long">{escaped(value)}</td>' if long else f"<td>{escaped(value)}</td>"
 
 
 def marker(keypoint: int) -> Raw:
@@ -203,7 +211,9 @@ def name_of(keypoint: int) -> str:
 def badge(verdict: str) -> Raw:
     """A verdict in words, sign and outline, so that colour is not needed."""
     kind = verdict if verdict in _MARKS else ""
-    return Raw(f'<span class="badge {kind}">{_MARKS.get(verdict, "")} {escaped(verdict)}</span>')
+    order = list(_MARKS).index(verdict) if kind else len(_MARKS)
+    text = f"{_MARKS.get(verdict, '')} {escaped(verdict)}"
+    return Raw(f'<span class="badge {kind}" data-value="{order}">{text}</span>')
 
 
 def picture(path: Path, text: str, *, wide: bool = False) -> Raw:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_kp.errors import DataError
-from lightning_kp.report_page import Raw, badge, escaped, marker, name_of, picture, table
+from lightning_kp.report_page import Raw, badge, escaped, marker, picture, table
 from lightning_kp.report_videos import RunVideo
 from lightning_kp.run_folder import RunFolder, read_json
 
@@ -125,7 +125,7 @@ def _regression(known: Json, prefix: str) -> tuple[set[str], str]:
     heading = "Errors against labelled points" + (f" ({prefix.rstrip('_')})" if prefix else "")
     parts = [
         f"<h3>{escaped(heading)}</h3><p>In % of the image side; less is better.</p>",
-        table(("", "linear", "matched"), values),
+        table(("predicted from", "linear", "matched"), values),
     ]
     errors, matches = known.get(f"{prefix}matched_per_point"), known.get(f"{prefix}matches")
     if isinstance(errors, dict) and isinstance(matches, dict):
@@ -216,12 +216,3 @@ def behaviour(folder: Path) -> str:
     ]
     shown = table(("input", "seeds", *names, "note"), rows) if rows else ""
     return "".join(pictures) + shown
-
-
-def duplicates_named(diagnosis: Json) -> list[str]:
-    """Which keypoint repeats which, in words."""
-    return [
-        f"{name_of(k)} repeats {name_of(each['duplicate_of'])}"
-        for k, each in enumerate(diagnosis.get("keypoints", []))
-        if isinstance(each.get("duplicate_of"), int)
-    ]

@@ -25,6 +25,7 @@ LEAST_MB = 1.0  # of one video: less is not worth watching
 ROWS, COLUMNS = 2, 3  # pictures of a keypoint
 CROPS = ROWS * COLUMNS
 CROP_PX = 96  # their side as shown
+HEAD_BYTES, ENTRY_BYTES = 2048, 32  # of an mp4: what it says of itself, and of each picture
 FRAMES_READ = 3000  # of a video, to cut pictures from: about as long as a reader of a report waits
 
 
@@ -105,14 +106,14 @@ def beginning(path: Path, most_bytes: int) -> tuple[bytes, float]:
     import av
 
     buffer = io.BytesIO()
-    seconds, used = 0.0, 0
+    seconds, used = 0.0, HEAD_BYTES
     try:
         with av.open(str(path)) as source, av.open(buffer, "w", format="mp4") as target:
             stream = source.streams.video[0]
             copy = target.add_stream_from_template(stream)
             for packet in source.demux(stream):
-                used += packet.size + 16  # and its place in the table of contents
-                if packet.dts is None or used > most_bytes * 0.97:
+                used += packet.size + ENTRY_BYTES
+                if packet.dts is None or used > most_bytes:
                     break
                 seconds = max(seconds, float((packet.pts or 0) * (packet.time_base or 0)))
                 packet.stream = copy

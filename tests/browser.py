@@ -10,6 +10,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -43,9 +44,9 @@ class Browser:
             f"--window-size={width},{height}", "--autoplay-policy=no-user-gesture-required",
             *(["--no-sandbox"] if os.geteuid() == 0 else []), "about:blank",
         ]  # fmt: skip
-        start = f'exec "$0" "$@" 3<&{theirs[0]} 4>&{theirs[1]}'
+        start = f"import os, sys; os.dup2({theirs[0]}, 3); os.dup2({theirs[1]}, 4); os.execv(sys.argv[1], sys.argv[1:])"
         self.process = subprocess.Popen(
-            ["sh", "-c", start, program, *options],
+            [sys.executable, "-S", "-c", start, program, *options],
             pass_fds=theirs,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

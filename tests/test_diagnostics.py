@@ -294,7 +294,7 @@ def test_summary_is_aligned_and_names_every_keypoint() -> None:
     lines = diagnose(MIXED).summary_lines()
     assert lines[0].startswith("Discovery: FOUND. 3 of 6 keypoints found; 1 stuck at the image centre")
     table = lines[-6:]
-    assert [line.split()[0] for line in table] == list("012345")
+    assert [line.split()[0] for line in table] == [f"kp{k:02d}" for k in range(1, 7)]
     assert len({line.index(" px") for line in table}) == 1
 
 

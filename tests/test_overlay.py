@@ -189,7 +189,9 @@ def test_every_frame_is_drawn_from_the_saved_file(tmp_path, size):
     video = make_video(tmp_path / "v.mp4", size=size)
     tracks = make_tracks(video, size=size)
     write_tracks(tracks, tmp_path / "v", ["csv"])
-    assert write_overlay(tmp_path / "v.csv", video, tmp_path / "o.mp4", radius=4) == 12
+    told: list[int] = []
+    assert write_overlay(tmp_path / "v.csv", video, tmp_path / "o.mp4", radius=4, progress=told.append) == 12
+    assert told == [1] * 12
     frames = decode(tmp_path / "o.mp4")
     assert len(frames) == 12
     np.testing.assert_allclose([time for time, _ in frames], tracks.times_s, atol=1e-4)

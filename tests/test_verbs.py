@@ -242,6 +242,10 @@ def test_mistakes_of_the_verbs_are_one_line() -> None:
         (["--data.videos=[a.mp4]"], "Name the videos without an option"),
         (["--preset=none"], "There is no preset 'none'. Use laptop"),
         (["--outt=x"], "Did you mean --out?"),
+        # Before the videos are looked at: there is no run folder yet.
+        (["--model.keypoint=5"], "Did you mean --model.keypoints?"),
+        (["--data.gap=0.2s", "--trainer.max_epoch=5"], "Did you mean --trainer.max_epochs?"),
+        (["--log=wandbb"], "Did you mean --log=wandb?"),
     ],
 )
 def test_what_discover_refuses(

@@ -24,10 +24,11 @@ from lightning_kp.callbacks import KeypointOverlay, UnusedParameters
 from lightning_kp.checkpoints import AtomicCheckpointIO, find_checkpoint, refuse_foreign
 from lightning_kp.datamodule import KeypointDataModule
 from lightning_kp.errors import ConfigurationError
-from lightning_kp.loggers import chosen_loggers, stay_offline_without_key
+from lightning_kp.loggers import checked_names, chosen_loggers, stay_offline_without_key
 from lightning_kp.messages import condense
 from lightning_kp.method import Method
 from lightning_kp.run_log import RunLogger
+from lightning_kp.verbs.arguments import typed
 
 DEFAULT_EPOCHS = 100  # ours; counts only when neither epochs, steps nor time are limited
 # Of Lightning, about what is meant to be so here.
@@ -60,6 +61,7 @@ def launch(verb: str, arguments: list[str], *, start: bool = True) -> "KpCLI":
 
 def refuse_wrong_options(arguments: list[str]) -> None:
     """Raise ConfigurationError where ``kp fit`` would; nothing is built or run."""
+    checked_names(typed(arguments).get("log", ""))
     with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
         launch("fit", [*arguments, "--print_config"])
 
