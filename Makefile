@@ -11,7 +11,7 @@ TYPING := build/typing
 PLUGINS := methods datamodules callbacks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format typecheck check bench results ablations label-curves clean
+.PHONY: help demo test test-all lint format typecheck check bench results ablations label-curves scenes clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ ablations: $(VENV)/run.stamp  ## what gap, number of keypoints, target and loss 
 	for name in $(ABLATIONS); do \
 	  $(BIN)/kp sweep experiments/sweep_bkind_arena_$$name.yaml --jobs $(ABLATION_JOBS) || exit 1; \
 	done
+
+scenes: $(VENV)/run.stamp  ## error in harder scenes with and without preprocessing (hours on two cores): runs/scenes
+	$(BIN)/python -m lightning_kp.bench_scenes --jobs $(JOBS)
 
 label-curves: $(VENV)/run.stamp  ## error over the number of labels (needs KP_DATA; hours on two cores): runs/label_efficiency
 	@test -d "$(MOUSE)" || { echo "Set KP_DATA to the folder that holds mouse_openfield." >&2; exit 1; }
