@@ -4,6 +4,8 @@ Without them a network trained on one recording may fail on the next: it has see
 an arena is long, few headings near its walls.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,18 +13,33 @@ from torch import Tensor
 from lightning_kp.geometry import rotate_image
 
 
-def augment_pair(frame: Tensor, future: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def augment_pair(
+    frame: Tensor, future: Tensor, generator: torch.Generator, *, any_angle: bool = False
+) -> tuple[Tensor, Tensor]:
     """Turn both frames (B, 3, S, S) in [0, 1] by quarter turns, swap them at random, change their light alike.
 
     One turn and one order per batch; contrast (by up to a fifth) and brightness (by up to 0.15) per pair.
+    With ``any_angle`` each pair is turned by an angle of its own as well; what the image does not show is
+    filled with its border.
     """
     turns = int(torch.randint(4, (), generator=generator))
     frame, future = rotate_image(frame, turns), rotate_image(future, turns)
     if bool(torch.rand((), generator=generator) < 0.5):
         frame, future = future, frame
+    if any_angle:
+        frame, future = _turn_by_any_angle(frame, future, generator)
     draws = torch.rand(2, len(frame), 1, 1, 1, generator=generator).to(frame.device) - 0.5
     contrast, brightness = 1 + 0.4 * draws[0], 0.3 * draws[1]
     return (frame * contrast + brightness).clamp(0, 1), (future * contrast + brightness).clamp(0, 1)
+
+
+def _turn_by_any_angle(frame: Tensor, future: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    angle = 2 * math.pi * torch.rand(len(frame), generator=generator).to(frame)
+    cosine, sine, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
+    back = torch.stack((cosine, -sine, zero, sine, cosine, zero), dim=-1).view(-1, 2, 3)
+    grid = F.affine_grid(back, list(frame.shape), align_corners=False)
+    turned = F.grid_sample(torch.cat((frame, future), 1), grid, padding_mode="border", align_corners=False)
+    return turned[:, :3], turned[:, 3:]
 
 
 def augment_labelled(

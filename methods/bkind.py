@@ -39,6 +39,7 @@ from lightning_kp.nn.perceptual import PerceptualFeatures
 from lightning_kp.nn.pose_decoder import Fuse, GlobalNet
 from lightning_kp.nn.reconstruction import PAPER_VARIANCES, PAPER_WIDTHS, ReconstructionDecoder
 from lightning_kp.nn.weights import Pretrained
+from lightning_kp.transplant import transplant
 
 Reconstruction = Literal["perceptual", "structural"]
 Rotations = Literal["all", "one"]
@@ -64,7 +65,9 @@ class BKinD(KeypointMethod):
 
     Args:
         keypoints: Number of keypoints K (Table 5.11: 10).
-        encoder: Any torchvision network, ``timm/NAME``, or ours from scratch: ``small``, ``tiny``.
+        encoder: Any torchvision network, ``timm/NAME``, or ours from scratch: ``small``, ``tiny``,
+            ``fine`` (heatmaps at half the image's side), ``turning`` (as fine, and eq. 5.2 holds for quarter
+            turns by construction: leave the rotation term at 0).
         pretrained: ImageNet weights of the encoder: true, false, or the path of a state dict.
         target: What is reconstructed (5.4): ``ssim``, ``absolute``, ``raw``, or ``image``, the later frame.
         reconstruction: ``perceptual`` (eq. 5.1, VGG-19) or ``structural``, pixels plus SSIM (ours).
@@ -81,6 +84,9 @@ class BKinD(KeypointMethod):
         rotation_variance: Variance of the maps that eq. 5.2 compares.
         separation_sigma: sigma_s of eq. 5.3 in normalised units.
         augment: Train on randomly turned, swapped and re-lit pairs (ours; the paper does not).
+        any_angle: Turn them by any angle, not by quarter turns alone.
+        transplant: Share of the pairs in which, with ``augment``, what moves is put elsewhere on the
+            background, turned by an angle of its own (see :mod:`lightning_kp.transplant`).
         weights: Weights of the terms.
         optimizer: Default SGD, learning rate 1e-3 (Table 5.11), momentum 0.9, weight decay 1e-4.
         scheduler: Default none.
@@ -109,6 +115,8 @@ class BKinD(KeypointMethod):
         rotation_variance: float = REFERENCE_VARIANCE,
         separation_sigma: float = REFERENCE_SIGMA,
         augment: bool = False,
+        any_angle: bool = False,
+        transplant: float = 0.0,
         weights: BKinDWeights | None = None,
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
@@ -122,6 +130,8 @@ class BKinD(KeypointMethod):
         self.unit_amplitude = unit_amplitude
         self.separation_sigma = separation_sigma
         self.augment = augment
+        self.any_angle = any_angle
+        self.transplant = transplant
         self.normalise = ImageNetNormalise()
         self.encoder = build_encoder(encoder, pretrained)
         channels = self.encoder.channels
@@ -151,7 +161,10 @@ class BKinD(KeypointMethod):
     def _augmented(self, batch: FramePairs) -> FramePairs:
         if not (self.augment and self.training):
             return batch
-        frame, future = augment_pair(batch.frame, batch.future, self._step_generator(0))
+        generator, (frame, future) = self._step_generator(0), batch[:2]
+        if self.transplant > 0:
+            frame, future = transplant(frame, future, batch.video, generator, self.transplant)
+        frame, future = augment_pair(frame, future, generator, any_angle=self.any_angle)
         return batch._replace(frame=frame, future=future)
 
     def _views(self, batch: FramePairs, turns: Sequence[int]) -> Tensor:

@@ -1,0 +1,61 @@
+"""Augmentation of pairs: both frames alike, in range, and by the angle that was drawn."""
+
+import pytest
+import torch
+
+from lightning_kp.augmentation import augment_pair
+from lightning_kp.geometry import pixel_centres
+
+
+def spot(x: float, y: float, size: int = 64) -> torch.Tensor:
+    """One image (1, 3, S, S) with a soft spot at normalised (x, y)."""
+    axis = pixel_centres(size, like=torch.zeros(()))
+    blob = torch.exp(-((axis - x) ** 2).view(1, -1) / 0.02 - ((axis - y) ** 2).view(-1, 1) / 0.02)
+    return blob.expand(1, 3, size, size).contiguous()
+
+
+def centre(image: torch.Tensor) -> torch.Tensor:
+    axis = pixel_centres(image.shape[-1], like=image)
+    mass = image.mean(dim=1)
+    mass = (mass - mass.flatten(1).median(dim=1).values.view(-1, 1, 1)).clamp_min(0)
+    total = mass.sum(dim=(1, 2))
+    return torch.stack(
+        ((mass * axis).sum(dim=(1, 2)) / total, (mass * axis.view(-1, 1)).sum(dim=(1, 2)) / total), dim=-1
+    )
+
+
+@pytest.mark.parametrize("any_angle", [False, True])
+def test_both_frames_are_turned_alike(any_angle: bool) -> None:
+    frame, future = spot(0.4, 0.1), spot(0.1, -0.3)
+    angles = set()
+    for seed in range(12):
+        generator = torch.Generator().manual_seed(seed)
+        first, second = augment_pair(frame, future, generator, any_angle=any_angle)
+        points = torch.cat((centre(first), centre(second)))
+        if points[0].norm() < points[1].norm():  # the later frame's spot is nearer to the centre
+            points = points.flip(0)
+        place = torch.tensor([0.4 + 0.1j, 0.1 - 0.3j])
+        if abs(place[0]) < abs(place[1]):
+            place = place.flip(0)
+        turned = torch.view_as_complex(points.contiguous()) / place
+        torch.testing.assert_close(turned.abs(), torch.ones(2), rtol=0, atol=0.05)
+        torch.testing.assert_close(turned[0], turned[1], rtol=0, atol=0.05)
+        quarters = turned[0].angle().item() * 2 / torch.pi
+        angles.add(round(quarters * 45) if any_angle else round(quarters) % 4)
+    assert len(angles) >= (9 if any_angle else 3)
+
+
+def test_each_pair_has_its_own_angle_and_stays_in_range() -> None:
+    frame = spot(0.4, 0.1).repeat(6, 1, 1, 1)
+    turned, _ = augment_pair(frame, frame, torch.Generator().manual_seed(0), any_angle=True)
+    assert turned.min() >= 0
+    assert turned.max() <= 1
+    assert len({tuple((point * 20).round().tolist()) for point in centre(turned)}) >= 5
+
+
+def test_a_generator_fixes_everything() -> None:
+    frame, future = torch.rand(2, 2, 3, 16, 16)
+    draws = [
+        augment_pair(frame, future, torch.Generator().manual_seed(7), any_angle=True)[0] for _ in range(2)
+    ]
+    assert torch.equal(*draws)
