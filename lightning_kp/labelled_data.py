@@ -1,93 +1,22 @@
-"""Labelled frames as data sets, and the bases of the datamodules that serve them.
+"""Bases of the datamodules that serve labelled frames: which ones train and which validate is drawn from a seed."""
 
-Which frames validate and which train is drawn from a seed; a batch's labelled frames are a function of the
-seed and of the batch's pairs, so that a resumed run meets the same ones.
-"""
-
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from lightning_kp.batches import Frames, LabelledImages, PairsAndLabels
+from lightning_kp.batches import LabelledImages, PairsAndLabels
 from lightning_kp.datamodule import KeypointDataModule
 from lightning_kp.errors import ConfigurationError, DataError
-from lightning_kp.frame_pairs import FramePairsModule, PairDataset, Split
+from lightning_kp.frame_pairs import FramePairsModule, Split
 from lightning_kp.geometry import Fit
-from lightning_kp.keypoints import from_missing
+from lightning_kp.labelled_datasets import LabelledDataset, LabelledFrameList, PairsAndLabelsDataset
 from lightning_kp.labels import LabelledAnimals, read_animals
 from lightning_kp.loading import EpochShuffle, ResumableLoader
 from lightning_kp.preprocessing import NOTHING, Preprocessing
 
 Labels = list[str] | str
-
-
-class LabelledDataset(Dataset[LabelledImages]):
-    """Some of a set of labelled frames, ``repeats`` times; items and whole batches are LabelledImages (uint8)."""
-
-    def __init__(self, animals: LabelledAnimals, rows: NDArray[np.int64], repeats: int = 1) -> None:
-        self.image = animals.image
-        self.keypoints = from_missing(animals.points)
-        self.rows = rows
-        self.repeats = repeats
-
-    def __len__(self) -> int:
-        return len(self.rows) * self.repeats
-
-    def __getitem__(self, i: int) -> LabelledImages:
-        """One labelled frame, without the batch axis."""
-        return LabelledImages(*(field[0] for field in self.__getitems__([i])))
-
-    def __getitems__(self, indices: Sequence[int]) -> LabelledImages:
-        """A batch of labelled frames."""
-        chosen = torch.from_numpy(self.rows[np.asarray(indices, np.int64) % max(1, len(self.rows))])
-        points, confidence = self.keypoints
-        return LabelledImages(self.image[chosen], points[chosen], confidence[chosen])
-
-
-class LabelledFrameList(Dataset[Frames]):
-    """All labelled frames as frames of video 0, for prediction."""
-
-    def __init__(self, image: Tensor) -> None:
-        self.image = image
-
-    def __len__(self) -> int:
-        return len(self.image)
-
-    def __getitem__(self, i: int) -> Frames:
-        return Frames(self.image[i], torch.tensor(0), torch.tensor(i))
-
-
-class PairsAndLabelsDataset(Dataset[PairsAndLabels]):
-    """Pairs with ``count`` labelled frames for each batch of them, drawn anew for each."""
-
-    def __init__(self, pairs: PairDataset, labelled: LabelledDataset, count: int, seed: int) -> None:
-        self.pairs = pairs
-        self.labelled = labelled
-        self.count = count if len(labelled) else 0
-        self.seed = seed
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, i: int) -> PairsAndLabels:
-        """One pair, without the batch axis, with all labelled frames of a batch."""
-        batch = self.__getitems__([i])
-        frame, future, video, index = (field[0] for field in batch[:4])
-        return PairsAndLabels(frame, future, video, index, batch.image, batch.points, batch.confidence)
-
-    def __getitems__(self, indices: Sequence[int]) -> PairsAndLabels:
-        """A batch of pairs with its labelled frames: different ones as long as there are enough."""
-        rng = np.random.default_rng((self.seed, *indices))
-        rounds = -(-self.count // max(1, len(self.labelled)))
-        drawn = [rng.permutation(len(self.labelled)) for _ in range(rounds)]
-        chosen = np.concatenate(drawn)[: self.count] if drawn else np.zeros(0, np.int64)
-        labelled = self.labelled.__getitems__(chosen.tolist())
-        return PairsAndLabels(*self.pairs.__getitems__(indices), *labelled)
 
 
 def divide(number: int, val_fraction: float, train_frames: int | None, seed: int) -> tuple[Any, Any]:
@@ -114,18 +43,21 @@ def read_all(
     rows: list[int] | None,
     preprocessing: Preprocessing = NOTHING,
 ) -> LabelledAnimals:
-    """All label files of a datamodule as one set, every problem of a file told at once; of it the ``rows``."""
+    """All label files of a datamodule as one set, every problem of every file told at once; of it the ``rows``."""
     paths = [labels] if isinstance(labels, str) else labels
     if not paths:
         raise ConfigurationError("No label file was given.", remedy="--data.labels=FILE")
     parts: list[LabelledAnimals] = []
+    wrong: list[DataError] = []
     for path in paths:
         wanted = names or (list(parts[0].names) if parts else None)
-        parts.append(
-            read_animals(
-                module.path(path), size, fit, box, names=wanted, root=module.root, preprocessing=preprocessing
-            )
-        )
+        options: dict[str, Any] = {"names": wanted, "root": module.root, "preprocessing": preprocessing}
+        try:
+            parts.append(read_animals(module.path(path), size, fit, box, **options))
+        except DataError as error:  # the other files' mistakes are wanted too
+            wrong.append(error)
+    if wrong:
+        raise DataError(" ".join(error.problem for error in wrong), remedy=wrong[0].remedy)
     animals = max(part.points.shape[1] for part in parts)
     points = [
         torch.cat((p, p.new_full((len(p), animals - p.shape[1], *p.shape[2:]), torch.nan)), dim=1)

@@ -9,6 +9,7 @@ import lightning  # noqa: F401  (before a test captures the stream that it logs 
 import pytest
 import yaml
 from behaviour_sets import write_for
+from PIL import Image as Pictures
 
 from lightning_kp.arena import ArenaSettings, write_arena
 from lightning_kp.cli import main
@@ -86,6 +87,9 @@ def test_it_runs_on_tiny_data(
     if settings["model.class_path"] == "BehaviourClassifier":
         assert main(["fit", "--config", str(file), *TRAINER, *write_for(file.stem, tmp_path)]) == 0
         return
+    if "data.labels" in settings:
+        assert main(["fit", "--config", str(file), *tiny_labels(settings, video, tmp_path)]) == 0
+        return
     data = [f"--data.videos=[{video}]"]
     if settings["data.class_path"] == "SyntheticArena":
         data = ["--data.frames=30", "--data.test_frames=10", "--data.frame_px=48", "--data.animals=1"]
@@ -95,6 +99,26 @@ def test_it_runs_on_tiny_data(
     if "data.boxes" in settings:
         data.append("--data.boxes=[2,2,46,46]")
     assert main(["fit", "--config", str(file), *TINY, *data]) == 0
+
+
+def tiny_labels(settings: dict[str, Any], video: Path, folder: Path) -> list[str]:
+    """Options that put five labelled images with the file's points in place of its labels."""
+    names = settings["data.names"]
+    heads = (("scorer", ["me"] * len(names)), ("bodyparts", names), ("coords", None))
+    rows = [[head, *(cell for each in cells for cell in (each, each))] for head, cells in heads if cells]
+    rows.append(["coords", *["x", "y"] * len(names)])
+    for number in range(5):
+        Pictures.new("RGB", (48, 48), (50 * number, 0, 0)).save(folder / f"img{number}.png")
+        rows.append([f"img{number}.png", *(str(5 + 2 * k) for k in range(2 * len(names)))])
+    labels = folder / "CollectedData.csv"
+    labels.write_text("\n".join(",".join(row) for row in rows) + "\n")
+    known = {f"--{name}" for name in settings} | {
+        "--data.num_workers",
+        *(each.partition("=")[0] for each in TRAINER),
+    }
+    options = [option for option in TINY if option.partition("=")[0] in known]
+    videos = [f"--data.videos=[{video}]"] if "data.videos" in settings else []
+    return [*options, *videos, f"--data.labels=[{labels}]"]
 
 
 @pytest.mark.parametrize("name", PAPER)

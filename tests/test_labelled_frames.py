@@ -137,6 +137,15 @@ def test_labels_are_checked_before_the_video_is_decoded(root: Path, tmp_path: Pa
     assert not (tmp_path / "c").exists()
 
 
+def test_mistakes_of_all_files_are_told_at_once(tmp_path: Path) -> None:
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("scorer,me,me\nbodyparts,nose,nose\ncoords,x,y\n" + f"{name}.png,1,2\n")
+    with pytest.raises(DataError) as caught:
+        LabelledFrames(["a.csv", "none.csv", "b.csv"], root=str(tmp_path)).setup("fit")
+    for part in ("a.csv.png is missing", "b.csv.png is missing", "There is no label file"):
+        assert part in str(caught.value)
+
+
 def test_impossible_numbers() -> None:
     with pytest.raises(ConfigurationError, match="repeats 0"):
         LabelledFrames("x", repeats=0)

@@ -1,0 +1,228 @@
+"""kp name and kp suggest, from a discovering run and a few labels to files that other tools open."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import lightning  # noqa: F401  (before a test captures the stream that it logs to)
+import numpy as np
+import pandas as pd
+import pytest
+import sleap_io as sio
+import torch
+from PIL import Image as Pictures
+
+from lightning_kp.arena import ArenaSettings, read_truth, write_arena
+from lightning_kp.bridge import fit_bridge
+from lightning_kp.checkpoints import load_method
+from lightning_kp.cli import main
+from lightning_kp.label_reading import open_labels
+from lightning_kp.labels import read_labels
+from lightning_kp.methods import LinearBridge
+from lightning_kp.scoring import discovered_points
+from lightning_kp.track_reading import read_tracks
+from lightning_kp.video import open_video
+
+SIZE, FRAMES = 48, 24
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with a video, its labels and a run of two steps."""
+    made = tmp_path_factory.mktemp("few")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KP_CACHE_DIR", str(made / "cache"))
+        video = write_arena(ArenaSettings(size=SIZE, frames=FRAMES, animals=1), made, "arena")
+        options = [
+            "--model=BKinD", "--model.keypoints=3", "--model.encoder=tiny", "--model.pretrained=false",
+            "--model.reconstruction=structural", "--model.pose_width=8", "--model.decoder_widths=[8,8,8]",
+            "--model.variances=[0.1,0.03,0.005]", "--data=VideoFramePairs", f"--data.videos={video}",
+            f"--data.size={SIZE}", "--data.gap=2", "--data.batch_size=2", "--trainer.max_epochs=1",
+            "--trainer.limit_train_batches=2", "--trainer.limit_val_batches=0", "--trainer.accelerator=cpu",
+            "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false",
+        ]  # fmt: skip
+        assert main(["fit", *options, f"--trainer.default_root_dir={made / 'run'}"]) == 0
+        yield made
+
+
+@pytest.fixture(scope="module")
+def named(folder: Path) -> Path:
+    """The run after `kp name`."""
+    assert main(["name", str(folder / "run"), str(folder / "arena.truth.npz")]) == 0
+    return folder / "run-named"
+
+
+# ---------------------------------------------------------------- name
+
+
+def test_the_checkpoint_predicts_what_the_bridge_says(named: Path, folder: Path) -> None:
+    method, discovered = load_method(named), load_method(folder / "run")
+    assert isinstance(method, LinearBridge)
+    labels = read_labels(folder / "arena.truth.npz", SIZE)
+    assert method.keypoint_names == tuple(name.removesuffix("_1") for name in labels.names)
+    found = discovered_points(discovered, labels.image)  # type: ignore[arg-type]
+    wanted = fit_bridge(found, labels.points.double()).regressor.predict(found)
+    torch.testing.assert_close(discovered_points(method, labels.image), wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_named_points_are_tracked_by_their_names(named: Path, folder: Path, tmp_path: Path) -> None:
+    arguments = [
+        "track",
+        str(named),
+        str(folder / "arena.mp4"),
+        "--out",
+        str(tmp_path),
+        "--formats",
+        "csv,slp",
+    ]
+    assert main(arguments) == 0
+    tracks = read_tracks(tmp_path / "tracks" / "arena.csv")
+    truth = read_truth(folder / "arena.mp4")
+    assert tracks.keypoint_names == truth.keypoint_names
+    assert len(tracks) == FRAMES
+    assert sio.load_slp(str(tmp_path / "tracks" / "arena.slp")).skeletons[0].node_names == list(
+        truth.keypoint_names
+    )
+    # Least squares through the labels of these very frames: better than answering the mean pose.
+    error = np.linalg.norm(tracks.points_px[:, 0] - truth.points_px[:, 0], axis=-1).mean()
+    mean_pose = np.linalg.norm(truth.points_px[:, 0] - truth.points_px[:, 0].mean(axis=0), axis=-1).mean()
+    assert error < mean_pose
+    assert np.isfinite(tracks.covariance_px).all()
+    assert (tracks.covariance_px[..., :2] > 0).all()
+
+
+def test_covariance_through_the_map_by_hand(folder: Path) -> None:
+    """A point that is twice a keypoint has four times its variance, plus what was missed."""
+    method = LinearBridge(
+        ["nose"], "lightning_kp.methods.bkind.BKinD", dict(load_method(folder / "run").hparams), 3
+    )
+    method.linear.data[0, 2, 0] = 2.0  # x of the second keypoint
+    method.linear.data[0, 3, 1] = 1.0  # its y
+    method.error.fill_(0.2)
+    found = method._covariance(torch.tensor([[[9.0, 9, 9], [0.1, 0.3, 0.05], [9, 9, 9]]]).unsqueeze(0))
+    torch.testing.assert_close(found[0, 0, 0], torch.tensor([0.4 + 0.02, 0.3 + 0.02, 0.1]))
+    shares = method._confidence(torch.tensor([[[0.9, 0.3, 0.9]]]))
+    assert shares.item() == pytest.approx(0.3)
+
+
+def test_the_discovered_network_stays_as_it_was(named: Path) -> None:
+    method = load_method(named)
+    assert isinstance(method, LinearBridge)
+    before = {name: value.clone() for name, value in method.discovered.state_dict().items()}
+    method.train()
+    method(torch.rand(2, 3, SIZE, SIZE))
+    assert all(torch.equal(value, before[name]) for name, value in method.discovered.state_dict().items())
+
+
+def test_a_named_run_needs_no_names(named: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["name", str(named), str(folder / "arena.truth.npz")]) == 2
+    assert "already finds named points" in capsys.readouterr().err
+
+
+def test_points_that_nobody_labelled_are_left_out(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = tmp_path / "img0.png"
+    with open_video(folder / "arena.mp4") as reader:
+        Pictures.fromarray(next(iter(reader)).image).save(image)
+    labels = tmp_path / "CollectedData.csv"
+    labels.write_text("scorer,a,a,a,a\nbodyparts,nose,nose,tail,tail\ncoords,x,y,x,y\nimg0.png,20,20,,\n")
+    assert main(["name", str(folder / "run"), str(labels), "--out", str(tmp_path / "named")]) == 0
+    assert "never labelled: left out" in capsys.readouterr().out
+    assert load_method(tmp_path / "named").keypoint_names == ("nose",)
+
+
+# ---------------------------------------------------------------- suggest
+
+
+def suggest(run: Path, out: Path, *more: str) -> list[dict[str, str]]:
+    assert main(["suggest", str(run), "--count", "5", "--out", str(out), *more]) == 0
+    with (out / "suggestions.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def check_deeplabcut(out: Path, rows: list[dict[str, str]], names: list[str], folder: Path) -> None:
+    """Images of exactly these frames, and a table that both readers open."""
+    frames = sorted(int(row["frame"]) for row in rows)
+    session = out / "labeled-data" / "arena"
+    assert [image.name for image in sorted(session.glob("*.png"))] == [f"img{n:04d}.png" for n in frames]
+    shown = np.asarray(Pictures.open(session / f"img{frames[2]:04d}.png"))
+    with open_video(folder / "arena.mp4") as reader:
+        wanted = next(frame.image for frame in reader if frame.index == frames[2])
+    np.testing.assert_array_equal(shown, wanted)
+    for table in (session / "CollectedData_kp.csv", session / "CollectedData_kp.h5"):
+        assert table.is_file()
+    theirs = sio.load_file(str(session / "CollectedData_kp.csv"))
+    assert sorted(theirs.skeletons[0].node_names) == sorted(names)
+    assert [Path(name).name for name in theirs.videos[0].filename] == [f"img{n:04d}.png" for n in frames]
+    assert [frame.frame_idx for frame in theirs.labeled_frames] == list(range(len(frames)))
+    kept = pd.read_hdf(session / "CollectedData_kp.h5")
+    assert list(kept.index) == [("labeled-data", "arena", f"img{n:04d}.png") for n in frames]
+    assert kept.isna().all(axis=None)
+    ours = open_labels(session / "CollectedData_kp.csv")
+    assert list(ours.names) == names
+    assert (ours.frames, ours.problems) == ([], [])  # nothing is labelled yet
+
+
+def test_stubs_of_a_discovering_run(folder: Path, tmp_path: Path) -> None:
+    rows = suggest(folder / "run", tmp_path, "--names", "nose,tail")
+    frames = [int(row["frame"]) for row in rows]
+    assert len(set(frames)) == 5
+    labels = sio.load_slp(str(tmp_path / "suggestions.slp"))
+    assert [suggestion.frame_idx for suggestion in labels.suggestions] == frames
+    assert Path(labels.suggestions[0].video.filename) == (folder / "arena.mp4").resolve()
+    assert labels.suggestions[0].video.shape == (FRAMES, SIZE, SIZE, 3)
+    assert labels.skeletons[0].node_names == ["nose", "tail"]
+    assert labels.labeled_frames == []
+    check_deeplabcut(tmp_path, rows, ["nose", "tail"], folder)
+
+
+def test_stubs_of_a_named_run_hold_its_predictions(named: Path, folder: Path, tmp_path: Path) -> None:
+    rows = suggest(named, tmp_path)
+    labels = sio.load_slp(str(tmp_path / "suggestions.slp"))
+    tracks = read_tracks(named / "tracks" / "arena.csv")
+    by_frame = {frame.frame_idx: frame for frame in labels.labeled_frames}
+    for row in rows:
+        [instance] = by_frame[int(row["frame"])].predicted_instances
+        np.testing.assert_allclose(instance.numpy(), tracks.points_px[int(row["frame"]), 0], atol=1e-3)
+    assert not labels.user_labeled_frames  # predictions are no labels
+    check_deeplabcut(tmp_path, rows, list(tracks.keypoint_names), folder)
+
+
+def test_with_labels_predictions_come_over_the_bridge_and_labelled_frames_are_avoided(
+    folder: Path, tmp_path: Path
+) -> None:
+    truth = read_truth(folder / "arena.mp4")
+    names = truth.keypoint_names
+    heads = (
+        ["scorer", *["me"] * 2 * len(names)],
+        ["bodyparts", *np.repeat(names, 2)],
+        ["coords", *["x", "y"] * len(names)],
+    )
+    lines = [",".join(head) for head in heads]
+    labelled = set(range(0, FRAMES, 2))
+    with open_video(folder / "arena.mp4") as reader:
+        for frame in reader:
+            if frame.index in labelled:
+                Pictures.fromarray(frame.image).save(tmp_path / f"{frame.index}.png")
+                points = truth.points_px[frame.index, 0].reshape(-1)
+                lines.append(f"{frame.index}.png," + ",".join(f"{value:.3f}" for value in points))
+    (tmp_path / "CollectedData.csv").write_text("\n".join(lines) + "\n")
+    rows = suggest(folder / "run", tmp_path / "out", "--labels", str(tmp_path / "CollectedData.csv"))
+    assert not labelled & {int(row["frame"]) for row in rows}
+    labels = sio.load_slp(str(tmp_path / "out" / "suggestions.slp"))
+    assert labels.skeletons[0].node_names == list(names)
+    assert len(labels.labeled_frames) == len(rows)
+    for frame in labels.labeled_frames:
+        away = frame.predicted_instances[0].numpy() - truth.points_px[frame.frame_idx, 0]
+        assert np.linalg.norm(away, axis=-1).mean() < SIZE / 4
+
+
+def test_a_discovering_run_has_to_be_told_the_names(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["suggest", str(folder / "run")]) == 2
+    assert "--names nose,tail or --labels FILE" in capsys.readouterr().err
+
+
+def test_names_that_a_named_run_does_not_know(named: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["suggest", str(named), "--names", "nose,wing"]) == 2
+    assert "not nose, wing" in capsys.readouterr().err
