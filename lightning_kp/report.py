@@ -8,7 +8,8 @@ What is read, beside the run folder's own files (:class:`lightning_kp.run_folder
 
 - ``pictures/*.png``: keypoints on the same frames as training went on, in the order of their names;
 - ``diagnostics.json`` with ``suspected_swaps``: {video: [{frame, animals, margin, reason}]};
-- ``label_efficiency.png`` and ``label_efficiency.json``: {rows: [{dataset, method, labels, seed, FIGURE...}]};
+- ``label_efficiency.png`` and ``label_efficiency.json`` (or ``results.json`` beside that picture):
+  {rows: [{dataset, method, labels, seed, FIGURE...}]};
 - ``behaviour.json``: [{setting, problem, seeds, mean: {FIGURE: value}}], and ``ethogram.png``, in the folder or below.
 """
 

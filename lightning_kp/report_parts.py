@@ -165,10 +165,14 @@ def label_efficiency(folder: Path) -> str:
     plot = picture(
         folder / "label_efficiency.png", "Error and PCK over the number of labels, by method", wide=True
     )
-    content = read_json(folder / "label_efficiency.json")
-    rows = content.get("rows", [])
+    path = folder / "label_efficiency.json"
+    if plot and not path.exists():
+        path = (
+            folder / "results.json"
+        )  # what `python -m lightning_kp.label_efficiency` leaves beside its plot
+    rows = read_json(path).get("rows", [])
     if not isinstance(rows, list):
-        raise DataError(f"{folder / 'label_efficiency.json'} has no rows.", remedy="Delete it and run again.")
+        raise DataError(f"{path} has no rows.", remedy="Delete it and run again.")
     groups: dict[tuple[Any, ...], list[Json]] = {}
     for row in rows:
         groups.setdefault((row.get("dataset"), row.get("method"), row.get("labels")), []).append(row)

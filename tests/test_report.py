@@ -268,9 +268,23 @@ def test_results_of_other_commands(folder: RunFolder) -> None:
 
 
 def test_a_folder_of_labels_needed_alone(tmp_path: Path) -> None:
-    (tmp_path / "label_efficiency.json").write_text('{"rows": []}')
+    row = {"dataset": "mice", "method": "bridge", "labels": 5, "seed": 0, "pck": 0.25}
+    (tmp_path / "results.json").write_text(json.dumps({"rows": [row, row | {"seed": 1, "pck": 0.75}]}))
+    Pictures.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "label_efficiency.png")
     page = page_of(RunFolder(tmp_path))
     assert "No verdict" not in page.text
+    assert "micebridge520.50" in page.text
+
+
+def test_damaged_results_are_named(folder: RunFolder) -> None:
+    fill(folder, "plain")
+    (folder.path / "behaviour.json").write_text("[{")
+    with pytest.raises(DataError, match=r"behaviour\.json is damaged"):
+        write_report(folder)
+    (folder.path / "behaviour.json").unlink()
+    (folder.path / "label_efficiency.json").write_text('{"rows": 3}')
+    with pytest.raises(DataError, match="has no rows"):
+        write_report(folder)
 
 
 def test_errors_against_labels_are_tables(folder: RunFolder) -> None:
