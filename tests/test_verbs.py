@@ -244,7 +244,7 @@ def test_mistakes_of_the_verbs_are_one_line() -> None:
         (["--outt=x"], "Did you mean --out?"),
         # Before the videos are looked at: there is no run folder yet.
         (["--model.keypoint=5"], "Did you mean --model.keypoints?"),
-        (["--data.gap=0.2s", "--trainer.max_epoch=5"], "Did you mean --trainer.max_epochs?"),
+        (["--data.gap=0.2s", "--trainer.maxx_epochs=5"], "Did you mean --trainer.max_epochs?"),
         (["--log=wandbb"], "Did you mean --log=wandb?"),
     ],
 )
