@@ -1,7 +1,8 @@
 """Speed of finding the peaks of several animals, against the search that one would write first.
 
-The literal version goes through the heatmaps one by one with scipy's maximum filter and sorts what it finds; a
-second one takes the maximum, blanks the square around it, and goes on.
+The literal version goes through the heatmaps one by one with scipy's maximum filter and sorts what it finds.
+To take the maximum, blank the square around it and go on is quicker than either, and wrong: the slope beside
+the square then counts as the next animal.  How often it does is told beside its time.
 """
 
 import numpy as np
@@ -32,10 +33,17 @@ def rows(*, quick: bool = False) -> list[Row]:
         },
         repeats=3,
     )
+    index = highest_peaks(heatmaps, ANIMALS, REACH)
+    same = np.sort((index.row * SIDE + index.column).numpy()) == np.sort(blanked(plain, ANIMALS, REACH))
     name = f"peaks, {KEYPOINTS} keypoints x {ANIMALS} animals, {SIDE}x{SIDE}, {frames} frames"
     return [
-        compare(f"{name}: ours / scipy's filter, map by map", times["ours"], times["scipy"], "<= 0.6"),
-        compare(f"{name}: ours / blanking the maximum", times["ours"], times["greedy"], "<= 1.5"),
+        compare(f"{name}: ours / scipy's filter, map by map", times["ours"], times["scipy"], "<= 0.5"),
+        compare(
+            f"{name}: ours / blanking, {1 - same.mean():.0%} of whose peaks are others",
+            times["ours"],
+            times["greedy"],
+            "<= 6",
+        ),
     ]
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from lightning_kp.geometry import pixel_centres
 from lightning_kp.heatmaps import Moments
 
-CHUNK = 1 << 19  # heatmap pixels handled at a time (ours): what a core's cache holds
+CHUNK = 1 << 16  # heatmap pixels handled at a time (ours): what a core's cache holds
 
 
 class Peaks(NamedTuple):

@@ -13,6 +13,7 @@ come from lightning_kp/identity.py in place of the order by y, which swaps anima
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -29,8 +30,14 @@ from lightning_kp.losses.separation import separation_of_animals
 from lightning_kp.method import LRSchedulerCallable, OptimizerCallable
 from lightning_kp.methods.bkind import BKinD, BKinDWeights
 from lightning_kp.peaks import highest_peaks, window_moments
+from lightning_kp.turns import Turn
 
 Join = Literal["max", "sum"]
+
+
+@dataclass(frozen=True)
+class MultiInstanceBKinDWeights(BKinDWeights):
+    """The weights of BKinD."""
 
 
 class MultiInstanceBKinD(BKinD):
@@ -49,6 +56,7 @@ class MultiInstanceBKinD(BKinD):
         bkind: Every other argument of BKinD.
     """
 
+    weights_type = MultiInstanceBKinDWeights
     paper = "000 ch. 5, 5.8 (Fly vs. Fly)"
 
     def __init__(
@@ -58,7 +66,7 @@ class MultiInstanceBKinD(BKinD):
         apart: float = 0.08,
         faint: float = 1e-8,
         join: Join = "max",
-        weights: BKinDWeights | None = None,
+        weights: MultiInstanceBKinDWeights | None = None,
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
         **bkind: Any,
@@ -110,7 +118,7 @@ class MultiInstanceBKinD(BKinD):
         joined = [each.amax(dim=1) if self.join == "max" else each.sum(dim=1) for each in maps]
         return self.decoder.decode(appearance, joined)
 
-    def _rotation(self, points: Tensor, found: Tensor, turn: int, size: tuple[int, int]) -> Tensor:
+    def _rotation(self, points: Tensor, found: Tensor, turn: Turn, size: tuple[int, int]) -> Tensor:
         amplitude = 1.0 if self.unit_amplitude else None
         variance = self.rotation_variance
         return rotation_of_animals(points, found, turn, size, variance=variance, amplitude=amplitude)
