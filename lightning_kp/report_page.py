@@ -56,7 +56,7 @@ th[aria-sort=descending] button::after { content: " \\2193"; opacity: 1 }
 .card p { margin: .4rem 0 0; font-size: .92em }
 .marker { width: 1em; height: 1em; vertical-align: -.12em; overflow: visible }
 .seek { font: inherit; color: var(--accent); background: none; border: 1px solid; border-radius: 4px; cursor: pointer }
-td.long { min-width: 14rem }
+td.long { min-width: 10rem }
 figure { margin: 0 }
 pre { overflow: auto; background: var(--soft); padding: 1rem; max-height: 30rem }
 summary { cursor: pointer; padding: .3rem 0 }
