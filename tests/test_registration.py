@@ -121,4 +121,6 @@ def test_a_frame_is_aligned_alike_in_any_company():
     frames = torch.stack([moved(still, shift_px(x, -x / 3)) for x in (-4.2, 0.7, 3.1, 5.6)])
     together = align(frames, still, "translation")
     alone = torch.cat([align(frame[None], still, "translation") for frame in frames])
-    assert ((together - alone)[:, :2, 2] * 32).abs().max() < 0.02  # pixels: a batch ends where memory or video does
+    assert (
+        (together - alone)[:, :2, 2] * 32
+    ).abs().max() < 0.02  # pixels: a batch ends where memory or video does
