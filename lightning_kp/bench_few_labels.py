@@ -38,4 +38,6 @@ def semi_supervised_row(options: dict[str, Any], *, size: int, batch_size: int, 
         repeats=repeats,
     )
     parts = times["discovery"] + times["supervised"]
-    return compare(f"step, {size} px: semi-supervised / discovery + supervision", times["semi"], parts, "<= 1.1")
+    return compare(
+        f"step, {size} px: semi-supervised / discovery + supervision", times["semi"], parts, "<= 1.1"
+    )

@@ -29,7 +29,9 @@ def test_right_is_0_flat_about_1_and_sure_and_wrong_2() -> None:
     assert heatmap_mse(normalised(points), points, ones, SIGMA).item() == pytest.approx(0, abs=1e-6)
     flat = torch.full((1, 2, *SIZE), 1 / 256)
     assert heatmap_mse(flat, points, ones, SIGMA).item() == pytest.approx(1, abs=0.15)
-    assert heatmap_mse(normalised(points + torch.tensor([-0.5, 0.5])), points, ones, SIGMA).item() == pytest.approx(2, abs=0.1)
+    assert heatmap_mse(
+        normalised(points + torch.tensor([-0.5, 0.5])), points, ones, SIGMA
+    ).item() == pytest.approx(2, abs=0.1)
 
 
 def test_unlabelled_points_and_points_outside_do_not_count() -> None:
