@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_kp.geometry import rotate_image
+from lightning_kp.turns import FreeTurn, turn_image
 
 
 def augment_pair(
@@ -27,19 +28,11 @@ def augment_pair(
     if bool(torch.rand((), generator=generator) < 0.5):
         frame, future = future, frame
     if any_angle:
-        frame, future = _turn_by_any_angle(frame, future, generator)
+        angles = FreeTurn(2 * math.pi * torch.rand(len(frame), generator=generator))
+        frame, future = turn_image(frame, angles), turn_image(future, angles)
     draws = torch.rand(2, len(frame), 1, 1, 1, generator=generator).to(frame.device) - 0.5
     contrast, brightness = 1 + 0.4 * draws[0], 0.3 * draws[1]
     return (frame * contrast + brightness).clamp(0, 1), (future * contrast + brightness).clamp(0, 1)
-
-
-def _turn_by_any_angle(frame: Tensor, future: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    angle = 2 * math.pi * torch.rand(len(frame), generator=generator).to(frame)
-    cosine, sine, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
-    back = torch.stack((cosine, -sine, zero, sine, cosine, zero), dim=-1).view(-1, 2, 3)
-    grid = F.affine_grid(back, list(frame.shape), align_corners=False)
-    turned = F.grid_sample(torch.cat((frame, future), 1), grid, padding_mode="border", align_corners=False)
-    return turned[:, :3], turned[:, 3:]
 
 
 def augment_labelled(

@@ -64,8 +64,9 @@ def _put_elsewhere(pairs: Tensor, background: Tensor, angle: Tensor, shift: Tens
     back = torch.cat((turn, centre.unsqueeze(-1) - turn @ wanted.unsqueeze(-1)), dim=-1)
     layers = torch.cat((pairs * opacity, opacity), dim=2).flatten(1, 2)
     grid = F.affine_grid(back, list(layers.shape), align_corners=False)
-    moved = F.grid_sample(layers, grid, align_corners=False).unflatten(1, (2, 4))
-    return background * (1 - moved[:, :, 3:]) + moved[:, :, :3]
+    moved: Tensor = F.grid_sample(layers, grid, align_corners=False).unflatten(1, (2, 4))
+    result: Tensor = background * (1 - moved[:, :, 3:]) + moved[:, :, :3]
+    return result
 
 
 def _centre(weight: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ upsampling and concatenation, convolutions per block, divisor of the perceptual 
 encoder calls, its idle heads and its train-mode inference are not inherited.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 from lightning_kp.augmentation import augment_pair
 from lightning_kp.batches import FramePairs
 from lightning_kp.errors import ConfigurationError
-from lightning_kp.geometry import QUARTER_TURNS, rotate_image
+from lightning_kp.geometry import QUARTER_TURNS
 from lightning_kp.heatmaps import expectation, spatial_softmax
 from lightning_kp.losses.coverage import coverage_loss
 from lightning_kp.losses.difference import Target, difference_target
@@ -40,9 +41,10 @@ from lightning_kp.nn.pose_decoder import Fuse, GlobalNet
 from lightning_kp.nn.reconstruction import PAPER_VARIANCES, PAPER_WIDTHS, ReconstructionDecoder
 from lightning_kp.nn.weights import Pretrained
 from lightning_kp.transplant import transplant
+from lightning_kp.turns import FreeTurn, Turn, turn_image
 
 Reconstruction = Literal["perceptual", "structural"]
-Rotations = Literal["all", "one"]
+Rotations = Literal["all", "one", "any"]
 
 
 @dataclass(frozen=True)
@@ -67,13 +69,14 @@ class BKinD(KeypointMethod):
         keypoints: Number of keypoints K (Table 5.11: 10).
         encoder: Any torchvision network, ``timm/NAME``, or ours from scratch: ``small``, ``tiny``,
             ``fine`` (heatmaps at half the image's side), ``turning`` (as fine, and eq. 5.2 holds for quarter
-            turns by construction: leave the rotation term at 0).
+            turns by construction).
         pretrained: ImageNet weights of the encoder: true, false, or the path of a state dict.
         target: What is reconstructed (5.4): ``ssim``, ``absolute``, ``raw``, or ``image``, the later frame.
         reconstruction: ``perceptual`` (eq. 5.1, VGG-19) or ``structural``, pixels plus SSIM (ours).
         perceptual_weights: Weights of VGG-19: true, or the path of a state dict.
         rotations: ``all`` three quarter turns in every step, or ``one`` at random: the same
-            expectation at three fifths of the work.
+            expectation at three fifths of the work; or one by ``any`` angle (ours), for networks that turn
+            with quarter turns by construction.
         pose_width: Channels of the pose decoder (Table 4.3: 256).
         sharpness: Initial scale of its last normalisation; 5 when trained from scratch.
         fuse: ``finest`` head alone (4.8) or the ``sum`` of all (4.4).
@@ -153,7 +156,7 @@ class BKinD(KeypointMethod):
 
     def terms(self, batch: FramePairs) -> dict[str, Tensor]:
         batch = self._augmented(batch)
-        turns = self._turns()
+        turns = self._turns(len(batch.frame))
         pyramid = self.encoder(self.normalise(self._views(batch, turns)))
         heatmaps = spatial_softmax(self.pose_decoder(pyramid))
         return self.discovery_terms(batch, turns, pyramid[-1], heatmaps)
@@ -167,16 +170,16 @@ class BKinD(KeypointMethod):
         frame, future = augment_pair(frame, future, generator, any_angle=self.any_angle)
         return batch._replace(frame=frame, future=future)
 
-    def _views(self, batch: FramePairs, turns: Sequence[int]) -> Tensor:
+    def _views(self, batch: FramePairs, turns: Sequence[Turn]) -> Tensor:
         """Later frames, earlier frames, turned copies of the later ones: (V B, 3, S, S).
 
         One pass for all of them: large batches keep the arithmetic units busy.
         """
-        copies = [rotate_image(batch.future, turn) for turn in turns]
+        copies = [turn_image(batch.future, turn) for turn in turns]
         return torch.cat((batch.future, batch.frame, *copies))
 
     def discovery_terms(
-        self, batch: FramePairs, turns: Sequence[int], coarsest: Tensor, heatmaps: Tensor
+        self, batch: FramePairs, turns: Sequence[Turn], coarsest: Tensor, heatmaps: Tensor
     ) -> dict[str, Tensor]:
         """The terms of eq. 5.4 from ``coarsest`` features and ``heatmaps`` of the views, in their order."""
         future, now, *rotated = self._read(heatmaps).split(len(batch.frame))
@@ -195,7 +198,7 @@ class BKinD(KeypointMethod):
         if self.is_active("focus") or self.is_active("coverage"):
             with torch.no_grad():
                 mask = moving_mask(batch.frame, batch.future, (heatmaps.shape[-2], heatmaps.shape[-1]))
-                masks = torch.cat((mask, mask, *(rotate_image(mask, turn) for turn in turns)))
+                masks = torch.cat((mask, mask, *(turn_image(mask, turn) for turn in turns)))
         if self.is_active("focus"):
             terms["focus"] = focus_loss(heatmaps, masks)
         if self.is_active("coverage"):
@@ -213,18 +216,24 @@ class BKinD(KeypointMethod):
     def _coverage(self, points: Tensor, masks: Tensor) -> Tensor:
         return coverage_loss(points, masks)
 
-    def _turns(self) -> tuple[int, ...]:
+    def _turns(self, pairs: int) -> tuple[Turn, ...]:
+        """The turns of this step; validation takes the same ones each time."""
         if not self.is_active("rotation"):
             return ()
+        generator = self._step_generator(1)
+        if self.rotations == "any":
+            if not self.training:
+                return tuple(FreeTurn(torch.full((pairs,), turn * math.pi / 4)) for turn in (1, 3, 5))
+            return (FreeTurn(2 * math.pi * torch.rand(pairs, generator=generator)),)
         if self.rotations == "all" or not self.training:
             return QUARTER_TURNS
-        return (QUARTER_TURNS[int(torch.randint(len(QUARTER_TURNS), (), generator=self._step_generator(1)))],)
+        return (QUARTER_TURNS[int(torch.randint(len(QUARTER_TURNS), (), generator=generator))],)
 
     def _step_generator(self, purpose: int) -> torch.Generator:
         """A function of the step, so that a resumed run draws what the undisturbed one would."""
         return torch.Generator().manual_seed(2 * self.global_step + purpose)
 
-    def _rotation(self, points: Tensor, found: Tensor, turn: int, size: tuple[int, int]) -> Tensor:
+    def _rotation(self, points: Tensor, found: Tensor, turn: Turn, size: tuple[int, int]) -> Tensor:
         amplitude = 1.0 if self.unit_amplitude else None
         return rotation_loss(points, found, turn, size, variance=self.rotation_variance, amplitude=amplitude)
 

@@ -100,7 +100,7 @@ class SemiSupervisedBKinD(BKinD):
         labelled = LabelledImages(batch.image, batch.points, batch.confidence)
         if self.augment and self.training and len(labelled.image):
             labelled = _augmented(labelled, self._step_generator(0), self.turn_deg)
-        turns = self._turns()
+        turns = self._turns(len(pairs.frame))
         views = self._views(pairs, turns)
         pyramid = self.encoder(self.normalise(torch.cat((views, labelled.image))))
         heatmaps = spatial_softmax(self.pose_decoder(pyramid))

@@ -160,7 +160,7 @@ def test_weight_zero_costs_no_work(term: str, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_without_rotation_nothing_is_turned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bkind, "rotate_image", lambda *_: pytest.fail("an image was turned"))
+    monkeypatch.setattr(bkind, "turn_image", lambda *_: pytest.fail("an image was turned"))
     build(dataclasses.replace(ALL_ON, rotation=0)).terms(moving_blobs(2))
 
 
@@ -217,9 +217,9 @@ def test_one_turn_at_random_has_the_expectation_of_all(monkeypatch: pytest.Monke
     batch = moving_blobs()
     single = []
     for turn in QUARTER_TURNS:
-        monkeypatch.setattr(model, "_turns", lambda turn=turn: (turn,))
+        monkeypatch.setattr(model, "_turns", lambda _pairs, turn=turn: (turn,))
         single.append(total(model, batch))
-    monkeypatch.setattr(model, "_turns", lambda: QUARTER_TURNS)
+    monkeypatch.setattr(model, "_turns", lambda _pairs: QUARTER_TURNS)
     torch.testing.assert_close(torch.stack(single).mean(), total(model, batch), rtol=1e-4, atol=1e-6)
     assert torch.stack(single).std() > 0  # the three are not the same
 
@@ -232,7 +232,7 @@ def test_turns_are_drawn_evenly_and_the_same_when_resumed(monkeypatch: pytest.Mo
         for step in steps:
             monkeypatch.setattr(BKinD, "global_step", step)
             torch.rand(step % 7)  # whatever else draws random numbers
-            drawn += model._turns()
+            drawn += model._turns(2)
         return drawn
 
     drawn = turns(range(300))

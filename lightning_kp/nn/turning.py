@@ -66,7 +66,8 @@ class TurningBatchNorm2d(nn.BatchNorm3d):
         super().__init__(fields(channels))
 
     def forward(self, features: Tensor) -> Tensor:
-        return super().forward(features.unflatten(1, (-1, TURNS))).flatten(1, 2)
+        normalised: Tensor = super().forward(features.unflatten(1, (-1, TURNS)))
+        return normalised.flatten(1, 2)
 
 
 def batch_norm(channels: int, turning: bool) -> nn.Module:
@@ -76,4 +77,5 @@ def batch_norm(channels: int, turning: bool) -> nn.Module:
 
 def over_turns(features: Tensor) -> Tensor:
     """Fields (B, 4 F, H, W) -> their mean over the turns (B, F, H, W), which turns with the image."""
-    return features.unflatten(1, (-1, TURNS)).mean(dim=2)
+    mean: Tensor = features.unflatten(1, (-1, TURNS)).mean(dim=2)
+    return mean
