@@ -109,7 +109,7 @@ def tiny_labels(settings: dict[str, Any], video: Path, folder: Path) -> list[str
     rows.append(["coords", *["x", "y"] * len(names)])
     for number in range(5):
         Pictures.new("RGB", (48, 48), (50 * number, 0, 0)).save(folder / f"img{number}.png")
-        rows.append([f"img{number}.png", *(str(5 + 2 * k) for k in range(2 * len(names)))])
+        rows.append([f"img{number}.png", *(str(5 + k) for k in range(2 * len(names)))])
     labels = folder / "CollectedData.csv"
     labels.write_text("\n".join(",".join(row) for row in rows) + "\n")
     known = {f"--{name}" for name in settings} | {
