@@ -6,7 +6,15 @@ from torch import tensor
 from torch.utils.data import DataLoader, default_collate
 
 from lightning_kp import batches
-from lightning_kp.batches import FramePairs, Frames, Images, LabelledImages, floats_in_unit_range
+from lightning_kp.batches import (
+    FramePairs,
+    Frames,
+    Images,
+    LabelledImages,
+    LabelledWindows,
+    PairsAndLabels,
+    floats_in_unit_range,
+)
 
 IMAGE = torch.zeros(3, 4, 4, dtype=torch.uint8)
 SAMPLES = [
@@ -14,6 +22,8 @@ SAMPLES = [
     Frames(IMAGE, tensor(1), tensor(7)),
     FramePairs(IMAGE, IMAGE + 1, tensor(1), tensor(7)),
     LabelledImages(IMAGE, torch.zeros(1, 5, 2), torch.ones(1, 5)),
+    PairsAndLabels(IMAGE, IMAGE + 1, tensor(1), tensor(7), IMAGE, torch.zeros(1, 5, 2), torch.ones(1, 5)),
+    LabelledWindows(torch.zeros(9, 4), tensor(2), tensor(1), tensor(7)),
 ]
 TYPES = [kind for kind in vars(batches).values() if isinstance(kind, type) and hasattr(kind, "_fields")]
 

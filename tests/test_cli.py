@@ -231,7 +231,12 @@ def test_print_config_is_a_configuration(capsys: pytest.CaptureFixture[str]) -> 
 def test_a_run_leaves_its_configuration_and_can_be_repeated() -> None:
     assert fit("--trainer.max_epochs=1", "--model.weights.rotation=0.25") == 0
     first = Path("runs/toy-1")
-    assert {path.name for path in first.iterdir()} == {"config.yaml", "metrics.csv", "checkpoints"}
+    assert {path.name for path in first.iterdir()} == {
+        "config.yaml",
+        "metrics.csv",
+        "checkpoints",
+        "pictures",
+    }
     assert [path.name for path in (first / "checkpoints").iterdir()] == ["last.ckpt"]
     assert main(["fit", "--config", str(first / "config.yaml")]) == 0
     assert losses(Path("runs/toy-2")) == losses(first)
