@@ -42,7 +42,7 @@ def rows(*, quick: bool = False) -> list[Row]:
             f"{name}: ours / blanking, {1 - same.mean():.0%} of whose peaks are others",
             times["ours"],
             times["greedy"],
-            "<= 6",
+            "<= 1.5",
         ),
     ]
 

@@ -1,7 +1,7 @@
 """Keypoints of whole videos: decode, prepare, compute and write, overlapped and in constant memory."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,33 +86,18 @@ def track_video(
         return TrackingReport(stem.name, 0, 0.0, 0.0, 0.0, 0.0, (), skipped=True)
     method.eval()
     start = time.perf_counter()
-    computing = writing = 0.0
     with TrackStore(stem, info) as store:
         done_before = len(store)
         streams = [
             stream_frames(
-                video,
-                size=view.size,
-                fit=view.fit,
-                boxes=boxes,
-                batch_size=batch_size,
-                start_index=done_before,
-                preprocessing=view.preprocessing,
+                video, size=view.size, fit=view.fit, boxes=boxes, batch_size=batch_size,
+                start_index=done_before, preprocessing=view.preprocessing,
             )
             for boxes in crops
-        ]
-        for batches in zip(*streams, strict=True):
-            tick = time.perf_counter()
-            predictions = [predict(method, batch) for batch in batches]
-            tock = time.perf_counter()
-            regions = [_regions(batch) for batch in batches]
-            store.append_crops(predictions, regions, batches[0].time_s.tolist())
-            computing += tock - tick
-            writing += time.perf_counter() - tock
-            if progress is not None:
-                progress(len(store))
-        tick = time.perf_counter()
+        ]  # fmt: skip
+        computing, writing = _fill(store, method, streams, progress)
         frames = len(store) - done_before
+        tick = time.perf_counter()
         if animals > 1:
             keep_identities(store)
         files = store.finish(wanted)
@@ -120,6 +105,27 @@ def track_video(
     seconds = time.perf_counter() - start
     waiting = max(0.0, seconds - computing - writing)
     return TrackingReport(stem.name, frames, seconds, computing, waiting, writing, tuple(files))
+
+
+def _fill(
+    store: TrackStore,
+    method: KeypointMethod,
+    streams: Sequence[Iterable[FrameBatch]],
+    progress: Callable[[int], None] | None,
+) -> tuple[float, float]:
+    """Append what is found in the crops' streams, batch by batch; seconds of computing and of writing."""
+    computing = writing = 0.0
+    for batches in zip(*streams, strict=True):
+        tick = time.perf_counter()
+        predictions = [predict(method, batch) for batch in batches]
+        tock = time.perf_counter()
+        regions = [_regions(batch) for batch in batches]
+        store.append_crops(predictions, regions, batches[0].time_s.tolist())
+        computing += tock - tick
+        writing += time.perf_counter() - tock
+        if progress is not None:
+            progress(len(store))
+    return computing, writing
 
 
 @torch.inference_mode()

@@ -13,7 +13,6 @@ come from lightning_kp/identity.py in place of the order by y, which swaps anima
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -27,17 +26,11 @@ from lightning_kp.keypoints import Keypoints
 from lightning_kp.losses.coverage import coverage_loss
 from lightning_kp.losses.rotation import rotation_of_animals
 from lightning_kp.losses.separation import separation_of_animals
-from lightning_kp.method import LRSchedulerCallable, OptimizerCallable
-from lightning_kp.methods.bkind import BKinD, BKinDWeights
+from lightning_kp.methods.bkind import BKinD
 from lightning_kp.peaks import highest_peaks, window_moments
 from lightning_kp.turns import Turn
 
 Join = Literal["max", "sum"]
-
-
-@dataclass(frozen=True)
-class MultiInstanceBKinDWeights(BKinDWeights):
-    """The weights of BKinD."""
 
 
 class MultiInstanceBKinD(BKinD):
@@ -50,13 +43,9 @@ class MultiInstanceBKinD(BKinD):
         faint: A peak below this share of the heatmap's highest is no animal (ours; a softmax spans many
             decades, look-alike mice of the arena have 1e-7 to 1).
         join: How the Gaussian maps of a keypoint's animals become one: ``max`` or ``sum`` (ours).
-        weights: Weights of the terms.
-        optimizer: As for BKinD.
-        scheduler: As for BKinD.
-        bkind: Every other argument of BKinD.
+        bkind: Every argument of BKinD, ``weights`` of the terms among them.
     """
 
-    weights_type = MultiInstanceBKinDWeights
     paper = "000 ch. 5, 5.8 (Fly vs. Fly)"
 
     def __init__(
@@ -66,12 +55,10 @@ class MultiInstanceBKinD(BKinD):
         apart: float = 0.08,
         faint: float = 1e-8,
         join: Join = "max",
-        weights: MultiInstanceBKinDWeights | None = None,
-        optimizer: OptimizerCallable | None = None,
-        scheduler: LRSchedulerCallable | None = None,
         **bkind: Any,
     ) -> None:
-        super().__init__(weights=weights, optimizer=optimizer, scheduler=scheduler, **bkind)
+        # BKinD's own arguments, weights included, keep their types: a configuration of BKinD holds for both.
+        super().__init__(**bkind)
         if instances < 1 or not 0 < region <= 1 or not 0 < apart <= 1:
             raise ConfigurationError(
                 f"instances={instances}, region={region}, apart={apart} read no peaks.",

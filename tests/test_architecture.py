@@ -241,11 +241,11 @@ def test_machine_path_pattern() -> None:
     for text in ("see /" + "work/data", '"/' + 'home/me/x"', "=/" + "tmp/x", "C:" + "\\Users\\me"):
         assert MACHINE_PATH.search(text), text
     for text in (
-        "https://example.org/work/x",
-        "~/work/x",
+        "https://example.org/opt/x",
+        "~/opt/x",
         "a/home/x",
         "runs/tmp/x",
-        "either/or /work or home",
+        "either/or /opt or home",
     ):
         assert not MACHINE_PATH.search(text), text
 

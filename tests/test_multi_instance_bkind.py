@@ -16,14 +16,14 @@ from lightning_kp.heatmaps import render_gaussians
 from lightning_kp.losses.rotation import rotation_loss, rotation_of_animals
 from lightning_kp.losses.separation import separation_loss, separation_of_animals
 from lightning_kp.methods import MultiInstanceBKinD
-from lightning_kp.methods.multi_instance_bkind import MultiInstanceBKinDWeights
+from lightning_kp.methods.bkind import BKinDWeights
 
 KEYPOINTS = 3
-TERMS = tuple(field.name for field in dataclasses.fields(MultiInstanceBKinDWeights))
-ALL_ON = MultiInstanceBKinDWeights(reconstruction=1, rotation=1, separation=0.1, focus=0.1, coverage=0.1)
+TERMS = tuple(field.name for field in dataclasses.fields(BKinDWeights))
+ALL_ON = BKinDWeights(reconstruction=1, rotation=1, separation=0.1, focus=0.1, coverage=0.1)
 
 
-def build(weights: MultiInstanceBKinDWeights = ALL_ON, **options: Any) -> MultiInstanceBKinD:
+def build(weights: BKinDWeights = ALL_ON, **options: Any) -> MultiInstanceBKinD:
     settings: dict[str, Any] = {
         "keypoints": KEYPOINTS, "encoder": "tiny", "pretrained": False, "target": "absolute",
         "reconstruction": "structural", "pose_width": 8, "sharpness": 5.0, "unit_amplitude": True,
@@ -161,7 +161,7 @@ def test_every_parameter_learns(join: str, pairs: FramePairs) -> None:
 @pytest.mark.parametrize("term", TERMS)
 def test_twenty_steps_lower_each_term(term: str, pairs: FramePairs) -> None:
     # Nearly flat heatmaps have peaks anywhere; separation needs some that are near each other.
-    weights = MultiInstanceBKinDWeights(**{name: float(name == term) for name in TERMS})
+    weights = BKinDWeights(**{name: float(name == term) for name in TERMS})
     model = build(weights, separation_sigma=0.3, apart=0.2)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     losses = []
@@ -197,3 +197,21 @@ def test_both_look_alikes_are_found_on_the_arena(tmp_path: Path, monkeypatch: py
     assert trained["assignment"]["detection"] > 0.9
     assert trained["assignment"]["switches"] < trained["height"]["switches"]
     assert trained["nodes_own_px"] < untrained["nodes_own_px"]
+
+
+def test_settings_of_bkind_hold_when_only_the_method_is_exchanged(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Weights that do not fit the new class's type would be dropped without a word."""
+    import yaml
+
+    from lightning_kp.cli import main
+
+    config = root / "experiments" / "bkind_arena.yaml"
+    assert main(["fit", f"--config={config}", "--model=MultiInstanceBKinD", "--print_config"]) == 0
+    kept = yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]
+    written = yaml.safe_load(config.read_text())["model"]["init_args"]
+    assert kept["weights"] == written["weights"]
+    assert {name: kept[name] for name in written if name not in ("optimizer", "scheduler")} == {
+        name: value for name, value in written.items() if name not in ("optimizer", "scheduler")
+    }

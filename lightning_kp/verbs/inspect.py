@@ -16,6 +16,32 @@ HELP = (
 
 def run(arguments: list[str]) -> int:
     """Entry point of the verb; returns the exit code."""
+    given = _parser().parse_args(arguments)
+    previewed = _previewed(given.preview, given.out)
+
+    from tqdm import tqdm
+
+    from lightning_kp.inspection import inspect_videos
+    from lightning_kp.video import find_videos
+
+    videos = find_videos(given.videos)
+    with tqdm(desc="inspect", unit="frame", delay=2.0, leave=False) as bar:
+        inspection = inspect_videos(videos, frames=given.frames, progress=bar.update)
+    print(inspection.to_json() if given.json else inspection.text())
+    if given.out:
+        _write(Path(given.out), inspection)
+        if not given.json:
+            print(f"\nWritten to {given.out}: inspection.png, inspection.txt, inspection.json")
+        for path in _write_previews(Path(given.out), inspection, previewed, given.frames):
+            print(f"Written: {path}", file=sys.stderr)
+    if given.boxes:
+        _write_boxes(inspection, given)
+    if not (given.out or given.boxes or given.json):
+        print("\n--out DIR also writes this with a picture of where, when and how far things move.")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="kp inspect", description=HELP, allow_abbrev=False)
     parser.add_argument("videos", nargs="+", metavar="VIDEO", help="video files, folders, or globs in quotes")
     parser.add_argument("--out", metavar="DIR", help="write inspection.png, .txt and .json into this folder")
@@ -44,29 +70,7 @@ def run(arguments: list[str]) -> int:
         help="with --boxes: what differs from the median frame, or from the frame a gap later (changing scenes)",
     )
     parser.add_argument("--box-side", type=_positive, metavar="PX", help="with --boxes: side of the squares")
-    given = parser.parse_args(arguments)
-    previewed = _previewed(given.preview, given.out)
-
-    from tqdm import tqdm
-
-    from lightning_kp.inspection import inspect_videos
-    from lightning_kp.video import find_videos
-
-    videos = find_videos(given.videos)
-    with tqdm(desc="inspect", unit="frame", delay=2.0, leave=False) as bar:
-        inspection = inspect_videos(videos, frames=given.frames, progress=bar.update)
-    print(inspection.to_json() if given.json else inspection.text())
-    if given.out:
-        _write(Path(given.out), inspection)
-        if not given.json:
-            print(f"\nWritten to {given.out}: inspection.png, inspection.txt, inspection.json")
-        for path in _write_previews(Path(given.out), inspection, previewed, given.frames):
-            print(f"Written: {path}", file=sys.stderr)
-    if given.boxes:
-        _write_boxes(inspection, given)
-    if not (given.out or given.boxes or given.json):
-        print("\n--out DIR also writes this with a picture of where, when and how far things move.")
-    return 0
+    return parser
 
 
 def _write_boxes(inspection: "Inspection", given: argparse.Namespace) -> None:

@@ -12,14 +12,7 @@ SUMMARY = (
 
 def run(arguments: list[str]) -> int:
     """Entry point of the verb; returns the exit code."""
-    parser = VerbParser("name", SUMMARY)
-    parser.add_argument("run", help="checkpoint or run folder of a method that discovered keypoints")
-    parser.add_argument("labels", help="SLEAP, DeepLabCut, Lightning Pose, COCO or Label Studio labels")
-    parser.add_argument("--names", help="points to use, comma-separated (default: all)")
-    parser.add_argument("--root", help="folder below which the labels' images lie (default: where they say)")
-    parser.add_argument("--out", help="folder of the new run (default: RUN-named)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
-    given = parser.parse_args(arguments)
+    given = _parser().parse_args(arguments)
 
     from lightning_kp.bridge import fit_bridge
     from lightning_kp.checkpoints import data_settings, find_checkpoint, write_method
@@ -55,6 +48,17 @@ def run(arguments: list[str]) -> int:
     write_method(folder.last_checkpoint, named, data_settings(checkpoint))
     print(f"Named points: `kp track {folder.path} VIDEOS`")
     return 0
+
+
+def _parser() -> VerbParser:
+    parser = VerbParser("name", SUMMARY)
+    parser.add_argument("run", help="checkpoint or run folder of a method that discovered keypoints")
+    parser.add_argument("labels", help="SLEAP, DeepLabCut, Lightning Pose, COCO or Label Studio labels")
+    parser.add_argument("--names", help="points to use, comma-separated (default: all)")
+    parser.add_argument("--root", help="folder below which the labels' images lie (default: where they say)")
+    parser.add_argument("--out", help="folder of the new run (default: RUN-named)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
+    return parser
 
 
 def _refuse_named(names: tuple[str, ...]) -> None:
