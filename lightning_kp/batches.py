@@ -52,6 +52,13 @@ class LabelledImages(NamedTuple):
     confidence: Tensor
 
 
+class ClassifiedImages(NamedTuple):
+    """Images (B, 3, H, W) with the class of each, ``label`` (B,), from 0."""
+
+    image: Tensor
+    label: Tensor
+
+
 class PairsAndLabels(NamedTuple):
     """A batch of FramePairs with M labelled images beside it, M not bound to B and perhaps 0.
 

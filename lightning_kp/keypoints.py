@@ -10,7 +10,8 @@ class Keypoints(NamedTuple):
     """Keypoints of a batch of images.
 
     ``points`` (B, I, K, D), normalised; ``confidence`` (B, I, K) in [0, 1], 0 = absent.  I is 1 for
-    one animal and for keypoints that name their own animal.  An absent point has finite
+    one animal and for keypoints that name their own animal, and the largest number of animals in any
+    image of the batch in a crowd; what fills up has confidence 0.  An absent point has finite
     coordinates, so that a NaN never enters a loss.
     """
 
@@ -21,6 +22,11 @@ class Keypoints(NamedTuple):
     def present(self) -> Tensor:
         """(B, I, K) bool: which keypoints exist."""
         return self.confidence > 0
+
+    @property
+    def score(self) -> Tensor:
+        """(B, I): how sure an instance is, the mean confidence of its present keypoints; 0 = no instance."""
+        return self.confidence.sum(dim=-1) / self.present.sum(dim=-1).clamp_min(1)
 
     def select(self, index: Tensor) -> "Keypoints":
         """The keypoints with the given positions along K (a long tensor)."""

@@ -7,6 +7,7 @@ from torch.utils.data import DataLoader, default_collate
 
 from lightning_kp import batches
 from lightning_kp.batches import (
+    ClassifiedImages,
     FramePairs,
     Frames,
     Images,
@@ -19,6 +20,7 @@ from lightning_kp.batches import (
 IMAGE = torch.zeros(3, 4, 4, dtype=torch.uint8)
 SAMPLES = [
     Images(IMAGE),
+    ClassifiedImages(IMAGE, tensor(3)),
     Frames(IMAGE, tensor(1), tensor(7)),
     FramePairs(IMAGE, IMAGE + 1, tensor(1), tensor(7)),
     LabelledImages(IMAGE, torch.zeros(1, 5, 2), torch.ones(1, 5)),

@@ -20,6 +20,13 @@ def test_present_select_and_flip_by_hand() -> None:
     assert flipped.confidence.tolist() == [[[1.0, 0.0, 0.5]]]
 
 
+def test_score_is_the_mean_of_what_is_present() -> None:
+    """Of two animals in the first image the second has one keypoint; the second image has one animal."""
+    confidence = tensor([[[0.5, 1.0], [0.4, 0.0]], [[0.2, 0.4], [0.0, 0.0]]])
+    score = Keypoints(torch.zeros(2, 2, 2, 2), confidence).score
+    torch.testing.assert_close(score, tensor([[0.75, 0.4], [0.3, 0.0]]))
+
+
 @given(st.data())
 def test_flip_twice_is_nothing(data: st.DataObject) -> None:
     """For every mirror: some keypoints lie on the axis, the others come in pairs."""
