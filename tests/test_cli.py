@@ -134,6 +134,29 @@ def test_mistakes_in_a_configuration_file(tmp_path: Path, capsys: pytest.Capture
     assert "Did you mean --model.weights.rotation?" in error_line(capsys)
 
 
+@pytest.mark.parametrize(
+    ("typed", "lost"),
+    [
+        ([], "model.keypoints, model.weights"),
+        (["--model.weights.supervision=2"], "model.keypoints, model.weights.rotation"),
+    ],
+)
+def test_settings_that_another_class_does_not_take_over_are_named(
+    typed: list[str], lost: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """jsonargparse drops them without a word; a run with other weights than its file says must not go unnoticed."""
+    file = tmp_path / "bkind.yaml"
+    settings = {"keypoints": 3, "sharpness": 2.0, "weights": {"rotation": 7.0}}
+    file.write_text(yaml.safe_dump({"model": {"class_path": "BKinD", "init_args": settings}}))
+    data = ["--data=LabelledFrames", "--data.labels=[none.csv]"]
+    main(["fit", f"--config={file}", "--model=SupervisedKeypoints", "--model.names=[a]", *typed, *data])
+    told = capsys.readouterr().err.splitlines()
+    assert f"kp: {file}: SupervisedKeypoints does not take over {lost}. " in told[0]
+    assert "sharpness" not in told[0]
+    main(["fit", f"--config={file}", "--data=VideoFramePairs", "--data.videos=[none.mp4]"])
+    assert "take over" not in capsys.readouterr().err
+
+
 def test_missing_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit"]) == 2
     assert "Missing: --data and --model." in error_line(capsys)

@@ -6,6 +6,7 @@ import io
 import os
 import random
 import signal
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,8 @@ from lightning_kp.loggers import checked_names, chosen_loggers, stay_offline_wit
 from lightning_kp.messages import condense
 from lightning_kp.method import Method
 from lightning_kp.run_log import RunLogger
-from lightning_kp.verbs.arguments import typed
+from lightning_kp.verbs.arguments import split, typed
+from lightning_kp.verbs.dropped_settings import SECTIONS, dropped_settings
 
 DEFAULT_EPOCHS = 100  # ours; counts only when neither epochs, steps nor time are limited
 # Of Lightning, about what is meant to be so here.
@@ -116,6 +118,24 @@ class KpCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = parser.parse_args(args)
+        self._tell_dropped_settings(args[1:])
+
+    def _tell_dropped_settings(self, options: list[str]) -> None:
+        """Say on stderr which settings of the configuration files the chosen classes do not take."""
+        chosen = self.config[self.verb]
+        _, handed_on = split(options)
+        final = {name: chosen[name].as_dict() for name in SECTIONS if isinstance(chosen.get(name), Namespace)}
+        for file in chosen.get("config") or []:
+            lost = dropped_settings(Path(str(file)), final, typed(handed_on))
+            for section, settings in final.items():
+                names = [name for name in lost if name.startswith(f"{section}.")]
+                if names:
+                    kind = settings["class_path"].rsplit(".")[-1]
+                    print(
+                        f"kp: {file}: {kind} does not take over {', '.join(names)}. "
+                        "Type as options what it shall have of them.",
+                        file=sys.stderr,
+                    )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.set_defaults({"trainer.max_epochs": None})
