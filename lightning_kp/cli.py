@@ -22,6 +22,7 @@ VERBS = {
     "track": "keypoints of new videos with a trained checkpoint",
     "name": "named points from discovered ones, with a few labelled frames",
     "suggest": "frames worth labelling next, as stubs that SLEAP and DeepLabCut open",
+    "export": "an ONNX file of a trained keypoint method, checked against torch",
     "report": "one HTML file that says whether a run worked",
     "score": "errors of discovered keypoints against labelled ones",
     "animals": "several look-alike animals: found, kept apart, described? against tracked truth",

@@ -29,5 +29,9 @@ class CheckpointError(KeypointError, RuntimeError):
     """A checkpoint that is damaged, unsafe, or belongs to another model."""
 
 
+class ExportError(KeypointError, RuntimeError):
+    """A method that cannot be exported, or whose exported graph computes something else."""
+
+
 class DivergenceError(KeypointError, RuntimeError):
     """A loss term became NaN or infinite."""

@@ -13,6 +13,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from lightning_kp.sorting import stable_sort
+
 ENUMERATED = 4  # animals up to which all assignments are tried at once (24 of them)
 FAR = 10.0  # normalised: where an animal waits that has no peak yet, so that it takes only what others leave
 ROUNDS = 3  # of assigning and centring; the second rarely changes anything
@@ -56,7 +58,7 @@ def group(points: Tensor, weight: Tensor) -> Tensor:
         whole = present.sum(dim=1) == points.shape[1]
         scatter = torch.where(whole | ~whole.any(dim=1, keepdim=True), scatter, torch.inf)
         best = scatter.argmin(dim=1)
-        return order[torch.arange(len(points), device=points.device), best]
+        return order[torch.arange(points.shape[0], device=points.device), best]
 
 
 def _taken(values: Tensor, order: Tensor) -> Tensor:
@@ -77,9 +79,9 @@ def order_by_height(points: Tensor, weight: Tensor) -> Tensor:
     present = (weight > 0).to(points.dtype)
     number = present.sum(dim=-1)
     height = (points[..., 1] * present).sum(dim=-1) / number.clamp_min(1)
-    return torch.where(number > 0, height, torch.inf).argsort(dim=1, stable=True)
+    return stable_sort(torch.where(number > 0, height, torch.inf))[1]
 
 
 def rearranged(values: Tensor, animals: Tensor) -> Tensor:
     """Values (B, I, ...) with the animals in the given order (B, I)."""
-    return values[torch.arange(len(values), device=values.device).unsqueeze(1), animals]
+    return values[torch.arange(values.shape[0], device=values.device).unsqueeze(1), animals]

@@ -188,6 +188,15 @@ class KeypointMethod(Method):
         """Images (B, 3, H, W) in [0, 1] -> Moments of every animal's heatmaps, (B, I, K, ...)."""
         return Moments(*(value.unsqueeze(1) for value in moments(self.heatmaps(image))))
 
+    def exported(self, image: Tensor) -> dict[str, Tensor]:
+        """What an exported graph gives for images (B, 3, H, W) in [0, 1], by name (`kp export`).
+
+        By default ``points`` (B, I, K, 2), ``confidence`` (B, I, K) and ``covariance`` (B, I, K, 3).  A method whose
+        decoding no graph can hold returns what its network computes.
+        """
+        found = self.locate(image)
+        return {"points": found.points, "confidence": found.peak, "covariance": found.covariance}
+
     def points(self, image: Tensor) -> Tensor:
         """Images (B, 3, H, W) in [0, 1] -> points (B, K, 2) of the only instance."""
         return expectation(self.heatmaps(image))

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lightning_kp.geometry import pixel_centres
 from lightning_kp.heatmaps import Moments
+from lightning_kp.sorting import stable_sort
 
 CHUNK = 1 << 16  # heatmap pixels handled at a time (ours): what a core's cache holds
 
@@ -37,8 +38,9 @@ def highest_peaks(heatmaps: Tensor, count: int, reach: int) -> Peaks:
     """
     batch, keypoints, height, width = heatmaps.shape
     maps = heatmaps.detach().reshape(-1, height, width)
-    step = len(maps) if maps.is_cuda else max(1, CHUNK // (height * width))
-    parts = [_highest(part, count, reach) for part in maps.split(step)]
+    whole = maps.is_cuda or torch.compiler.is_exporting()
+    chunks = (maps,) if whole else maps.split(max(1, CHUNK // (height * width)))
+    parts = [_highest(part, count, reach) for part in chunks]
     index, value = (torch.cat(each).view(batch, keypoints, count) for each in zip(*parts, strict=True))
     index = torch.where(value > 0, index, index[..., :1])
     return Peaks(index // width, index % width, value)
@@ -53,7 +55,11 @@ def _highest(maps: Tensor, count: int, reach: int) -> tuple[Tensor, Tensor]:
     kept = min(value.shape[1], 4 * count)
     value, order = value.topk(kept, dim=1)
     index = index.gather(1, order)
-    if not bool((value[:, 1:] == value[:, :-1]).logical_and(value[:, 1:] > 0).any()):
+    # A graph for export has no branches.
+    twins = torch.compiler.is_exporting() or bool(
+        (value[:, 1:] == value[:, :-1]).logical_and(value[:, 1:] > 0).any()
+    )
+    if not twins:
         return _padded(index, count), _padded(value, count)
     index, order = index.sort(dim=1)  # in reading order; topk leaves equal ones in any
     value = value.gather(1, order)
@@ -62,7 +68,7 @@ def _highest(maps: Tensor, count: int, reach: int) -> tuple[Tensor, Tensor]:
     # Of two equal maxima within reach of each other the one that is read first stays.
     beaten = near & (value.unsqueeze(1) == value.unsqueeze(2)) & (index.unsqueeze(1) < index.unsqueeze(2))
     value = torch.where(beaten.any(dim=2), 0, value)
-    value, order = value.sort(dim=1, descending=True, stable=True)
+    value, order = stable_sort(value, descending=True)
     return _padded(index.gather(1, order), count), _padded(value, count)
 
 
