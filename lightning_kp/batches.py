@@ -52,6 +52,21 @@ class LabelledImages(NamedTuple):
     confidence: Tensor
 
 
+class CrowdImages(NamedTuple):
+    """Crowds (B, 3, H, W) with ``points`` (B, I, K, 2) and ``confidence`` (B, I, K) as in LabelledImages.
+
+    ``area`` (B, I) of the instances in px^2 of the original picture, ``side`` (B,) of the square that is shown
+    in px of it, ``counts`` (B, H, W) bool: False where somebody without labels is.
+    """
+
+    image: Tensor
+    points: Tensor
+    confidence: Tensor
+    area: Tensor
+    side: Tensor
+    counts: Tensor
+
+
 class ClassifiedImages(NamedTuple):
     """Images (B, 3, H, W) with the class of each, ``label`` (B,), from 0."""
 

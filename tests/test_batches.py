@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader, default_collate
 from lightning_kp import batches
 from lightning_kp.batches import (
     ClassifiedImages,
+    CrowdImages,
     FramePairs,
     Frames,
     Images,
@@ -25,6 +26,14 @@ SAMPLES = [
     FramePairs(IMAGE, IMAGE + 1, tensor(1), tensor(7)),
     LabelledImages(IMAGE, torch.zeros(1, 5, 2), torch.ones(1, 5)),
     PairsAndLabels(IMAGE, IMAGE + 1, tensor(1), tensor(7), IMAGE, torch.zeros(1, 5, 2), torch.ones(1, 5)),
+    CrowdImages(
+        IMAGE,
+        torch.zeros(2, 5, 2),
+        torch.ones(2, 5),
+        torch.ones(2),
+        tensor(80.0),
+        torch.ones(4, 4, dtype=torch.bool),
+    ),
     LabelledWindows(torch.zeros(9, 4), tensor(2), tensor(1), tensor(7)),
 ]
 TYPES = [kind for kind in vars(batches).values() if isinstance(kind, type) and hasattr(kind, "_fields")]

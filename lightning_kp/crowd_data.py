@@ -1,0 +1,222 @@
+"""Views of crowds as training images: cut out of the whole picture, so that enlarging shows what is around.
+
+000, 3.6: random flips, rotations by up to 40 degrees and scalings; where a view is larger than its region, the
+picture around the region fills it.  What an item looks like depends on seed, epoch and row alone.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from faster_coco_eval.core import mask as run_lengths
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lightning_kp.batches import CrowdImages
+from lightning_kp.crowds import Crowd, Person, Picture
+from lightning_kp.errors import ConfigurationError
+from lightning_kp.loading import EpochShuffle
+from lightning_kp.resize import FILL
+
+
+@dataclass(frozen=True)
+class CrowdAugmentation:
+    """Random changes of a crowd's view while training (000, 3.6; the range of scales is ours).
+
+    Args:
+        flip: Mirror left and right every other time.
+        turn_deg: Turn by up to so many degrees.
+        least_scale: Smallest side of the view, as a share of the crowd's.
+        most_scale: Largest side of the view.
+    """
+
+    flip: bool = True
+    turn_deg: float = 40.0
+    least_scale: float = 0.75
+    most_scale: float = 1.5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.least_scale <= self.most_scale or not 0 <= self.turn_deg <= 180:
+            raise ConfigurationError(
+                f"turn_deg is {self.turn_deg}, scales {self.least_scale} to {self.most_scale}.",
+                remedy="Give 0 to 180 degrees, and a least_scale above 0 and at most most_scale.",
+            )
+
+
+class View(NamedTuple):
+    """A square of the picture: ``centre`` and ``side`` in px (edges), turned by ``angle`` rad, mirrored or not."""
+
+    centre: tuple[float, float]
+    side: float
+    angle: float = 0.0
+    flip: bool = False
+
+
+class Cut(NamedTuple):
+    """A view as the network sees it, (C, size, size) uint8; ``side`` in px; normalised = matrix @ px + shift."""
+
+    image: Tensor
+    side: float
+    matrix: Tensor
+    shift: Tensor
+
+    def place(self, points_px: Tensor) -> Tensor:
+        """Pixels (..., 2) of the picture -> normalised points of the view."""
+        return points_px @ self.matrix.T.to(points_px) + self.shift.to(points_px)
+
+
+def cut_out(picture: NDArray[np.uint8], view: View, size: int) -> Cut:
+    """Cut a view out of a picture (H, W, C) and resize it with antialiasing; what lies outside is black."""
+    cosine, sine = math.cos(view.angle), math.sin(view.angle)
+    margin = abs(cosine) + abs(sine)  # a turned square needs a larger upright one
+    extent = max(1, round(view.side * margin))
+    left, top = (round(middle - extent / 2) for middle in view.centre)
+    pixels = max(1, round(size * margin))
+    upright = _resize(_crop(picture, left, top, extent), pixels)
+    zoom = pixels / size
+    turn = torch.tensor([[cosine, sine], [-sine, cosine]], dtype=torch.float64)
+    mirror = torch.diag(torch.tensor([-1.0 if view.flip else 1.0, 1.0], dtype=torch.float64))
+    matrix = mirror @ turn * (2 / extent) * zoom
+    shift = matrix @ torch.tensor([0.5 - left - extent / 2, 0.5 - top - extent / 2], dtype=torch.float64)
+    if view.angle == 0:
+        image = upright.flip(-1) if view.flip else upright
+    else:
+        back = torch.cat((torch.linalg.inv(mirror @ turn) / zoom, torch.zeros(2, 1)), dim=1).float()
+        grid = F.affine_grid(back.unsqueeze(0), [1, 1, size, size], align_corners=False)
+        image = F.grid_sample(upright.float().unsqueeze(0), grid, align_corners=False)[0].round().byte()
+    return Cut(image, extent / zoom, matrix, shift)
+
+
+def _crop(picture: NDArray[np.uint8], left: int, top: int, extent: int) -> NDArray[np.uint8]:
+    height, width = picture.shape[:2]
+    square = np.full((extent, extent, picture.shape[2]), FILL, np.uint8)
+    x, y = slice(max(0, left), min(width, left + extent)), slice(max(0, top), min(height, top + extent))
+    if x.stop > x.start and y.stop > y.start:
+        square[y.start - top : y.stop - top, x.start - left : x.stop - left] = picture[y, x]
+    return square
+
+
+def _resize(square: NDArray[np.uint8], side: int) -> Tensor:
+    pixels = torch.from_numpy(square).permute(2, 0, 1).unsqueeze(0)
+    if len(square) == side:
+        return pixels[0].contiguous()
+    return F.interpolate(pixels, (side, side), mode="bilinear", antialias=True)[0]
+
+
+def covered_by(people: Sequence[Person], size: tuple[int, int]) -> Picture:
+    """Pixels (H, W) of a picture that instances cover: 255, the others 0."""
+    height, width = size
+    if not people:
+        return np.zeros(size, np.uint8)
+    parts = []
+    for person in people:
+        left, top, wide, high = person.box
+        outline = person.outline or [[left, top, left + wide, top, left + wide, top + high, left, top + high]]
+        shapes = run_lengths.frPyObjects(outline, height, width) if _is_open(outline) else outline
+        parts += shapes if isinstance(shapes, list) else [shapes]
+    return np.asarray(run_lengths.decode(run_lengths.merge(parts)) * 255, dtype=np.uint8)
+
+
+def _is_open(outline: object) -> bool:
+    """Whether an outline still has to become compressed run lengths: polygons and plain counts do."""
+    return isinstance(outline, list) or (isinstance(outline, dict) and isinstance(outline["counts"], list))
+
+
+class CrowdDataset(Dataset[CrowdImages]):
+    """Crowds as network images; whole batches are CrowdImages, filled up to the largest number of instances.
+
+    With ``augmentation`` items change from epoch to epoch and instances without a point in view are left out.
+    ``jitter_px`` moves every edge of every region at random by up to so many pixels (000, Table 3.3).
+    """
+
+    def __init__(
+        self,
+        crowds: Sequence[Crowd],
+        size: int,
+        augmentation: CrowdAugmentation | None = None,
+        jitter_px: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        self.crowds = crowds
+        self.size = size
+        self.augmentation = augmentation
+        self.jitter_px = jitter_px
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.crowds)
+
+    def __getitem__(self, i: int) -> CrowdImages:
+        """One crowd, without the batch axis."""
+        return CrowdImages(*(field[0] for field in self.__getitems__([i])))
+
+    def __getitems__(self, indices: Sequence[int]) -> CrowdImages:
+        """A batch of crowds; ``index // len(self)`` is the epoch."""
+        items = [self._item(*divmod(index, len(self))) for index in indices]
+        most = max(1, *(len(item.points) for item in items))
+        return CrowdImages(
+            *(torch.stack(field) for field in zip(*(_filled(i, most) for i in items), strict=True))
+        )
+
+    def view(self, epoch: int, row: int) -> View:
+        """What is shown of a crowd in an epoch: the square around its region, changed at random."""
+        crowd, rng = self.crowds[row], np.random.default_rng((self.seed, epoch, row))
+        left, top, width, height = crowd.box
+        edges = np.array([left, top, left + width, top + height])
+        edges += rng.uniform(-1, 1, 4) * self.jitter_px
+        x, y = float(edges[[0, 2]].mean()), float(edges[[1, 3]].mean())
+        side = float(max(edges[2] - edges[0], edges[3] - edges[1], 8.0))
+        change = self.augmentation
+        if change is None:
+            return View((x, y), side)
+        scale = math.exp(rng.uniform(math.log(change.least_scale), math.log(change.most_scale)))
+        angle = math.radians(change.turn_deg) * rng.uniform(-1, 1)
+        return View((x, y), side * scale, angle, change.flip and bool(rng.random() < 0.5))
+
+    def _item(self, epoch: int, row: int) -> CrowdImages:
+        crowd, view = self.crowds[row], self.view(epoch, row)
+        covered = covered_by(crowd.others, crowd.scene.size)
+        cut = cut_out(np.dstack((crowd.scene.read(), covered)), view, self.size)
+        found = torch.from_numpy(np.stack([person.points for person in crowd.people]))
+        points = cut.place(found)
+        labelled = points.isfinite().all(dim=-1)
+        if view.flip:
+            mirror = torch.tensor(crowd.mirror)
+            points, labelled = points[:, mirror], labelled[:, mirror]
+        if self.augmentation is not None:
+            kept = ((points.abs() <= 1).all(dim=-1) & labelled).any(dim=-1)
+        else:
+            kept = labelled.any(dim=-1)
+        area = torch.tensor([person.area for person in crowd.people])
+        return CrowdImages(
+            cut.image[:3],
+            torch.where(labelled.unsqueeze(-1), points, 0).float()[kept],
+            labelled.float()[kept],
+            area.float()[kept],
+            torch.tensor(cut.side, dtype=torch.float32),
+            cut.image[3] < 128,
+        )
+
+
+def _filled(item: CrowdImages, most: int) -> CrowdImages:
+    def fill(values: Tensor) -> Tensor:
+        return torch.cat((values, values.new_zeros(most - len(values), *values.shape[1:])))
+
+    return item._replace(points=fill(item.points), confidence=fill(item.confidence), area=fill(item.area))
+
+
+class CrowdShuffle(EpochShuffle):
+    """The order of training; a row's number tells its epoch too, so that its view is new in each."""
+
+    def __iter__(self) -> Iterator[int]:
+        yield from (self.epoch * self.length + row for row in super().__iter__())
+
+
+def as_it_is(batch: CrowdImages) -> CrowdImages:
+    """The data set makes whole batches."""
+    return batch
