@@ -76,7 +76,7 @@ def render_frames(settings: ArenaSettings, truth: ArenaTruth) -> Iterator[NDArra
         picture = _shifted(floor, truth.camera_px[t], pad)
         for i in np.argsort(truth.layer[t], kind="stable"):
             midline = np.asarray(truth.midline_px[t, i], dtype=np.float64) + pad
-            _draw_animal(picture, midline, COAT_COLOURS[truth.coats[i]], furs[i], settings)
+            draw_animal(picture, midline, COAT_COLOURS[truth.coats[i]], furs[i], settings)
         frame = picture[pad : pad + size, pad : pad + size] * brightness[t]
         if settings.noise:
             grain = np.random.default_rng((settings.seed, 4, t)).standard_normal((size, size, 1), np.float32)
@@ -159,7 +159,7 @@ def _merge(corner: NDArray[np.int64], *patches: NDArray[Any]) -> Field:
     return Field((slice(top, top + height), slice(left, left + width)), *merged)
 
 
-def _draw_animal(
+def draw_animal(
     picture: Picture, midline: Floats, coat: Coat, texture: Picture, settings: ArenaSettings
 ) -> None:
     """Draw one animal with its midline (N, 2) in pixels of the padded picture, tail first, face last."""
