@@ -94,6 +94,25 @@ def test_a_module_that_is_no_method(tmp_path: Path) -> None:
         trainer(tmp_path, Curriculum({"rotation": 5})).fit(BoringModel())
 
 
+def test_steps_in_place_of_epochs(tmp_path: Path) -> None:
+    record = Record()
+    callbacks = [Curriculum({"rotation": 3}, ramp_epochs=1, unit="step"), record]
+    runner = trainer(tmp_path, *callbacks, epochs=2)
+    runner.limit_train_batches = 3
+    runner.fit(toy.Toy(weights=toy.ToyWeights(reconstruction=1.0, rotation=0.5)), toy.NoiseData())
+    assert [rotation for stage, _, rotation, _ in record.seen if stage == "train"] == [0, 0, 0, 0.25, 0.5, 0.5]
+
+
+def test_a_resumed_run_has_the_weights_of_its_step(tmp_path: Path) -> None:
+    first = trainer(tmp_path, Curriculum({"rotation": 2}, unit="step"), epochs=2)
+    first.fit(toy.Toy(), toy.NoiseData())
+    first.save_checkpoint(tmp_path / "x.ckpt")
+    record = Record()
+    second = trainer(tmp_path, Curriculum({"rotation": 2}, unit="step"), record, epochs=3)
+    second.fit(toy.Toy(), toy.NoiseData(), ckpt_path=tmp_path / "x.ckpt", weights_only=True)
+    assert record.seen == [("sanity", 2, 0.5, 1.0), ("train", 2, 0.5, 1.0), ("validate", 2, 0.5, 1.0)]
+
+
 @pytest.mark.parametrize(("start", "ramp"), [({"rotation": -1}, 0), ({"rotation": 1}, -2)])
 def test_negative_epochs(start: dict[str, int], ramp: int) -> None:
     with pytest.raises(ConfigurationError, match="counts epochs from 0"):
