@@ -100,18 +100,20 @@ class OKSAveragePrecision(Metric):
         labelled: Keypoints,
         area: Tensor | None = None,
         *,
-        size: tuple[int, int],
+        size: tuple[int, int] | Tensor,
         ignored: Tensor | None = None,
         box: Tensor | None = None,
     ) -> None:
         """Keypoints (B, I, K, 2) and (B, J, K, 2) of the same images, which are ``size`` = (height, width) px.
+
+        Images of different sizes need a tensor (B, 2) of them.
 
         ``area`` (B, J) px^2 of the labelled instances, by default that of the box around their points.
         ``ignored`` (B, J): predictions that match these instances count neither way; those without a
         labelled point need their ``box`` (B, J, 4) = left, top, width, height px, and then take what lies
         within twice its size, as COCO has it.
         """
-        points, wanted = (to_pixels(each.points.double(), size) for each in (predicted, labelled))
+        points, wanted = (_in_pixels(each.points.double(), size) for each in (predicted, labelled))
         _check(points, wanted, len(self.sigma))
         present = labelled.present
         boxes = box_of(wanted, present) if box is None else box.to(wanted)
@@ -202,6 +204,12 @@ def _predictions(found: Tensor) -> list[dict[str, Any]]:
         {"image_id": int(image), "category_id": 1, "score": score, "keypoints": flat, "bbox": box}
         for (image, score), flat, box in rows
     ]
+
+
+def _in_pixels(points: Tensor, size: tuple[int, int] | Tensor) -> Tensor:
+    if not isinstance(size, Tensor):
+        return to_pixels(points, size)
+    return ((points + 1) * size.to(points).flip(-1)[:, None, None] - 1) / 2
 
 
 def _silent(*_: object, **__: object) -> None:

@@ -1,0 +1,93 @@
+"""Base of the datamodules that yield crowds; see :mod:`lightning_kp.crowd_data`."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from lightning_kp.batches import CrowdImages, Frames
+from lightning_kp.crowd_data import CrowdAugmentation, CrowdDataset, CrowdShuffle, as_it_is
+from lightning_kp.crowds import Crowd
+from lightning_kp.datamodule import KeypointDataModule
+from lightning_kp.errors import ConfigurationError
+from lightning_kp.loading import ResumableLoader
+
+
+class CrowdModule(KeypointDataModule):
+    """Crowds -> CrowdImages of ``size`` px, augmented while training.
+
+    A subclass fills ``crowds`` ("train", "val", "test") in ``setup`` and calls :meth:`serve`; it sets
+    ``point_names`` and ``mirror``.
+    """
+
+    batch_type = CrowdImages
+    point_names: tuple[str, ...] = ()
+    mirror: tuple[int, ...] = ()
+
+    def __init__(
+        self,
+        size: int,
+        augmentation: CrowdAugmentation | None,
+        jitter_px: float,
+        seed: int,
+        root: str,
+        batch_size: int,
+        num_workers: int,
+    ) -> None:
+        super().__init__(root, batch_size, num_workers)
+        if size < 8 or jitter_px < 0:
+            raise ConfigurationError(
+                f"size is {size}, jitter_px {jitter_px}.", remedy="Give at least 8, and no negative number."
+            )
+        self.size = size
+        self.augmentation = augmentation or CrowdAugmentation()
+        self.jitter_px = jitter_px
+        self.seed = seed
+
+    def serve(self, crowds: dict[str, Sequence[Crowd]]) -> None:
+        """Make the data sets of the stages; ``jitter_px`` concerns ``test`` alone."""
+        for stage, each in crowds.items():
+            change = self.augmentation if stage == "train" else None
+            jitter = self.jitter_px if stage == "test" else 0.0
+            self.datasets[stage] = CrowdDataset(each, self.size, change, jitter, self.seed)
+        for stage in ("test", "val", "train"):
+            if stage in crowds:
+                self.datasets["predict"] = CrowdFrames(CrowdDataset(crowds[stage], self.size))
+                return
+
+    def loader(self, stage: str, *, shuffle: bool = False, drop_last: bool = False) -> DataLoader[Any]:
+        """The loader of one stage."""
+        plain = super().loader(stage, drop_last=drop_last)
+        if stage == "predict":
+            return plain
+        dataset: Any = plain.dataset
+        options: dict[str, Any] = {
+            "batch_size": self.batch_size,
+            "drop_last": drop_last and len(dataset) >= self.batch_size,
+            "num_workers": self.num_workers,
+            "persistent_workers": self.num_workers > 0,
+            "collate_fn": as_it_is,
+        }
+        if not shuffle:
+            return DataLoader(dataset, **options)
+        seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
+        return ResumableLoader(dataset, sampler=CrowdShuffle(len(dataset), seed), **options)
+
+    def val_dataloader(self) -> Any:
+        """No loader at all where nothing validates."""
+        return super().val_dataloader() if "val" in self.datasets else []
+
+
+class CrowdFrames(Dataset[Frames]):
+    """Crowds as frames of video 0, for prediction."""
+
+    def __init__(self, crowds: CrowdDataset) -> None:
+        self.crowds = crowds
+
+    def __len__(self) -> int:
+        return len(self.crowds)
+
+    def __getitem__(self, i: int) -> Frames:
+        return Frames(self.crowds[i].image, torch.tensor(0), torch.tensor(i))

@@ -1,0 +1,287 @@
+"""Person parser: the people of a crowd one after another, with convolutional LSTMs.
+
+Ryou, PhD thesis, Caltech 2022 (000), chapter 3 (Ryou and Perona, "Parsing Pose of People with Interaction",
+BMVC 2018).  Terms: ``part`` eq. 3.1, ``person`` eq. 3.2 with the Hungarian order and two all-zero steps, summed
+as eq. 3.3 (weights 0.5 and 1).  The number of people asked for while learning comes from the Curriculum callback.
+
+What the paper leaves open, and what is done here: see nn/person_parser.py for the networks; a point is the
+centre of the sigmoid's mass in a window around the heatmap's maximum, its confidence that maximum; the two
+sequences of flip testing need not come in one order, so they are matched before they are averaged; an image
+with more people than are asked for trains the steps asked for and no stop.  Deviations: heatmaps are at the
+encoder's finest stride, 4 for a ResNet.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from lightning_kp.batches import CrowdImages
+from lightning_kp.crowd_scores import CrowdScores
+from lightning_kp.errors import ConfigurationError
+from lightning_kp.heatmaps import Moments
+from lightning_kp.instances import group, reordered
+from lightning_kp.keypoints import Keypoints
+from lightning_kp.losses.person_parsing import (
+    discs,
+    matched_targets,
+    part_loss,
+    person_loss,
+    steps_asked,
+)
+from lightning_kp.method import KeypointMethod, LRSchedulerCallable, OptimizerCallable
+from lightning_kp.nn.encoders import ImageNetNormalise, build_encoder
+from lightning_kp.nn.person_parser import PartLocalizer, PersonDecoder
+from lightning_kp.nn.weights import Pretrained
+from lightning_kp.peaks import highest_peaks, window_moments
+from lightning_kp.run_folder import RunFolder, write_whole
+
+Decode = Literal["sequence", "peaks"]
+
+
+@dataclass(frozen=True)
+class PersonParserWeights:
+    """Eq. 3.3: lambda_0 = 0.5 for the part heatmaps."""
+
+    part: float = 0.5
+    person: float = 1.0
+
+
+class PersonParser(KeypointMethod):
+    """People (or animals) of a crowd, told apart by a recurrent decoder (000, ch. 3).
+
+    Args:
+        names: Keypoints, in the order of the labels.
+        mirror: Which keypoint each one becomes in a mirrored picture (numbers from 0); needed to flip.
+        instances: Most people that are looked for in an image (ours; the paper names no bound).
+        encoder: Any torchvision network, ``timm/NAME``, or ours from scratch: ``small``, ``tiny``, ``fine``.
+        pretrained: ImageNet weights of the encoder: true, false, or the path of a state dict.
+        width: Channels of the part features (3.5: 64).
+        hidden: Channels of every ConvLSTM (ours).
+        radius: R of the target discs, in heatmap pixels (3.5: 3).
+        stop: The sequence ends where no pixel of any heatmap reaches this (3.6: 0.05).
+        flip: Average with the mirrored picture when predicting (3.6).
+        decode: ``sequence``, or ``peaks``: no decoder, highest peaks of the part heatmaps grouped into animals
+            of least scatter, the bottom-up baseline; set ``weights.person`` to 0 with it.
+        peak: With ``peaks``: least height of a peak, as a share of 1.
+        apart: With ``peaks``: least distance of two peaks of one keypoint, in heatmap pixels.
+        sigma: Spread of labels for the OKS of the scores, one for all or one per keypoint.
+        weights: Weights of the terms.
+        optimizer: Default Adam, learning rate 1e-3 (3.6).
+        scheduler: Default none; the paper divides the rate by ten twice.
+    """
+
+    batch_type = CrowdImages
+    weights_type = PersonParserWeights
+    paper = "000 ch. 3 (Ryou 2022; Ryou and Perona 2018)"
+
+    def __init__(
+        self,
+        names: list[str],
+        mirror: list[int] | None = None,
+        instances: int = 10,
+        encoder: str = "resnet50",
+        pretrained: Pretrained = True,
+        width: int = 64,
+        hidden: int = 64,
+        radius: float = 3.0,
+        stop: float = 0.05,
+        flip: bool = True,
+        decode: Decode = "sequence",
+        peak: float = 0.2,
+        apart: float = 2.0,
+        sigma: float | list[float] = 0.05,
+        weights: PersonParserWeights | None = None,
+        optimizer: OptimizerCallable | None = None,
+        scheduler: LRSchedulerCallable | None = None,
+    ) -> None:
+        super().__init__(weights, optimizer, scheduler)
+        mirror = list(range(len(names))) if mirror is None else mirror
+        _check(names, mirror, instances, radius)
+        self.save_hyperparameters(ignore=["weights", "optimizer", "scheduler"])
+        self.keypoint_names = tuple(names)
+        self.instances = instances
+        self.radius = radius
+        self.stop = stop
+        self.flip = flip
+        self.peak = peak
+        self.apart = apart
+        self.instance_limit: int | None = None  # while training; the curriculum changes it
+        self.mirror: Tensor
+        self.register_buffer("mirror", torch.tensor(mirror), persistent=False)
+        self.normalise = ImageNetNormalise()
+        self.encoder = build_encoder(encoder, pretrained)
+        self.parts = PartLocalizer(self.encoder.channels, len(names), width)
+        self.decoder: PersonDecoder | None = None
+        if decode == "sequence":
+            self.decoder = PersonDecoder(len(self.encoder.channels), width, hidden, len(names))
+        spread = [sigma] * len(names) if isinstance(sigma, float) else sigma
+        self.val_scores, self.test_scores = CrowdScores(spread), CrowdScores(spread)
+        self.to(memory_format=torch.channels_last)
+
+    def encode(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Images (B, 3, H, W) in [0, 1] -> part features per scale, and part logits (B, K, h, w)."""
+        features, logits = self.parts(self.encoder(self.normalise(image)))
+        return features, logits
+
+    def terms(self, batch: CrowdImages) -> dict[str, Tensor]:
+        """``part`` and ``person``."""
+        features, parts = self.encode(batch.image)
+        size = (parts.shape[-2], parts.shape[-1])
+        target = discs(batch.points, batch.confidence, size, self.radius)
+        counts = _pixels_that_count(batch.counts, size)
+        terms = {}
+        if self.is_active("part"):
+            terms["part"] = part_loss(parts, target.amax(dim=1), counts)
+        if self.is_active("person"):
+            there = (batch.confidence > 0).any(dim=-1)
+            asked, steps = steps_asked(there.sum(dim=1), self.instance_limit if self.training else None)
+            logits = self._decoder().start(features).steps(int(steps.max().clamp_min(1)))
+            ordered = matched_targets(logits, target, there, asked, counts)
+            terms["person"] = person_loss(logits, ordered, steps, counts)
+        return terms
+
+    def _decoder(self) -> PersonDecoder:
+        if self.decoder is None:
+            raise ConfigurationError(
+                "There is no decoder to train: decode is `peaks`.", remedy="--model.weights.person=0"
+            )
+        return self.decoder
+
+    def heatmaps(self, image: Tensor) -> Tensor:
+        """Part heatmaps (B, K, h, w) without identity, as shares of their sum."""
+        found = self.encode(image)[1].float().sigmoid()
+        return found / found.sum(dim=(-2, -1), keepdim=True)
+
+    def person_heatmaps(self, image: Tensor) -> Tensor:
+        """Heatmaps (B, I, K, h, w) in [0, 1] of one instance after another, all-zero from the stop on."""
+        found = self._sequence(image)
+        if self.flip:
+            mirrored = self._sequence(image.flip(-1)).flip(-1)[:, :, self.mirror]
+            found = (found + _in_order_of(found, mirrored)) / 2
+        return found
+
+    def _sequence(self, image: Tensor) -> Tensor:
+        decoding = self._decoder().start(self.encode(image)[0])
+        going = torch.ones(len(image), 1, 1, 1, dtype=torch.bool, device=image.device)
+        steps: list[Tensor] = []
+        for _ in range(self.instances):
+            heatmaps = decoding.step().float().sigmoid()
+            going = going & (heatmaps.amax(dim=(-3, -2, -1), keepdim=True) >= self.stop)
+            steps.append(heatmaps * going)
+            if not going.any():
+                break
+        steps += [torch.zeros_like(steps[0])] * (self.instances - len(steps))
+        return torch.stack(steps, dim=1)
+
+    def locate(self, image: Tensor) -> Moments:
+        """Images (B, 3, H, W) in [0, 1] -> Moments (B, I, K, ...); a person that is not there has peak 0."""
+        if self.decoder is None:
+            return self._bottom_up(image)
+        heatmaps = self.person_heatmaps(image)
+        radius = max(1, round(2 * self.radius))
+        found = _one_peak(heatmaps.flatten(0, 1), radius)
+        found = Moments(*(each.view(*heatmaps.shape[:2], *each.shape[1:]) for each in found))
+        there = found.peak.amax(dim=-1, keepdim=True) >= self.stop
+        return found._replace(peak=found.peak * there)
+
+    def _bottom_up(self, image: Tensor) -> Moments:
+        heatmaps = self.encode(image)[1].float().sigmoid()
+        if self.flip:
+            mirrored = self.encode(image.flip(-1))[1].float().sigmoid().flip(-1)
+            heatmaps = (heatmaps + mirrored[:, self.mirror]) / 2
+        peaks = highest_peaks(heatmaps, self.instances, max(1, round(self.apart)))
+        found = window_moments(heatmaps, peaks, max(1, round(2 * self.radius)))
+        height = peaks.value.transpose(1, 2)
+        found = found._replace(peak=height * (height >= self.peak))
+        order = group(found.points, found.peak)
+        animals = Moments(*(reordered(each, order) for each in found))
+        # Few points do not make an animal, however high they are.
+        complete = (animals.peak > 0).float().mean(dim=-1, keepdim=True)
+        return animals._replace(peak=animals.peak * complete)
+
+    def forward(self, image: Tensor) -> Keypoints:
+        found = self.locate(image)
+        return Keypoints(found.points, found.peak)
+
+    def points(self, image: Tensor) -> Tensor:
+        """Images (B, 3, H, W) in [0, 1] -> points (B, I K, 2), one person after another."""
+        return self.locate(image).points.flatten(1, 2)
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        datamodule = getattr(self.trainer, "datamodule", None) if self._trainer is not None else None
+        offered = tuple(getattr(datamodule, "point_names", ()) or self.keypoint_names)
+        if offered != self.keypoint_names:
+            raise ConfigurationError(
+                f"The labels name {', '.join(offered)}; the model has {', '.join(self.keypoint_names)}.",
+                remedy=f"Set --model.names=[{','.join(offered)}].",
+            )
+
+    def validation_step(self, batch: CrowdImages, batch_idx: int) -> None:
+        super().validation_step(batch, batch_idx)
+        self.val_scores.add(self(batch.image), batch)
+
+    def on_validation_epoch_end(self) -> None:
+        scores = self.val_scores.compute()
+        self.log_dict({f"val/{name}": scores[name] for name in ("AP", "AP50", "AR")})
+        self.val_scores.reset()
+
+    def test_step(self, batch: CrowdImages, batch_idx: int) -> None:
+        super().test_step(batch, batch_idx)
+        self.test_scores.add(self(batch.image), batch)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the figures of 3.6, and leave them in the run folder: metrics.json, crowd.md."""
+        figures, table = self.test_scores.summary(self.keypoint_names)
+        self.log_dict({f"test/{name}": value for name, value in figures.items()})
+        self.test_scores.reset()
+        if self.trainer.is_global_zero:
+            folder = RunFolder(Path(self.trainer.default_root_dir))
+            folder.add_metrics({f"crowd/{name}": value for name, value in figures.items()})
+            write_whole(folder.path / "crowd.md", table)
+
+    def default_optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), lr=1e-3)
+
+
+def _one_peak(heatmaps: Tensor, radius: int) -> Moments:
+    """Heatmaps (M, K, h, w) in [0, 1] -> Moments (M, K, ...) around the maximum; ``peak`` is its height."""
+    peaks = highest_peaks(heatmaps, 1, 1)
+    found = window_moments(heatmaps, peaks, radius)
+    return Moments(found.points[:, 0], found.covariance[:, 0], peaks.value[..., 0].clamp(0, 1))
+
+
+def _in_order_of(first: Tensor, second: Tensor) -> Tensor:
+    """The instances of ``second`` (B, I, K, h, w), each beside the one of ``first`` that it overlaps most."""
+    shared = (first.flatten(2) @ second.flatten(2).transpose(1, 2)).detach().cpu().numpy()
+    order = torch.stack([torch.from_numpy(linear_sum_assignment(-each)[1]) for each in shared])
+    return second[torch.arange(len(second), device=second.device).unsqueeze(1), order.to(second.device)]
+
+
+def _pixels_that_count(counts: Tensor, size: tuple[int, int]) -> Tensor:
+    """Counting pixels (B, H, W) bool -> those of the heatmap (B, h, w) none of whose pixels is left out."""
+    left_out = torch.nn.functional.adaptive_max_pool2d((~counts).float().unsqueeze(1), size)[:, 0]
+    return 1 - left_out
+
+
+def _check(names: list[str], mirror: list[int], instances: int, radius: float) -> None:
+    def refuse(problem: str, remedy: str) -> None:
+        raise ConfigurationError(problem, remedy=remedy)
+
+    if not names or instances < 1 or radius <= 0:
+        refuse(
+            f"PersonParser was given {len(names)} names, {instances} instances and a radius of {radius}.",
+            "Name the keypoints as the labels do; give at least 1 instance and a radius above 0.",
+        )
+    involution = sorted(mirror) == list(range(len(names))) and all(
+        mirror[other] == k for k, other in enumerate(mirror)
+    )
+    if not involution:
+        refuse(
+            f"mirror {mirror} does not pair {len(names)} keypoints.",
+            "Give for each keypoint the number of its mirror image, its own where it has none.",
+        )
