@@ -49,6 +49,8 @@ class Method(L.LightningModule):
     paper: ClassVar[str] = ""
     # Options that say where first weights come from; false when a checkpoint brings the weights.
     weight_sources: ClassVar[tuple[str, ...]] = ("pretrained", "perceptual_weights")
+    # Whether a test yields figures that the loss does not tell; `kp trial` runs one then.
+    has_test_figures: ClassVar[bool] = False
 
     def __init__(
         self,

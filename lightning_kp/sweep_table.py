@@ -16,7 +16,10 @@ from lightning_kp.sweep_study import Study, Trial
 
 RESULT = "trial.json"
 # Figures shown beside the one that counts, where trials have them.
-SHOWN = ("linear", "matched", "untrained_linear", "untrained_matched", "mean_pose", "found", "order_kept")
+SHOWN = (
+    "linear", "matched", "untrained_linear", "untrained_matched", "mean_pose", "found", "order_kept",
+    "test/error", "test/error_top5",
+)  # fmt: skip
 Rows = list[dict[str, Any]]
 
 

@@ -1,8 +1,9 @@
 """``kp trial OPTIONS``: one trial of a sweep: train as ``kp fit`` does, score, leave ``trial.json``.
 
 W&B agents and ``kp sweep`` run this.  ``trial.json`` holds ``state`` (``complete`` or ``failed``), ``reason`` (of a
-failure, one line) and ``figures`` by name: what the last epoch logged, the verdict's counts, and regression
-errors where the points are known (``--labels``, or a datamodule that renders its videos).
+failure, one line) and ``figures`` by name: what the last epoch logged, what a test logs where the method has
+figures of its own for it, the verdict's counts, and regression errors where the points are known (``--labels``,
+or a datamodule that renders its videos).
 A killed trial goes on from its last checkpoint.
 """
 
@@ -133,6 +134,9 @@ def _trained_and_scored(folder: "RunFolder", options: list[str], labels: str | N
     from lightning_kp.method import KeypointMethod
 
     method = cli.model
+    if method.has_test_figures:
+        (tested,) = cli.trainer.test(method, datamodule=cli.datamodule, verbose=False)
+        figures |= tested
     if not isinstance(method, KeypointMethod):
         return figures
     method.to(pick_device("auto")).eval()

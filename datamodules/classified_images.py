@@ -1,0 +1,150 @@
+"""Images sorted into classes: folders named like them, or the files of CIFAR-10 and CIFAR-100."""
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from lightning_kp.batches import ClassifiedImages
+from lightning_kp.class_images import ClassDataset, ClassSet, read_class_folder, same_classes, split_rows
+from lightning_kp.datamodule import KeypointDataModule
+from lightning_kp.errors import ConfigurationError, DataError
+from lightning_kp.geometry import Fit
+
+
+class ClassFolders(KeypointDataModule):
+    """Folders of images, one for each class: ``train/cat/1.jpg``, ``test/cat/7.jpg``.
+
+    Args:
+        train: Folder of the classes' folders to train on, from ``root``.
+        test: The same for the test; empty tests on what validates.
+        size: Side of the square that the network sees, in pixels.
+        fit: What becomes of images that are not square: ``pad``, ``crop`` or ``squash``.
+        val_fraction: Share of the training images that validates; 0 for no validation (000: a tenth).
+        shift: In training, move images by up to so many pixels each way (000: 4 of 32).
+        flip: In training, mirror every second image, left and right.
+        hold_gb: Keep images in memory where all of a folder take at most this many gigabytes.
+        seed: Fixes which images validate, and the order of training.
+        root: Folder that relative paths start from.
+        batch_size: Images in a batch.
+        num_workers: Processes that load; 0 is fast enough for images in memory.
+    """
+
+    batch_type = ClassifiedImages
+
+    def __init__(
+        self,
+        train: str = "train",
+        test: str = "test",
+        size: int = 32,
+        fit: Fit = "crop",
+        val_fraction: float = 0.1,
+        shift: int = 4,
+        flip: bool = True,
+        hold_gb: float = 2.0,
+        seed: int = 0,
+        root: str = ".",
+        batch_size: int = 128,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(root, batch_size, num_workers)
+        _check(val_fraction, shift)
+        self.save_hyperparameters(logger=False)
+        self.train, self.test = train, test
+        self.size, self.hold_gb = size, hold_gb
+        self.fit: Fit = fit
+        self.val_fraction, self.shift, self.flip, self.seed = val_fraction, shift, flip, seed
+        self.class_names: tuple[str, ...] = ()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the folders, once."""
+        if not self.datasets:
+            self._use(*self.read())
+
+    def read(self) -> tuple[ClassSet, ClassSet | None]:
+        """The images to train on and those for the test, if there are any."""
+        train = read_class_folder(self.path(self.train), self.size, self.fit, self.hold_gb)
+        if not self.test:
+            return train, None
+        test = read_class_folder(self.path(self.test), self.size, self.fit, self.hold_gb)
+        same_classes(train.names, test.names, self.path(self.test))
+        return train, test
+
+    def _use(self, train: ClassSet, test: ClassSet | None) -> None:
+        self.class_names = train.names
+        fitting, validating = split_rows(len(train.label), self.val_fraction, self.seed)
+        self.datasets["train"] = ClassDataset(train, fitting, self.shift, self.flip)
+        if len(validating):
+            self.datasets["val"] = self.datasets["test"] = ClassDataset(train, validating)
+        if test is not None:
+            self.datasets["test"] = ClassDataset(test, np.arange(len(test.label)))
+
+    def val_dataloader(self) -> Any:
+        """No loader at all where ``val_fraction`` is 0."""
+        return super().val_dataloader() if self.val_fraction > 0 else []
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """A last, smaller batch is left out, unless it is the only one."""
+        dataset: Any = self.datasets.get("train", ())
+        return self.loader("train", shuffle=True, drop_last=len(dataset) >= self.batch_size)
+
+
+class CIFAR(ClassFolders):
+    """CIFAR-10 or CIFAR-100 from the files that torchvision knows (``cifar-10-batches-py`` and the like).
+
+    Nothing is downloaded: https://www.cs.toronto.edu/~kriz/cifar.html has the archives (python version).
+
+    Args:
+        kind: ``cifar10`` or ``cifar100``.
+        val_fraction: Share of the training images that validates; 0 for no validation (000: a tenth).
+        shift: In training, move images by up to so many pixels each way (000: 4).
+        flip: In training, mirror every second image, left and right.
+        seed: Fixes which images validate, and the order of training.
+        root: Folder that holds the unpacked archive.
+        batch_size: Images in a batch.
+        num_workers: Processes that load; 0 is fast enough.
+    """
+
+    def __init__(
+        self,
+        kind: Literal["cifar10", "cifar100"] = "cifar10",
+        val_fraction: float = 0.1,
+        shift: int = 4,
+        flip: bool = True,
+        seed: int = 0,
+        root: str = ".",
+        batch_size: int = 128,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(
+            val_fraction=val_fraction, shift=shift, flip=flip, seed=seed, root=root, batch_size=batch_size,
+            num_workers=num_workers,
+        )  # fmt: skip
+        self.kind = kind
+
+    def read(self) -> tuple[ClassSet, ClassSet | None]:
+        """The training images and the test images of the archive."""
+        return self._part(train=True), self._part(train=False)
+
+    def _part(self, *, train: bool) -> ClassSet:
+        from torchvision.datasets import CIFAR10, CIFAR100
+
+        kind = {"cifar10": CIFAR10, "cifar100": CIFAR100}[self.kind]
+        try:
+            found = kind(str(self.root), train=train, download=False)
+        except RuntimeError as error:
+            raise DataError(
+                f"{self.root} holds no {kind.base_folder}, or files in it that differ from the original.",
+                remedy=f"Unpack {kind.filename} there ({kind.url}).",
+            ) from error
+        images = torch.from_numpy(found.data).permute(0, 3, 1, 2).contiguous()
+        return ClassSet(images, torch.tensor(found.targets), tuple(found.classes))
+
+
+def _check(val_fraction: float, shift: int) -> None:
+    if not 0 <= val_fraction < 1 or shift < 0:
+        raise ConfigurationError(
+            f"val_fraction is {val_fraction}, shift {shift}.",
+            remedy="They must be in [0, 1) and not negative.",
+        )

@@ -1,0 +1,59 @@
+"""Losses of classification by name, so that a configuration can choose one (000, Tables 2.1, 2.3 and 2.8).
+
+Those of independent sigmoids are summed over the classes, and all are averaged over the batch (section 2.5).
+"""
+
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from lightning_kp.errors import ConfigurationError
+from lightning_kp.losses.anchor import AnchorOptions, anchor_classification
+from lightning_kp.losses.focal import check_gamma, focal_loss
+from lightning_kp.losses.mining import check_share, hardest_samples
+from lightning_kp.messages import did_you_mean
+
+ClassLossName = Literal["ce", "bce", "focal", "ohem", "anchor"]
+ClassLoss = Callable[[Tensor, Tensor], Tensor]  # logits (B, C), labels (B,) -> scalar
+RHO = 0.9  # Table 2.1
+
+
+def class_loss(
+    name: ClassLossName,
+    options: AnchorOptions | None = None,
+    kappa: float | None = None,
+    hardest: float = RHO,
+) -> ClassLoss:
+    """The loss of that name: logits (B, C) and labels (B,) -> scalar.
+
+    ``ce`` softmax cross entropy; ``bce`` that of sigmoids; ``focal`` with the options' gamma and ``kappa``;
+    ``ohem`` the softmax cross entropy of the ``hardest`` share of a batch; ``anchor``.  Raises
+    ConfigurationError for a name that does not exist or an option out of range.
+    """
+    given = options or AnchorOptions()
+    check_gamma(given.gamma)
+    check_share(hardest)
+
+    def focal(logits: Tensor, label: Tensor, gamma: float) -> Tensor:
+        wide = logits if logits.dtype.itemsize > 2 else logits.float()
+        return (
+            focal_loss(wide, F.one_hot(label, logits.shape[1]).to(wide.dtype), gamma, kappa).sum(dim=1).mean()
+        )
+
+    known: dict[str, ClassLoss] = {
+        "ce": F.cross_entropy,
+        "bce": lambda logits, label: anchor_classification(logits, label, given._replace(gamma=0.0)).mean(),
+        "focal": lambda logits, label: focal(logits, label, given.gamma),
+        "ohem": lambda logits, label: hardest_samples(
+            F.cross_entropy(logits, label, reduction="none"), hardest
+        ),
+        "anchor": lambda logits, label: anchor_classification(logits, label, given).mean(),
+    }
+    if name not in known:
+        raise ConfigurationError(
+            f"There is no loss of classification called {name!r}.",
+            remedy=did_you_mean(name, get_args(ClassLossName)),
+        )
+    return known[name]

@@ -1,0 +1,177 @@
+"""Classification of images by the anchor loss and the losses that it is compared with.
+
+Source: 000, chapter 2 (Ryou, Jeong and Perona, Anchor Loss, ICCV 2019): equations 2.1, 2.2 and 2.15 to 2.18,
+Tables 2.1, 2.3 and 2.8.
+
+Deviations: momentum 0.9, weight decay 1e-4 and batches of 128 are those of He et al. (2016, section 4.2), which
+the paper's text leaves open; images are normalised by ImageNet's colours; the first epochs' softmax cross
+entropy is a term of its own, and a validation has the final loss from the first epoch on.  The shared curriculum
+is not used for it: that starts terms, and this one ends.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_kp.batches import ClassifiedImages
+from lightning_kp.class_scores import TopError
+from lightning_kp.errors import ConfigurationError
+from lightning_kp.losses.anchor import MARGIN, AnchorDesign, AnchorOptions
+from lightning_kp.losses.class_losses import RHO, ClassLossName, class_loss
+from lightning_kp.method import LRSchedulerCallable, Method, OptimizerCallable
+from lightning_kp.nn.classifiers import build_classifier
+from lightning_kp.nn.weights import Pretrained
+
+TOP = 5
+SOFTMAX = ("ce", "ohem")
+DROPS = (160, 180)  # epochs; section 2.5, Implementation details
+
+
+@dataclass(frozen=True)
+class AnchorWeights:
+    """Terms of :class:`AnchorClassifier`: the chosen loss, and the cross entropy of the first epochs."""
+
+    classification: float = 1.0
+    warmup: float = 1.0
+
+
+class ClassPrediction(NamedTuple):
+    """``probability`` (B, C) of each class, of sigmoids unless the loss was a softmax's; ``label`` (B,) as given."""
+
+    probability: Tensor
+    label: Tensor
+
+
+class AnchorClassifier(Method):
+    """A network that says what an image shows.
+
+    Logs the top-1 and top-5 error in per cent, ``val/error`` and ``val/error_top5``, and the same of the test.
+
+    Args:
+        network: ``cifar_resnet110`` (6n + 2 layers), a torchvision model, or ``timm/NAME``.
+        classes: Their names, in the order of the labels; empty takes the datamodule's.
+        pretrained: ImageNet weights (true), a state dict (a path), or none.
+        loss: ``anchor``, ``ce`` (softmax), ``bce`` (sigmoids), ``focal`` or ``ohem``.
+        gamma: Exponent of anchor and focal loss (Table 2.1: 0.5).
+        delta: Margin of the anchor (section 2.4).
+        design: Which classes the anchor loss modulates: ``background`` (the paper's choice), ``target`` or ``both``.
+        anchor: A fixed anchor probability in place of the prediction's (Table 2.3).
+        detach: Keep the gradient out of the anchor.
+        kappa: Balance of the focal loss's branches.
+        hardest: Share of a batch that ``ohem`` learns from (Table 2.1: 0.9).
+        warmup_epochs: Epochs of softmax cross entropy before the chosen loss (section 2.5: 5).
+        weights: Weights of the terms.
+        optimizer: Default: SGD at 0.1 with momentum 0.9 and weight decay 1e-4.
+        scheduler: Default, with the default optimiser: a tenth of the rate from epoch 160 and again from 180.
+    """
+
+    batch_type = ClassifiedImages
+    weights_type = AnchorWeights
+    paper = "000 ch. 2 (Ryou 2022; Ryou, Jeong and Perona 2019)"
+    has_test_figures = True
+
+    def __init__(
+        self,
+        network: str = "cifar_resnet110",
+        classes: Sequence[str] = (),
+        pretrained: Pretrained = False,
+        loss: ClassLossName = "anchor",
+        gamma: float = 0.5,
+        delta: float = MARGIN,
+        design: AnchorDesign = "background",
+        anchor: float | None = None,
+        detach: bool = True,
+        kappa: float | None = None,
+        hardest: float = RHO,
+        warmup_epochs: int = 0,
+        weights: AnchorWeights | None = None,
+        optimizer: OptimizerCallable | None = None,
+        scheduler: LRSchedulerCallable | None = None,
+    ) -> None:
+        super().__init__(weights, optimizer, scheduler)
+        self.save_hyperparameters(ignore=["weights", "optimizer", "scheduler"])
+        self.network_name, self.pretrained = network, pretrained
+        self.classes, self.warmup_epochs = tuple(classes), warmup_epochs
+        options = AnchorOptions(gamma, delta, design, anchor, detach)
+        self.loss = class_loss(loss, options, kappa, hardest)
+        self.is_softmax = loss in SOFTMAX
+        self.error, self.error_top5 = TopError(), TopError(TOP)
+        self.network: nn.Module | None = None
+        if classes:
+            self._build()
+
+    def setup(self, stage: str) -> None:
+        """Take the classes from the datamodule; refuse one that has others."""
+        super().setup(stage)
+        data = getattr(self.trainer, "datamodule", None) if self._trainer is not None else None
+        offered = tuple(getattr(data, "class_names", ()))
+        if self.classes and offered and offered != self.classes:
+            raise ConfigurationError(
+                f"{type(self).__name__} tells {_listed(self.classes)} apart; {type(data).__name__} yields "
+                f"{_listed(offered)}.",
+                remedy="Leave --model.classes out, or use the data that it was trained on.",
+            )
+        self.classes = self.classes or offered
+        if self.network is None:
+            self._build()
+
+    def _build(self) -> None:
+        if len(self.classes) < 2:
+            raise ConfigurationError(
+                f"{type(self).__name__} knows {len(self.classes)} class(es); it needs two to tell apart.",
+                remedy="Use a datamodule of classes, or give --model.classes=[cat,dog].",
+            )
+        self.network = build_classifier(self.network_name, len(self.classes), self.pretrained).to(self.device)
+        # What was found is kept, so that a checkpoint is enough to build the network again.
+        self.hparams.update(classes=list(self.classes))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Images (B, 3, H, W) in [0, 1] -> logits (B, C)."""
+        assert self.network is not None  # setup has built it
+        logits: Tensor = self.network(image)
+        return logits
+
+    def terms(self, batch: ClassifiedImages) -> dict[str, Tensor]:
+        logits = self(batch.image)
+        if not self.training:
+            for error in (self.error, self.error_top5):
+                error.update(logits.detach(), batch.label)
+        elif self.current_epoch < self.warmup_epochs:
+            return {"warmup": F.cross_entropy(logits, batch.label)}
+        return {"classification": self.loss(logits, batch.label)}
+
+    def predict_step(self, batch: ClassifiedImages, batch_idx: int = 0) -> ClassPrediction:
+        """Probabilities of a batch of images."""
+        logits = self(batch.image)
+        return ClassPrediction(logits.softmax(dim=1) if self.is_softmax else logits.sigmoid(), batch.label)
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_errors("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._log_errors("test")
+
+    def _log_errors(self, stage: str) -> None:
+        self.log(f"{stage}/error", self.error.compute(), prog_bar=True)
+        self.log(f"{stage}/error_top{TOP}", self.error_top5.compute())
+        self.error.reset()
+        self.error_top5.reset()
+
+    def default_optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
+
+    def configure_optimizers(self) -> Any:
+        """The paper's schedule goes with the paper's optimiser; another optimiser names its own."""
+        if self._optimizer is not None or self._scheduler is not None:
+            return super().configure_optimizers()
+        optimizer = self.default_optimizer()
+        drops = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=DROPS, gamma=0.1)
+        return {"optimizer": optimizer, "lr_scheduler": drops}
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
