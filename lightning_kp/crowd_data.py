@@ -167,7 +167,7 @@ class CrowdDataset(Dataset[CrowdImages]):
         """What is shown of a crowd in an epoch: the square around its region, changed at random."""
         crowd, rng = self.crowds[row], np.random.default_rng((self.seed, epoch, row))
         left, top, width, height = crowd.box
-        edges = np.array([left, top, left + width, top + height])
+        edges = np.array([left, top, left + width, top + height], dtype=np.float64)
         edges += rng.uniform(-1, 1, 4) * self.jitter_px
         x, y = float(edges[[0, 2]].mean()), float(edges[[1, 3]].mean())
         side = float(max(edges[2] - edges[0], edges[3] - edges[1], 8.0))
@@ -182,7 +182,7 @@ class CrowdDataset(Dataset[CrowdImages]):
         crowd, view = self.crowds[row], self.view(epoch, row)
         covered = covered_by(crowd.others, crowd.scene.size)
         cut = cut_out(np.dstack((crowd.scene.read(), covered)), view, self.size)
-        found = torch.from_numpy(np.stack([person.points for person in crowd.people]))
+        found = torch.from_numpy(np.stack([person.points for person in crowd.people])).double()
         points = cut.place(found)
         labelled = points.isfinite().all(dim=-1)
         if view.flip:
