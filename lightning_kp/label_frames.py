@@ -1,5 +1,6 @@
 """Labelled frames with points in pixels, whose images are read when asked for."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -13,11 +14,15 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 
 class OpenFrame(NamedTuple):
-    """A labelled frame: what messages call it, its image (H, W, 3) on demand, its points (I, L, 2), NaN = missing."""
+    """A labelled frame: what messages call it, its image (H, W, 3) on demand, its points (I, L, 2), NaN = missing.
+
+    ``source``: the image with its whole path, or ``<video> frame <number>``; empty if not known.
+    """
 
     name: str
     read: Callable[[], Image]
     points_px: NDArray[np.float64]
+    source: str = ""
 
 
 class OpenLabels(NamedTuple):
@@ -63,10 +68,12 @@ def from_sleap_io(path: Path, labels: Any, problems: list[str]) -> OpenLabels:
         problems = [*problems, "the file has no skeleton: unknown names of points"]
     names = tuple(labels.skeletons[0].node_names) if labels.skeletons else ()
     slots = _slots(labels, [animals for _, _, animals in chosen])
-    frames, counts = [], Counter[str]()
-    for _, frame, animals in chosen:
-        label = _label(frame)
-        counts[label] += 1
+    sources = [_source(frame) for _, frame, _ in chosen]
+    # Two videos, or the images of two folders, may have the same name.
+    alike = Counter(_label(source) for source in set(sources))
+    frames = []
+    for source, (_, frame, animals) in zip(sources, chosen, strict=True):
+        label = _label(source) if alike[_label(source)] == 1 else source
         wrong = [animal for animal in animals if tuple(animal.skeleton.node_names) != names]
         if wrong:
             found = ", ".join(wrong[0].skeleton.node_names)
@@ -75,12 +82,10 @@ def from_sleap_io(path: Path, labels: Any, problems: list[str]) -> OpenLabels:
         points = np.full((max(slots.animals, len(animals)), len(names), 2), np.nan)
         for place, animal in enumerate(animals):
             points[slots.of(animal, place)] = animal.numpy()[:, :2]
-        frames.append(OpenFrame(label, _frame_reader(frame), points))
-    problems = [
-        *problems,
-        *(f"{name} is labelled {count} times" for name, count in counts.items() if count > 1),
-    ]
-    return OpenLabels(path, names, frames, problems)
+        frames.append(OpenFrame(label, _frame_reader(frame), points, source))
+    named = (_label(source) if alike[_label(source)] == 1 else source for source in sources)
+    repeated = [f"{name} is labelled {count} times" for name, count in Counter(named).items() if count > 1]
+    return OpenLabels(path, names, frames, [*problems, *repeated])
 
 
 class _Slots(NamedTuple):
@@ -101,13 +106,24 @@ def _slots(labels: Any, frames: Sequence[Sequence[Any]]) -> _Slots:
     return _Slots(count, tracks if known and once and len(tracks) == count else [])
 
 
-def _label(frame: Any) -> str:
-    """How messages call a frame of sleap-io: its image, or its video and number."""
-    name = frame.video.filename
+def _source(frame: Any) -> str:
+    """The image of a frame of sleap-io with its whole path, or its video (and which one of a package) and number."""
+    name, number = frame.video.filename, frame.frame_idx
     if isinstance(name, list):
-        return Path(name[frame.frame_idx]).name if frame.frame_idx < len(name) else f"image {frame.frame_idx}"
-    is_image = Path(name).suffix.lower() in IMAGE_SUFFIXES
-    return Path(name).name if is_image else f"{Path(name).name} frame {frame.frame_idx}"
+        return str(Path(name[number]).resolve()) if number < len(name) else f"image {number}"
+    path = Path(name).resolve()
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return str(path)
+    dataset = frame.video.backend_metadata.get("dataset") if path.suffix == ".slp" else None
+    return f"{path} {dataset} frame {number}" if dataset else f"{path} frame {number}"
+
+
+def _label(source: str) -> str:
+    """How messages call a frame: without the folders, and without what tells a package's videos apart."""
+    path, mark, number = source.rpartition(" frame ")
+    if not mark:
+        return Path(source).name
+    return f"{Path(re.sub(r'(?<=[.]slp) .*', '', path)).name}{mark}{number}"
 
 
 def image_reader(file: Path) -> Callable[[], Image]:

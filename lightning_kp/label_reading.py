@@ -80,7 +80,14 @@ def join_labels(path: Path, parts: Sequence[OpenLabels]) -> OpenLabels:
             continue
         order = [part.names.index(name) for name in names]
         frames += [frame._replace(points_px=frame.points_px[:, order]) for frame in part.frames]
+    problems += repeated_frames([[frame.source for frame in part.frames] for part in parts])
     return OpenLabels(path, names, frames, problems)
+
+
+def repeated_frames(files: Sequence[Sequence[str]]) -> list[str]:
+    """Of the sources of the frames of several files those that more than one labels, as problems."""
+    counts = Counter(source for sources in files for source in set(sources) if source)
+    return [f"{source} is labelled in {count} files" for source, count in counts.items() if count > 1]
 
 
 def _open_table(path: Path, places: list[Path]) -> OpenLabels:
@@ -100,7 +107,7 @@ def _open_table(path: Path, places: list[Path]) -> OpenLabels:
         if file is None:
             problems.append(f"{name} is missing")
         else:
-            frames.append(OpenFrame(name, image_reader(file), points))
+            frames.append(OpenFrame(name, image_reader(file), points, str(file.resolve())))
     return OpenLabels(path, table.names, frames, [*table.problems, *problems])
 
 

@@ -11,6 +11,8 @@ from lightning_kp.datamodule import KeypointDataModule
 from lightning_kp.errors import ConfigurationError, DataError
 from lightning_kp.frame_pairs import FramePairsModule, Split
 from lightning_kp.geometry import Fit
+from lightning_kp.label_checks import AT_MOST
+from lightning_kp.label_reading import repeated_frames
 from lightning_kp.labelled_datasets import LabelledDataset, LabelledFrameList, PairsAndLabelsDataset
 from lightning_kp.labels import LabelledAnimals, read_animals
 from lightning_kp.loading import EpochShuffle, ResumableLoader
@@ -56,6 +58,9 @@ def read_all(
             parts.append(read_animals(module.path(path), size, fit, box, **options))
         except DataError as error:  # the other files' mistakes are wanted too
             wrong.append(error)
+    if repeated := repeated_frames([part.sources for part in parts]):
+        shown = "; ".join(repeated[:AT_MOST])
+        wrong.append(DataError(f"{shown}.", remedy="Keep each frame in one of the label files."))
     if wrong:
         raise DataError(" ".join(error.problem for error in wrong), remedy=wrong[0].remedy)
     animals = max(part.points.shape[1] for part in parts)

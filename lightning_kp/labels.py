@@ -33,11 +33,15 @@ class LabelledSet(NamedTuple):
 
 
 class LabelledAnimals(NamedTuple):
-    """``image`` (N, 3, S, S) uint8, ``points`` (N, I, L, 2) normalised, NaN = unlabelled, ``names`` (L)."""
+    """``image`` (N, 3, S, S) uint8, ``points`` (N, I, L, 2) normalised, NaN = unlabelled, ``names`` (L).
+
+    ``sources`` (N) say which image each is, where a label file told; see OpenFrame.
+    """
 
     image: Tensor
     points: Tensor
     names: tuple[str, ...]
+    sources: tuple[str, ...] = ()
 
     def flat(self, *, numbered: bool = False) -> LabelledSet:
         """The points of all animals one after another; name_1 and so on, where several or ``numbered``."""
@@ -96,7 +100,7 @@ def read_animals(
     if names is None:
         return found
     order = [found.names.index(name) for name in names]
-    return LabelledAnimals(found.image, found.points[:, :, order], tuple(names))
+    return found._replace(points=found.points[:, :, order], names=tuple(names))
 
 
 class _View(NamedTuple):
@@ -129,11 +133,13 @@ def _in_view(labels: OpenLabels, images: Sequence[NDArray[np.uint8]], view: _Vie
         points_px = np.full((animals, len(labels.names), 2), np.nan)
         points_px[: len(frame.points_px)] = frame.points_px
         points.append(placement.region.from_original_px(torch.from_numpy(points_px)))
-    scenes = [scene_of(frame.name) for frame in labels.frames]
+    scenes = [scene_of(frame.source or frame.name) for frame in labels.frames]
     squares, moved = preprocess_labelled(
         np.stack(prepared), torch.stack(points), placements, scenes, view.preprocessing
     )
-    return LabelledAnimals(_stack(squares), moved.float(), labels.names)
+    return LabelledAnimals(
+        _stack(squares), moved.float(), labels.names, tuple(frame.source for frame in labels.frames)
+    )
 
 
 def _read_truth(path: Path, view: _View, at_most: int) -> LabelledAnimals:
@@ -156,7 +162,8 @@ def _read_truth(path: Path, view: _View, at_most: int) -> LabelledAnimals:
     squares, moved = preprocess_labelled(
         np.stack(images), torch.stack(points), placements, [path] * len(images), view.preprocessing
     )
-    return LabelledAnimals(_stack(squares), moved.float(), tuple(truth.keypoint_names))
+    sources = tuple(f"{path.resolve()} frame {index}" for index in sorted(wanted))
+    return LabelledAnimals(_stack(squares), moved.float(), tuple(truth.keypoint_names), sources)
 
 
 def thinned(number: int, at_most: int) -> list[int]:

@@ -13,6 +13,7 @@ from lightning_kp.errors import DataError
 from lightning_kp.label_checks import AT_MOST, load_images
 from lightning_kp.label_frames import OpenLabels, find_file
 from lightning_kp.label_reading import open_labels
+from lightning_kp.label_scenes import scene_of
 from lightning_kp.label_tables import read_table
 from lightning_kp.labels import read_animals
 
@@ -293,6 +294,48 @@ def test_two_sessions_of_a_project(project: Path) -> None:
     table = project / "labeled-data" / "session" / "CollectedData_Me.csv"
     table.write_text(table.read_text().replace("tail", "wing"))
     assert "labels nose, wing, not nose, tail: unknown skeleton" in problems_of(open_labels(project))
+
+
+def test_two_scorers_of_one_session(project: Path) -> None:
+    write_deeplabcut(project, project / "labeled-data" / "session")
+    table = project / "labeled-data" / "session" / "CollectedData_Me.csv"
+    table.with_name("CollectedData_You.csv").write_text("\n".join(table.read_text().splitlines()[:4]))
+    told = problems_of(open_labels(project))
+    assert f"{project / 'labeled-data' / 'session' / 'img001.png'} is labelled in 2 files" in told
+    assert "has 1 problem(s)" in told
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_videos_of_one_file_may_be_alike_in_name_and_number(packed: bool, tmp_path: Path) -> None:
+    """Images of two folders with the same names, or two packed videos, are no duplicates, and scenes of their own."""
+    import sleap_io as sio
+
+    skeleton = sio.Skeleton(list(NAMES))
+    instance = sio.Instance.from_numpy(np.array([(5.0, 3.0), (30.0, 10.0)]), skeleton=skeleton)
+    videos = [
+        sio.Video.from_filename([str(path) for path in write_images(tmp_path / folder, [1, 2])])
+        for folder in "ab"
+    ]
+    frames = [sio.LabeledFrame(video, number, [instance]) for video in videos for number in (0, 1)]
+    path = tmp_path / ("labels.pkg.slp" if packed else "labels.slp")
+    sio.Labels(frames, videos, [skeleton]).save(str(path), embed=packed, verbose=False)
+    labels = open_labels(path)
+    assert labels.problems == []
+    assert [int(image[0, 0, 0]) for image in load_images(labels)] == [10, 20, 10, 20]
+    assert len({frame.name for frame in labels.frames}) == 4
+    scenes = [scene_of(frame.source) for frame in labels.frames]
+    assert scenes[0] == scenes[1] != scenes[2] == scenes[3]
+
+
+def test_a_frame_that_is_labelled_twice_in_a_sleap_file(project: Path) -> None:
+    import sleap_io as sio
+
+    path = write_sleap(project, project / "labeled-data" / "session")
+    labels = sio.load_slp(str(path))
+    again = labels.labeled_frames[2]
+    labels.labeled_frames.append(sio.LabeledFrame(again.video, again.frame_idx, again.user_instances))
+    sio.save_slp(labels, str(path), verbose=False)
+    assert "img010.png is labelled 2 times" in problems_of(open_labels(path))
 
 
 def test_where_a_file_may_lie(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from lightning_kp.arena import ArenaSettings, write_arena
 from lightning_kp.batches import LabelledImages, PairsAndLabels
@@ -63,6 +64,25 @@ def test_fewer_labels_are_among_more_and_a_seed_fixes_them(root: Path) -> None:
     assert drawn[0] < drawn[1] == drawn[2]
     other = frames(root, train_frames=5, val_fraction=0, seed=4).datasets["train"].rows  # type: ignore[attr-defined]
     assert set(other.tolist()) != drawn[1]
+
+
+@pytest.mark.parametrize("kind", ["frames", "pairs"])
+def test_a_frame_that_two_label_files_hold_is_refused(kind: str, root: Path, tmp_path: Path) -> None:
+    """It would train and validate, or pull two ways."""
+    Image.fromarray(np.zeros((20, 40, 3), np.uint8)).save(tmp_path / "1.png")
+    Image.fromarray(np.zeros((20, 40, 3), np.uint8)).save(tmp_path / "2.png")
+    head = "scorer,Me,Me\nbodyparts,nose,nose\ncoords,x,y\n"
+    (tmp_path / "first.csv").write_text(f"{head}1.png,3,4\n2.png,3,4\n")
+    (tmp_path / "second.csv").write_text(f"{head}2.png,5,6\n")
+    files = [str(tmp_path / "first.csv"), str(tmp_path / "second.csv")]
+    module = (
+        LabelledFrames(files) if kind == "frames" else LabelledFramePairs("arena.mp4", files, root=str(root))
+    )  # type: ignore[call-arg]
+    with pytest.raises(DataError, match=r"2\.png is labelled in 2 files\. Keep each frame in one"):
+        module.setup("fit")
+    Image.fromarray(np.zeros((20, 40, 3), np.uint8)).save(tmp_path / "3.png")
+    (tmp_path / "second.csv").write_text(f"{head}3.png,5,6\n")
+    LabelledFrames(files).setup("fit")
 
 
 def test_rows_and_repeats(root: Path) -> None:
