@@ -7,6 +7,7 @@ if __name__ != "lightning_kp.datamodules":
 from lightning_kp.datamodules.calms21 import CalMS21 as CalMS21
 from lightning_kp.datamodules.classified_images import CIFAR as CIFAR
 from lightning_kp.datamodules.classified_images import ClassFolders as ClassFolders
+from lightning_kp.datamodules.coco_crowd import COCOCrowd as COCOCrowd
 from lightning_kp.datamodules.flyvsfly import FlyVsFly as FlyVsFly
 from lightning_kp.datamodules.frame_pairs import VideoFramePairs as VideoFramePairs
 from lightning_kp.datamodules.human36m import Human36M as Human36M

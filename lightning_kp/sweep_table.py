@@ -18,7 +18,8 @@ RESULT = "trial.json"
 # Figures shown beside the one that counts, where trials have them.
 SHOWN = (
     "linear", "matched", "untrained_linear", "untrained_matched", "mean_pose", "found", "order_kept",
-    "test/error", "test/error_top5",
+    "test/error", "test/error_top5", "test/AP", "test/AP50", "test/AR", "test/AP_2", "test/AP_3", "test/AP_4",
+    "test/AP_5", "test/count_right", "test/PCK",
 )  # fmt: skip
 Rows = list[dict[str, Any]]
 

@@ -1,0 +1,146 @@
+"""People of COCO-style keypoint files (COCO, CrowdPose, OCHuman and their like) as scenes and crowds.
+
+A derived file, as ``kp crowds`` writes it, is of the same style: an image entry per crowd with ``crowd_box``
+(left, top, width, height) in the original picture, and annotations in its coordinates, ``in_crowd`` or not.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lightning_kp.crowds import OVERLAP, Crowd, Person, Picture, Scene, crowds_of
+from lightning_kp.errors import DataError
+from lightning_kp.label_frames import find_file, image_reader
+
+BOX_SHARE = 0.53  # of a box that a person covers, where a data set gives no area (CrowdPose's evaluation)
+BOX, MEMBER = "crowd_box", "in_crowd"
+
+
+@dataclass(frozen=True)
+class CocoPeople:
+    """Scenes of a file with the names of their K keypoints; ``content`` is the file as read."""
+
+    names: tuple[str, ...]
+    scenes: tuple[Scene, ...]
+    content: dict[str, Any]
+
+    def crowds(self, overlap: float = OVERLAP) -> list[Crowd]:
+        """The crowds of all scenes: as a derived file says, else from the overlaps of boxes."""
+        found = []
+        for scene in self.scenes:
+            if BOX not in scene.facts:
+                found += crowds_of(scene, overlap)
+                continue
+            left, top, width, height = scene.facts[BOX]
+            members = [person.is_labelled and person.facts.get(MEMBER, True) for person in scene.people]
+            people = tuple(each for each, inside in zip(scene.people, members, strict=True) if inside)
+            others = tuple(each for each, inside in zip(scene.people, members, strict=True) if not inside)
+            found.append(Crowd(scene, (left, top, width, height), people, others))
+        return found
+
+
+def read_people(path: Path, folders: Sequence[Path] = ()) -> CocoPeople:
+    """Read a keypoint file; images are looked for in ``folders`` and beside the file, when they are read.
+
+    Raises DataError for a file without keypoints or with another number of them than it names.
+    """
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        category = next(each for each in content["categories"] if each.get("keypoints"))
+        images, annotations = list(content["images"]), list(content["annotations"])
+    except OSError as error:
+        raise DataError(f"The labels {path} cannot be read: {error.strerror}.") from error
+    except (ValueError, TypeError, KeyError, StopIteration) as error:
+        raise DataError(
+            f"{path} is no COCO keypoint file ({type(error).__name__}: {error}).",
+            remedy="Give a file with images, annotations and a category that names its keypoints.",
+        ) from error
+    names = tuple(map(str, category["keypoints"]))
+    mirror, places = mirror_of(names), [*folders, path.parent, path.parent / "images"]
+    people: dict[Any, list[Person]] = {image["id"]: [] for image in images}
+    for annotation in annotations:
+        if annotation.get("category_id") == category["id"] and annotation["image_id"] in people:
+            people[annotation["image_id"]].append(_person(annotation, len(names), path))
+    scenes = [
+        Scene(_reader(image["file_name"], places), (image["height"], image["width"]), tuple(people[image["id"]]),
+              mirror, image)
+        for image in images
+    ]  # fmt: skip
+    return CocoPeople(names, tuple(scenes), content)
+
+
+def missing_images(crowds: Iterable[Crowd], folders: Sequence[Path]) -> list[str]:
+    """Names of the crowds' pictures that lie in none of ``folders``."""
+    names = dict.fromkeys(str(crowd.scene.facts["file_name"]) for crowd in crowds)
+    return [name for name in names if find_file(name, folders, loose=True) is None]
+
+
+def mirror_of(names: Sequence[str]) -> tuple[int, ...]:
+    """Which keypoint each one becomes in a mirrored picture, told from left and right (L and R) in the names."""
+    place = {name: k for k, name in enumerate(names)}
+    swap = {"left": "right", "right": "left", "Left": "Right", "Right": "Left", "L": "R", "R": "L"}
+
+    def mirrored(name: str) -> str:
+        return re.sub(r"left|right|Left|Right|\b[LR](?=[A-Z_])", lambda found: swap[found.group()], name)
+
+    return tuple(place.get(mirrored(name), k) for k, name in enumerate(names))
+
+
+def _person(annotation: dict[str, Any], keypoints: int, path: Path) -> Person:
+    flat = np.array(annotation.get("keypoints") or np.zeros(3 * keypoints), dtype=np.float64)
+    if len(flat) != 3 * keypoints:
+        raise DataError(
+            f"{path}: annotation {annotation.get('id')} has {len(flat) / 3:g} keypoints, its category {keypoints}.",
+            remedy="Mend the file; all people need the points that the category names.",
+        )
+    rows = flat.reshape(-1, 3)
+    # A region full of people is nobody, whatever points it has.
+    labelled = (rows[:, 2:] > 0) & (not annotation.get("iscrowd"))
+    points = np.where(labelled, rows[:, :2], np.nan)
+    left, top, width, height = map(float, annotation.get("bbox") or _box_around(points))
+    area = float(annotation.get("area") or BOX_SHARE * width * height)
+    return Person(
+        (left, top, width, height), points, area, annotation.get("segmentation") or None, annotation
+    )
+
+
+def _box_around(points: Any) -> tuple[float, ...]:
+    if np.isnan(points).all():
+        return 0.0, 0.0, 0.0, 0.0
+    low, high = np.nanmin(points, axis=0), np.nanmax(points, axis=0)
+    return (*low.tolist(), *(high - low).tolist())
+
+
+def _reader(name: str, places: Sequence[Path]) -> Any:
+    def read() -> Picture:
+        file = find_file(name, places, loose=True)
+        if file is None:
+            raise DataError(
+                f"The picture {name} is missing.", remedy="Name its folder with --data.images=[FOLDER]."
+            )
+        return image_reader(file)()
+
+    return read
+
+
+def derived(people: CocoPeople, crowds: Sequence[Crowd], overlap: float = OVERLAP) -> dict[str, Any]:
+    """The content of the file that holds the crowds, as :func:`read_people` reads it again."""
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for number, crowd in enumerate(crowds, start=1):
+        facts = crowd.scene.facts
+        images.append(facts | {"id": number, "original_id": facts["id"], BOX: list(crowd.box)})
+        for inside, members in ((True, crowd.people), (False, crowd.others)):
+            for person in members:
+                new = {"id": len(annotations) + 1, "image_id": number, MEMBER: inside}
+                annotations.append(person.facts | new)
+    info = dict(people.content.get("info") or {}) | {
+        "crowds": f"boxes linked by an overlap of {overlap:g} or more"
+    }
+    kept = {name: people.content[name] for name in ("licenses", "categories") if name in people.content}
+    return {"info": info, **kept, "images": images, "annotations": annotations}
