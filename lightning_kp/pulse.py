@@ -81,14 +81,21 @@ def find_pulse(
             f"No frequency lies between {low_hz} and {high_hz} Hz at {fps:g} frames per second.",
             remedy="Choose --low-hz and --high-hz below half the frame rate.",
         )
+    own = np.where(_is_flank(power, inside), 0, power)[:, inside]
     frequencies, power = frequencies[inside], power[:, inside]
-    peak = frequencies[power.argmax(axis=1)]
+    peak = frequencies[own.argmax(axis=1)]
     near = np.abs(frequencies[None] - peak[:, None]) <= HALF_PEAK / window_s
     return Pulse(
-        tracks.times_s, signal, (starts + length / 2) / fps, peak,
-        (power * near).sum(axis=1) / np.maximum(power.sum(axis=1), 1e-12),
+        tracks.times_s, signal, tracks.times_s[0] + (starts + length / 2) / fps, peak,
+        (own * near).sum(axis=1) / np.maximum(power.sum(axis=1), 1e-12),
         parts.std(axis=1), frequencies, power, tuple(tracks.keypoint_names[k] for k in chosen),
     )  # fmt: skip
+
+
+def _is_flank(power: Floats, inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where spectra (M, F) only fall from the lower end of the band on: what leaks from a slower motion, no pulse."""
+    rises = np.diff(power, axis=1, prepend=0) >= 0
+    return np.asarray(np.maximum.accumulate(rises & inside, axis=1) == 0)
 
 
 def most_confident(tracks: Tracks, number: int, animal: int = 0) -> list[int]:

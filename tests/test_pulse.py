@@ -2,6 +2,7 @@
 
 import csv
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,18 @@ def test_what_stands_still_has_no_pulse() -> None:
     pulse: Pulse = find_pulse(tracks_of(pulsing(10, 1.0, noise=0.3, depth=0.0)))
     assert not pulse.is_pulsing.any()
     assert math.isnan(pulse.typical_hz)
+
+
+@pytest.mark.parametrize("slow", [lambda t: 2 * t, lambda t: 6 * np.sin(2 * np.pi * 0.1 * t)])
+def test_a_slow_change_of_size_is_no_pulse(slow: Callable[[Floats], Floats]) -> None:
+    """It leaks into the band from below; a pulse beside it is found all the same."""
+    time = np.arange(round(20 * FPS)) / FPS
+    for depth in (0.0, 2.0):
+        radius = 40 + slow(time) + depth * np.sin(2 * np.pi * 3 * time)
+        pulse = find_pulse(tracks_of(np.stack([ring(each) for each in radius])))
+        assert pulse.is_pulsing.all() == (depth > 0)
+        assert pulse.is_pulsing.any() == (depth > 0)
+    np.testing.assert_allclose(pulse.frequency_hz, 3, atol=0.07)
 
 
 def test_errors_say_what_to_type() -> None:
