@@ -14,7 +14,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_kp import methods
-from lightning_kp.batches import FramePairs, Frames, LabelledImages, LabelledWindows, PairsAndLabels
+from lightning_kp.batches import (
+    ClassifiedImages,
+    CrowdImages,
+    FramePairs,
+    Frames,
+    LabelledImages,
+    LabelledWindows,
+    PairsAndLabels,
+)
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.keypoints import Keypoints
 from lightning_kp.method import KeypointMethod, Method, Prediction
@@ -31,6 +39,7 @@ BKIND: dict[str, Any] = {
 }  # fmt: skip
 NAMES = ["nose", "tail"]
 SETTINGS: dict[str, dict[str, Any]] = {
+    "AnchorClassifier": {"network": "cifar_resnet8", "classes": ["rest", "run"]},
     "BehaviourClassifier": {
         "features": 5,
         "length": 20,
@@ -46,6 +55,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "keypoints": KEYPOINTS,
     },
     "MultiInstanceBKinD": {**BKIND, "instances": 3},
+    "PersonParser": {
+        "names": NAMES,
+        "instances": 3,
+        "encoder": "tiny",
+        "pretrained": False,
+        "width": 8,
+        "hidden": 4,
+    },  # fmt: skip
     "SemiSupervisedBKinD": {**BKIND, "names": NAMES, "keypoints": 3},
     "SupervisedKeypoints": {"names": NAMES, "encoder": "tiny", "pretrained": False, "pose_width": 8},
 }
@@ -60,11 +77,17 @@ def items(kind: type, count: int = 4) -> list[Any]:
     numbers = [(torch.tensor(0), torch.tensor(index)) for index in range(count)]
     if kind is FramePairs:
         return [FramePairs(images(), images(), *where) for where in numbers]
+    if kind is ClassifiedImages:
+        return [ClassifiedImages(images(), torch.tensor(n % 2)) for n in range(count)]
     if kind is LabelledWindows:
         return [LabelledWindows(torch.rand(20, 5), torch.tensor(n % 2), *numbers[n]) for n in range(count)]
     labelled = [(images(), torch.rand(1, KEYPOINTS, 2), torch.ones(1, KEYPOINTS)) for _ in numbers]
     if kind is LabelledImages:
         return [LabelledImages(*each) for each in labelled]
+    if kind is CrowdImages:
+        counts = torch.ones(SIZE, SIZE, dtype=torch.bool)
+        people = torch.rand(2, KEYPOINTS, 2), torch.ones(2, KEYPOINTS), torch.full((2,), 100.0)
+        return [CrowdImages(images(), *people, torch.tensor(64.0), counts) for _ in numbers]
     if kind is PairsAndLabels:
         return [
             PairsAndLabels(images(), images(), *where, *each)
@@ -107,7 +130,10 @@ def test_fits_validates_and_tests(name: str, tmp_path: Path) -> None:
     assert any(not torch.equal(value, before[key]) for key, value in model.state_dict().items())
     logged = set(runner.logged_metrics)
     assert {"train/loss_step", "val/loss"} <= logged
-    terms = {key.split("/")[1] for key in logged if key.startswith("val/")} - {"loss"}
+    # A validation may log figures of its own beside the terms; training logs terms alone.
+    steps = {key.removesuffix("_step") for key in logged if key.endswith("_step")}
+    terms = {key.split("/")[1] for key in steps if key.startswith("train/")} - {"loss"}
+    assert {f"val/{term}" for term in terms} <= logged
     assert terms <= set(model.loss_weights)
     assert terms
     assert set(runner.test(model, data, verbose=False)[0]) >= {"test/loss"}

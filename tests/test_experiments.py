@@ -10,6 +10,7 @@ import pytest
 import yaml
 from behaviour_sets import write_for
 from PIL import Image as Pictures
+from test_classified_images import write_folders
 
 from lightning_kp.arena import ArenaSettings, write_arena
 from lightning_kp.cli import main
@@ -87,6 +88,9 @@ def test_it_runs_on_tiny_data(
     if settings["model.class_path"] == "BehaviourClassifier":
         assert main(["fit", "--config", str(file), *TRAINER, *write_for(file.stem, tmp_path)]) == 0
         return
+    if settings["model.class_path"] == "AnchorClassifier":
+        assert main(["fit", "--config", str(file), *TRAINER, *tiny_classes(tmp_path)]) == 0
+        return
     if "data.labels" in settings:
         assert main(["fit", "--config", str(file), *tiny_labels(settings, video, tmp_path)]) == 0
         return
@@ -99,6 +103,15 @@ def test_it_runs_on_tiny_data(
     if "data.boxes" in settings:
         data.append("--data.boxes=[2,2,46,46]")
     assert main(["fit", "--config", str(file), *TINY, *data]) == 0
+
+
+def tiny_classes(folder: Path) -> list[str]:
+    """Options that put six small images in place of the file's data and a small network in place of its own."""
+    write_folders(folder / "classes", count=3)
+    return [
+        "--model.network=cifar_resnet8", "--data=ClassFolders", f"--data.root={folder / 'classes'}",
+        "--data.size=8", "--data.batch_size=2",
+    ]  # fmt: skip
 
 
 def tiny_labels(settings: dict[str, Any], video: Path, folder: Path) -> list[str]:
