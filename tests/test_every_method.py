@@ -62,7 +62,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "pretrained": False,
         "width": 8,
         "hidden": 4,
-    },  # fmt: skip
+    },
     "SemiSupervisedBKinD": {**BKIND, "names": NAMES, "keypoints": 3},
     "SupervisedKeypoints": {"names": NAMES, "encoder": "tiny", "pretrained": False, "pose_width": 8},
 }
