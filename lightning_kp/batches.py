@@ -90,6 +90,18 @@ class PairsAndLabels(NamedTuple):
     confidence: Tensor
 
 
+class LabelledAndUnlabelled(NamedTuple):
+    """Labelled images with M unlabelled ones beside them, M not bound to B and perhaps 0.
+
+    ``image``, ``points``, ``confidence`` as in :class:`LabelledImages`; ``unlabelled`` (M, 3, H, W).
+    """
+
+    image: Tensor
+    points: Tensor
+    confidence: Tensor
+    unlabelled: Tensor
+
+
 class LabelledWindows(NamedTuple):
     """Features around a frame, ``window`` (B, T, F), and what the animal does in it, ``behaviour`` (B,).
 

@@ -1,7 +1,8 @@
 """Label files of other tools -> frames with points in pixels; images are read when asked for.
 
 SLEAP (.slp, .pkg.slp), COCO and Label Studio are read by sleap-io, the tables of DeepLabCut and Lightning
-Pose by label_tables.py.  What is wrong with a file is collected, so that all of it can be told at once.
+Pose by label_tables.py, numpy archives by label_npz.py.  What is wrong with a file is collected, so that all of
+it can be told at once.
 """
 
 import json
@@ -14,11 +15,12 @@ import numpy as np
 from lightning_kp.errors import DataError
 from lightning_kp.label_frames import OpenFrame, OpenLabels, find_file, from_sleap_io, image_reader
 from lightning_kp.label_json import open_coco, open_label_studio
+from lightning_kp.label_npz import open_npz, split_part
 from lightning_kp.label_tables import read_table
 
 KINDS = (
     "a SLEAP file (.slp), a DeepLabCut project or its CollectedData csv, a Lightning Pose csv, COCO or "
-    "Label Studio json"
+    "Label Studio json, or a numpy archive (.npz)"
 )
 
 
@@ -28,7 +30,7 @@ def open_labels(path: str | Path, root: str | Path | None = None) -> OpenLabels:
     Images and videos are looked for where the file says, then below ``root``, then beside the file.
     Raises DataError where the file cannot be read at all.
     """
-    path = Path(path)
+    path, part = split_part(path)
     if not path.exists():
         raise DataError(f"There is no label file {path}.", remedy=f"Give {KINDS}.")
     places = [Path(root)] if root is not None else []
@@ -39,6 +41,8 @@ def open_labels(path: str | Path, root: str | Path | None = None) -> OpenLabels:
     places += [path.parent, *list(path.parent.resolve().parents)[:2]]
     if path.suffix == ".csv" or path.suffix == ".h5":
         return _open_table(path, places)
+    if path.suffix == ".npz":
+        return open_npz(path, part, places)
     try:
         if path.suffix == ".json":
             content = json.loads(path.read_text(encoding="utf-8"))

@@ -84,11 +84,13 @@ def read_animals(
     *,
     names: Sequence[str] | None = None,
     root: Path | None = None,
+    at_most: int | None = None,
     preprocessing: Preprocessing = NOTHING,
 ) -> LabelledAnimals:
     """Read all labelled frames of a file for training; ``names`` chooses and orders the points.
 
-    Raises DataError that lists everything that is wrong with the file (see label_checks.py).
+    ``at_most`` frames, evenly thinned; of the others no image is read.  Raises
+    DataError that lists everything that is wrong with the file (see label_checks.py).
     """
     path = Path(path)
     view = _view(size, fit, boxes, preprocessing)
@@ -96,6 +98,9 @@ def read_animals(
         found = _read_truth(path, view, at_most=600)
     else:
         labels = open_labels(path, root)
+        if at_most is not None:
+            chosen = thinned(len(labels.frames), at_most)
+            labels = labels._replace(frames=[labels.frames[i] for i in chosen])
         found = _in_view(labels, load_images(labels, names=names), view)
     if names is None:
         return found

@@ -7,8 +7,10 @@ if __name__ != "lightning_kp.methods":
 from lightning_kp.methods.anchor_classification import AnchorClassifier as AnchorClassifier
 from lightning_kp.methods.behaviour import BehaviourClassifier as BehaviourClassifier
 from lightning_kp.methods.bkind import BKinD as BKinD
+from lightning_kp.methods.direct_pose import DirectPose as DirectPose
 from lightning_kp.methods.linear_bridge import LinearBridge as LinearBridge
 from lightning_kp.methods.multi_instance_bkind import MultiInstanceBKinD as MultiInstanceBKinD
 from lightning_kp.methods.person_parser import PersonParser as PersonParser
+from lightning_kp.methods.semi_multi_pose import SemiMultiPose as SemiMultiPose
 from lightning_kp.methods.semi_supervised_bkind import SemiSupervisedBKinD as SemiSupervisedBKinD
 from lightning_kp.methods.semi_supervised_bkind import SupervisedKeypoints as SupervisedKeypoints

@@ -12,6 +12,7 @@ from lightning_kp.batches import (
     FramePairs,
     Frames,
     Images,
+    LabelledAndUnlabelled,
     LabelledImages,
     LabelledWindows,
     PairsAndLabels,
@@ -34,6 +35,7 @@ SAMPLES = [
         tensor(80.0),
         torch.ones(4, 4, dtype=torch.bool),
     ),
+    LabelledAndUnlabelled(IMAGE, torch.zeros(2, 5, 2), torch.ones(2, 5), IMAGE + 1),
     LabelledWindows(torch.zeros(9, 4), tensor(2), tensor(1), tensor(7)),
 ]
 TYPES = [kind for kind in vars(batches).values() if isinstance(kind, type) and hasattr(kind, "_fields")]

@@ -1,0 +1,139 @@
+"""Branches B2 and B3 -> animals with scores (001, section 3.3: pseudo keypoints, weighed by their scores).
+
+Every cell proposes the K keypoints that B3 points at from it, with B2's scores.  What the papers leave open, and
+what is done here: a cell in the middle of the animal that it proposes ranks before one at its end (the centre-ness
+of Tian et al. 2019b, of the box around the proposed keypoints); cells that rank highest among their neighbours are
+seeds; a seed that resembles a higher one by OKS is dropped; the keypoints of an animal are the means of what all
+cells propose that resemble its seed and no other seed more, weighed by their scores.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lightning_kp.geometry import pixel_centres
+from lightning_kp.oks import oks
+
+SEEDS_PER_ANIMAL = 3  # looked at before suppression
+VOICES_PER_ANIMAL = 16  # cells that an animal's keypoints are the mean of, if all have as many
+ROUNDS = 8  # of suppression in an exported graph, where a loop has a fixed length
+TINY = 1e-6
+
+
+class Animals(NamedTuple):
+    """``points`` (B, I, K, 2), ``covariance`` (B, I, K, 3) of its proposals, ``confidence`` (B, I, K), 0 = none."""
+
+    points: Tensor
+    covariance: Tensor
+    confidence: Tensor
+
+
+def decode_animals(
+    scores: Tensor,
+    points: Tensor,
+    animals: int,
+    *,
+    threshold: float = 0.05,
+    similar: float = 0.3,
+    sigma: float = 0.1,
+) -> Animals:
+    """Scores (B, K, h, w) in [0, 1] and points (B, K, 2, h, w), normalised -> at most ``animals`` per image.
+
+    Cells whose mean score is not above ``threshold`` propose nothing.  Two proposals are the same animal above an
+    OKS of ``similar``; ``sigma`` is that of all keypoints, the area half the square of the box's diagonal (a box of
+    keypoints in a line has none).
+    """
+    rank = scores.mean(dim=1) * _centreness(points)
+    rank = torch.where(scores.mean(dim=1) > threshold, rank, 0)
+    seeds, value = _seeds(rank, SEEDS_PER_ANIMAL * animals)
+    proposed = points.flatten(3).permute(0, 3, 1, 2)  # (B, N, K, 2)
+    seen = scores.flatten(2).transpose(1, 2)  # (B, N, K)
+    placed = _take(proposed, seeds)
+    keep = _unlike_higher(_similarity(placed, placed, sigma), value, similar)
+    order = torch.where(keep, value, 0).topk(min(animals, value.shape[1]), dim=1)
+    chosen = _take(placed, order.indices)
+    voices, best = rank.flatten(1).topk(min(VOICES_PER_ANIMAL * animals, proposed.shape[1]), dim=1)
+    seen = seen.gather(1, best.unsqueeze(2).expand(-1, -1, seen.shape[2]))
+    found = _mean(_take(proposed, best), seen, voices, chosen, order.values, similar, sigma)
+    missing = animals - chosen.shape[1]
+    if missing == 0:
+        return found
+    return Animals(*(F.pad(value, (0, 0) * (value.ndim - 2) + (0, missing)) for value in found))
+
+
+def _centreness(points: Tensor) -> Tensor:
+    """Cells (B, h, w): 1 in the middle of the box around the keypoints that they propose, 0 at and beyond its border.
+
+    A cell's width is added around the box.
+    """
+    height, width = points.shape[-2:]
+    x, y = pixel_centres(width, like=points), pixel_centres(height, like=points)
+    parts = []
+    for axis, (here, cell) in enumerate(((x, 2 / width), (y.unsqueeze(1), 2 / height))):
+        low, high = points[:, :, axis].aminmax(dim=1)
+        before, after = here - low + cell, high - here + cell
+        parts.append(torch.minimum(before, after) / torch.maximum(before, after).clamp_min(TINY))
+    return (parts[0].clamp_min(0) * parts[1].clamp_min(0)).sqrt()
+
+
+def _seeds(rank: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Flat index and rank (B, S) of the highest cells that none of their eight neighbours outranks."""
+    highest = F.max_pool2d(rank.unsqueeze(1), 3, stride=1, padding=1).squeeze(1)
+    peaks = torch.where(rank == highest, rank, 0).flatten(1)
+    value, index = peaks.topk(min(count, peaks.shape[1]), dim=1)
+    return index, value
+
+
+def _take(values: Tensor, index: Tensor) -> Tensor:
+    """Values (B, N, K, 2) at index (B, M)."""
+    return values.gather(1, index[..., None, None].expand(-1, -1, *values.shape[2:]))
+
+
+def _similarity(points: Tensor, others: Tensor, sigma: float) -> Tensor:
+    """OKS (B, N, M) of points (B, N, K, 2) with others (B, M, K, 2), whose size counts."""
+    low, high = others.aminmax(dim=2)
+    area = (high - low).square().sum(dim=-1) / 2
+    present = torch.ones((), dtype=torch.bool, device=points.device).expand(others.shape[2])
+    spread = points.new_tensor(sigma)
+    return oks(points.unsqueeze(2), others.unsqueeze(1), present, area.unsqueeze(1), spread)
+
+
+def _unlike_higher(similarity: Tensor, value: Tensor, similar: float) -> Tensor:
+    """Which of the seeds (B, S), highest first, resemble no kept higher one: greedy suppression, all at once.
+
+    Repeated until nothing changes, every round settles at least one more seed as the greedy order would.
+    """
+    higher = torch.ones_like(similarity[0], dtype=torch.bool).tril(-1)
+    beaten = (similarity > similar) & higher
+    exists = value > 0
+    keep = exists
+    exporting = torch.compiler.is_exporting()
+    for _ in range(ROUNDS if exporting else similarity.shape[1]):
+        again = exists & ~(beaten & keep.unsqueeze(1)).any(dim=2)
+        if not exporting and torch.equal(again, keep):
+            break
+        keep = again
+    return keep
+
+
+def _mean(
+    proposed: Tensor, seen: Tensor, rank: Tensor, chosen: Tensor, value: Tensor, similar: float, sigma: float
+) -> Animals:
+    """Animals (B, I, ...): weighed means of the proposals (B, N, K, 2) that resemble the chosen ones (B, I, K, 2)."""
+    alike = _similarity(proposed, chosen, sigma)  # (B, N, I)
+    alike = torch.where((alike > similar) & (rank > 0).unsqueeze(2) & (value > 0).unsqueeze(1), alike, 0)
+    alike = torch.where(alike == alike.amax(dim=2, keepdim=True), alike, 0)
+    weight = (alike * rank.unsqueeze(2)).transpose(1, 2)  # (B, I, N)
+    total = torch.einsum("bin,bnk->bik", weight, seen).clamp_min(TINY)
+
+    def mean(values: Tensor) -> Tensor:
+        return torch.einsum("bin,bnk->bik", weight, seen * values) / total
+
+    x, y = proposed.unbind(-1)
+    at_x, at_y = mean(x), mean(y)
+    spread = torch.stack((mean(x * x) - at_x**2, mean(y * y) - at_y**2, mean(x * y) - at_x * at_y), dim=-1)
+    spread = torch.cat((spread[..., :2].clamp_min(0), spread[..., 2:]), dim=-1)
+    confidence = mean(seen) * (value > 0).unsqueeze(-1)
+    return Animals(torch.stack((at_x, at_y), dim=-1), spread, confidence)

@@ -1,0 +1,112 @@
+"""What DirectPose's three branches learn from labelled animals: G, U and P (001, section 3.2).
+
+What the paper leaves open, and what is done here: a box of K points in a line has no area, so that it is
+enlarged by ``margin`` cells on each side; a part without a label may be there all the same, so that the maps
+of that part do not count inside the animal's box (the paper trains through them, and replaces the pups' images
+because of it).  "The closest keypoint" of eq. 6 is that of any animal (``owner="keypoint"``); in a crowd a cell
+then names the parts of several animals.  Tian et al. (2019a) give a cell to the animal with the smallest box
+that holds it (``owner="animal"``).
+"""
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lightning_kp.geometry import pixel_centres
+from lightning_kp.keypoints import Keypoints
+from lightning_kp.oks import box_of
+
+Owner = Literal["keypoint", "animal"]
+FAR = 1e3  # normalised: where absent points wait, nearest to nothing
+
+
+class PoseTargets(NamedTuple):
+    """Targets of B1, B2 and B3 on the grid of h x w cells.
+
+    ``keypoints`` G and ``boxes`` U (B, K, h, w), 0 or 1; ``vectors`` P (B, K, 2, h, w), from the centre of the
+    cell to the keypoint, normalised; ``counted`` (B, K, h, w) bool: cells whose G and U are known; ``known``
+    (B, K, h, w) bool: cells of U that have a vector.
+    """
+
+    keypoints: Tensor
+    boxes: Tensor
+    vectors: Tensor
+    counted: Tensor
+    known: Tensor
+
+
+def pose_targets(
+    labelled: Keypoints,
+    size: tuple[int, int],
+    *,
+    window: int = 1,
+    margin: float = 1.0,
+    owner: Owner = "keypoint",
+) -> PoseTargets:
+    """Labelled animals (B, I, K, 2) -> targets on a grid of ``size`` = (h, w) cells.
+
+    G is 1 in the square of ``2 window + 1`` cells a side around each keypoint.
+    """
+    points, present = labelled.points, labelled.present
+    x, y = pixel_centres(size[1], like=points), pixel_centres(size[0], like=points)
+    cell = points.new_tensor((2 / size[1], 2 / size[0]))
+    exists = present.any(dim=-1)
+    low, extent = box_of(points, present).split(2, dim=-1)
+    first, last = low - margin * cell, low + extent + margin * cell
+    in_x = (x >= first[..., :1]) & (x <= last[..., :1]) & exists.unsqueeze(-1)
+    in_y = (y >= first[..., 1:]) & (y <= last[..., 1:])
+    reach = (window + 0.5) * cell
+    near_x = _within(x - points[..., :1], reach[0]) & present.unsqueeze(-1)
+    near_y = _within(y - points[..., 1:], reach[1])
+    boxes = _joined(in_y.unsqueeze(2) & present.unsqueeze(-1), in_x.unsqueeze(2))
+    lacking = _joined(in_y.unsqueeze(2) & ~present.unsqueeze(-1), in_x.unsqueeze(2))
+    counted = boxes | ~lacking
+    if owner == "keypoint":
+        target, known = _nearest(points, present, x, y), boxes
+    else:
+        target, known = _of_the_smallest(points, present, in_x, in_y, extent)
+    grid = torch.stack((x.expand(size), y.unsqueeze(1).expand(size)))
+    return PoseTargets(
+        _joined(near_y, near_x).to(points.dtype),
+        boxes.to(points.dtype),
+        target - grid,
+        counted,
+        known & boxes,
+    )
+
+
+def _within(difference: Tensor, reach: Tensor) -> Tensor:
+    """Half open, so that every square has the same number of cells."""
+    return (difference >= -reach) & (difference < reach)
+
+
+def _joined(rows: Tensor, columns: Tensor) -> Tensor:
+    """Union over animals of rectangles, given as rows (B, I, K, h) and columns (B, I, K or 1, w): (B, K, h, w)."""
+    along_y = rows.permute(0, 2, 3, 1).float()
+    along_x = columns.permute(0, 2, 1, 3).float()
+    return along_y @ along_x > 0
+
+
+def _nearest(points: Tensor, present: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Of every part (B, I, K, 2) the one that lies nearest to each cell: (B, K, 2, h, w)."""
+    placed = torch.where(present.unsqueeze(-1), points, FAR).transpose(1, 2)  # (B, K, I, 2)
+    square_x = (placed[..., :1] - x).square()
+    square_y = (placed[..., 1:] - y).square()
+    index = (square_y.unsqueeze(-1) + square_x.unsqueeze(-2)).argmin(dim=2)  # (B, K, h, w)
+    chosen = [placed[..., axis].gather(2, index.flatten(2)).view(index.shape) for axis in (0, 1)]
+    return torch.stack(chosen, dim=2)
+
+
+def _of_the_smallest(
+    points: Tensor, present: Tensor, in_x: Tensor, in_y: Tensor, extent: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Parts of the animal with the smallest box around each cell (B, K, 2, h, w), and whether it has them."""
+    area = extent.prod(dim=-1)[..., None, None]
+    inside = in_y.unsqueeze(-1) & in_x.unsqueeze(-2)
+    index = torch.where(inside, area, torch.inf).argmin(dim=1).flatten(1)  # (B, h w)
+    batch = torch.arange(len(points), device=points.device).unsqueeze(1)
+    shape = (len(points), points.shape[2], inside.shape[-2], inside.shape[-1])
+    has = present[batch, index].transpose(1, 2).reshape(shape) & inside.any(dim=1, keepdim=True)
+    chosen = points[batch, index].permute(0, 2, 3, 1)
+    return chosen.reshape(*shape[:2], 2, *shape[2:]), has

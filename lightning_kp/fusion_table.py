@@ -1,0 +1,198 @@
+"""Table 1 of 001 at a scale of one's own: DirectPose, SemiMultiPose-labelled and SemiMultiPose, few and many labels.
+
+``python -m lightning_kp.fusion_table --data FOLDER [--steps 400] [--seeds 0,1,2]`` trains every combination of data
+set, method and seed by ``kp fit`` in a process of its own; a seed draws other training frames, as the paper's five
+small sets.  What an earlier call finished is kept.  Fusion starts after the paper's shares of the steps.  Leaves
+``results.json`` and ``table.md`` in ``--out``.
+"""
+
+import argparse
+import csv
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lightning_kp.errors import DataError
+from lightning_kp.run_folder import RunFolder, read_json, write_whole
+
+STEPS_PER_EPOCH = 50  # `batches` of the experiments
+STARTS = {"fusion_labelled": 2 / 15, "fusion_unlabelled": 5 / 15}  # 001, section 5: 2k and 5k of 15k
+EVALUATIONS = 4  # points of the curve (001, Figure 3: 15)
+METHODS = ("DirectPose", "SemiMultiPose-labelled", "SemiMultiPose")
+
+
+class Setting(NamedTuple):
+    """A column of Table 1: the experiments' name, the data's folder, frames that train, alpha, the paper's figures."""
+
+    experiment: str
+    folder: str
+    train_frames: int
+    alpha: float
+    paper: tuple[float, float, float]
+
+
+SETTINGS = {
+    "honeybee-5": Setting("honeybee", "honeybee", 5, 5.0, (0.734, 0.743, 0.776)),
+    "honeybee-25": Setting("honeybee", "honeybee", 25, 0.01, (0.819, 0.824, 0.837)),
+    "honeybee-135": Setting("honeybee", "honeybee", 135, 0.01, (0.846, 0.847, 0.853)),
+    "flies": Setting("flies", "two_flies/fly120s", 40, 0.01, (0.794, 0.801, 0.815)),
+}
+
+
+class Run(NamedTuple):
+    """One training."""
+
+    setting: str
+    method: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Folder of the run."""
+        return f"{self.setting}-{self.method}-{self.seed}"
+
+
+def planned(settings: Sequence[str], methods: Sequence[str], seeds: Sequence[int]) -> list[Run]:
+    """All trainings; every seed is complete before the next begins."""
+    return [Run(setting, method, seed) for seed in seeds for setting in settings for method in methods]
+
+
+def command(run: Run, folder: Path, options: argparse.Namespace) -> list[str]:
+    """The ``kp fit`` of a run."""
+    setting = SETTINGS[run.setting]
+    kind = "directpose" if run.method == "DirectPose" else "semimultipose"
+    config = options.experiments / f"{kind}_{setting.experiment}.yaml"
+    epochs = max(1, options.steps // STEPS_PER_EPOCH)
+    line = [
+        sys.executable, "-m", "lightning_kp", "fit", "--config", str(config),
+        f"--data.root={options.data / setting.folder}", f"--data.train_frames={setting.train_frames}",
+        f"--data.seed={run.seed}", f"--seed_everything={run.seed}", f"--trainer.default_root_dir={folder}",
+        f"--trainer.max_epochs={epochs}", f"--trainer.accelerator={options.accelerator}",
+        f"--trainer.check_val_every_n_epoch={max(1, epochs // EVALUATIONS)}",
+        "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false",
+    ]  # fmt: skip
+    if kind == "semimultipose":
+        line += ["--config", str(_curriculum(folder, epochs * STEPS_PER_EPOCH))]
+        line.append(f"--model.weights.fusion_labelled={setting.alpha}")
+        if run.method == "SemiMultiPose-labelled":
+            line += ["--model.weights.fusion_unlabelled=0", "--data.unlabelled_per_batch=0"]
+    line += options.more
+    last = RunFolder(folder).last_checkpoint
+    return [*line, f"--ckpt_path={last}"] if last.is_file() else line
+
+
+def _curriculum(folder: Path, steps: int) -> Path:
+    start = {name: round(share * steps) for name, share in STARTS.items()}
+    callback = {"class_path": "Curriculum", "init_args": {"unit": "step", "start": start}}
+    file = folder / "curriculum.yaml"
+    write_whole(file, json.dumps({"trainer": {"callbacks": [callback]}}) + "\n")  # JSON is YAML
+    return file
+
+
+def train(run: Run, options: argparse.Namespace) -> dict[str, Any]:
+    """Train one run, unless that was done; its average precision on the test frames along the training."""
+    folder = Path(options.out / f"{options.steps}-steps" / run.name)
+    results = folder / "scores.json"
+    if known := read_json(results):
+        return known
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "training.log"
+    environment = {"OMP_NUM_THREADS": "1", **os.environ}
+    start = time.perf_counter()
+    with log.open("w") as file:
+        line = command(run, folder, options)
+        done = subprocess.run(line, stdout=file, stderr=subprocess.STDOUT, env=environment, check=False)
+    if done.returncode:
+        tail = " ".join(log.read_text(errors="replace").splitlines()[-1:])
+        raise DataError(f"{run.name} failed: {tail}", remedy=f"All of it: {log}")
+    curve = curve_of(folder / "metrics.csv")
+    found = {"ap": curve[-1][1], "curve": curve, "seconds": round(time.perf_counter() - start, 1)}
+    write_whole(results, json.dumps(found, indent=1) + "\n")
+    return found
+
+
+def curve_of(metrics: Path) -> list[tuple[int, float]]:
+    """Step and average precision of every evaluation in a run's ``metrics.csv``."""
+    with metrics.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row.get("val/ap")]
+    return [(int(row["step"]) + 1, float(row["val/ap"])) for row in rows]
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Means and standard errors over seeds beside the paper's figures, in Markdown."""
+    lines = ["| setting | method | AP | seeds | 001, Table 1 |", "|---|---|---|---|---|"]
+    for name, setting in SETTINGS.items():
+        for method, paper in zip(METHODS, setting.paper, strict=True):
+            found = [row["ap"] for row in rows if (row["setting"], row["method"]) == (name, method)]
+            if not found:
+                continue
+            spread = statistics.stdev(found) / len(found) ** 0.5 if len(found) > 1 else float("nan")
+            shown = f"{statistics.mean(found):.3f}" + (f" ± {spread:.3f}" if len(found) > 1 else "")
+            lines.append(f"| {name} | {method} | {shown} | {len(found)} | {paper:.3f} |")
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train what is missing, write results.json and table.md after every run; returns the exit code."""
+    options = _options(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
+    runs = planned(options.settings, METHODS, options.seeds)
+    rows: list[dict[str, Any]] = []
+    failed: list[str] = []
+    for number, run in enumerate(runs, start=1):
+        try:
+            scores = train(run, options)
+        except DataError as error:
+            failed.append(str(error))
+            print(f"[{number}/{len(runs)}] {error}", file=sys.stderr, flush=True)
+            continue
+        rows.append(run._asdict() | scores)
+        print(f"[{number}/{len(runs)}] {run.name}: AP {scores['ap']:.3f}, {scores['seconds']} s", flush=True)
+        result = {"steps": options.steps, "rows": rows, "failed": failed}
+        write_whole(options.out / "results.json", json.dumps(result, indent=1) + "\n")
+        write_whole(options.out / "table.md", table(rows))
+    print(table(rows))
+    return 1 if failed else 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    from lightning_kp.verbs.methods import experiment_folder
+
+    parser = argparse.ArgumentParser(prog="python -m lightning_kp.fusion_table", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds honeybee and two_flies")
+    parser.add_argument("--out", type=Path, default=Path("runs/fusion_table"), help="folder of the results")
+    parser.add_argument(
+        "--experiments", type=Path, default=experiment_folder(), help="folder of the YAML files"
+    )
+    parser.add_argument("--steps", type=int, default=400, help="training steps of every run (001: 15000)")
+    parser.add_argument(
+        "--seeds", type=lambda text: [int(each) for each in text.split(",")], default=[0, 1, 2]
+    )
+    parser.add_argument(
+        "--settings", type=lambda text: text.split(","), default=list(SETTINGS), help=",".join(SETTINGS)
+    )
+    parser.add_argument("--accelerator", default="auto", help="as of --trainer.accelerator")
+    options, more = parser.parse_known_args(arguments)
+    options.more = more
+    if options.experiments is None:
+        parser.error("the experiment files are part of the repository: --experiments FOLDER")
+    unknown = [name for name in options.settings if name not in SETTINGS] + [
+        option for option in more if not option.startswith(("--model.", "--data.", "--trainer."))
+    ]
+    if unknown:
+        parser.error(
+            f"{unknown[0]} is not known; settings are {', '.join(SETTINGS)}, options those of kp fit"
+        )
+    for name in ("out", "data", "experiments"):
+        setattr(options, name, getattr(options, name).resolve())
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,232 @@
+"""Bases of the datamodules that serve labelled groups of animals; see datamodules/labelled_groups.py."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from lightning_kp.batches import LabelledAndUnlabelled, LabelledImages
+from lightning_kp.cut_and_paste import cut_and_paste
+from lightning_kp.datamodule import KeypointDataModule
+from lightning_kp.errors import ConfigurationError, DataError
+from lightning_kp.geometry import Fit, place
+from lightning_kp.group_data import (
+    GroupDataset,
+    GroupsAndUnlabelledDataset,
+    Rows,
+    divide_groups,
+    read_unlabelled,
+)
+from lightning_kp.label_reading import open_labels
+from lightning_kp.labelled_datasets import LabelledFrameList
+from lightning_kp.labels import LabelledAnimals, read_animals
+from lightning_kp.loading import EpochShuffle, ResumableLoader
+
+Labels = list[str] | str
+
+
+class LabelledGroupsModule(KeypointDataModule):
+    """Label files -> LabelledImages with a row for each animal."""
+
+    batch_type = LabelledImages
+
+    def __init__(
+        self,
+        labels: Labels,
+        test_labels: Labels | None = None,
+        names: list[str] | None = None,
+        at_most: int | None = None,
+        test_frames: int = 0,
+        val_frames: int = 0,
+        train_frames: int | None = None,
+        pasted: int = 0,
+        pasted_animals: int = 10,
+        batches: int = 50,
+        size: int = 256,
+        fit: Fit = "pad",
+        boxes: list[int] | None = None,
+        seed: int = 0,
+        root: str = ".",
+        batch_size: int = 3,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(root, batch_size, num_workers)
+        if min(test_frames, val_frames, pasted) < 0 or batches < 1 or train_frames == 0:
+            raise ConfigurationError(
+                f"test_frames {test_frames}, val_frames {val_frames}, train_frames {train_frames}, pasted {pasted} and "
+                f"batches {batches} leave nothing to train on.",
+                remedy="Give numbers that are not negative, and at least one frame and one batch.",
+            )
+        self.save_hyperparameters(logger=False)
+        self.labels, self.test_labels = labels, test_labels
+        self.names, self.at_most = names, at_most
+        self.test_frames, self.val_frames, self.train_frames = test_frames, val_frames, train_frames
+        self.pasted, self.pasted_animals = pasted, pasted_animals
+        self.batches = batches
+        self.size = size
+        self.fit: Fit = fit
+        self.boxes = boxes
+        self.seed = seed
+        self.part_names: tuple[str, ...] = ()
+        self.shown_px: tuple[float, float] = (size, size)
+        self._read: tuple[LabelledAnimals, LabelledAnimals | None] | None = None
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the label files, once, and divide their frames."""
+        animals, testing = self._animals()
+        self.part_names = animals.names
+        train, val, test, left = self._divided(len(animals.image))
+        trained, rows = animals, train
+        if self.pasted:
+            some = LabelledAnimals(animals.image[train], animals.points[train], animals.names)
+            trained = cut_and_paste(some, self.pasted, self.pasted_animals, seed=self.seed)
+            rows = np.arange(self.pasted)
+        length = self.batches * self.batch_size
+        self.datasets = {
+            "train": self._training(GroupDataset(trained, rows, length), animals.image[left]),
+            "predict": LabelledFrameList(animals.image),
+        }
+        whole = None if testing is None else GroupDataset(testing, np.arange(len(testing.image)))
+        tested = GroupDataset(animals, test) if whole is None else whole
+        if len(tested):
+            self.datasets["test"] = self.datasets["val"] = self._watching(tested)
+        if len(val):
+            self.datasets["val"] = self._watching(GroupDataset(animals, val))
+
+    def _training(self, labelled: GroupDataset, left: Tensor) -> Dataset[Any]:
+        """What trains; ``left`` are images whose labels are not used."""
+        return labelled
+
+    def _watching(self, labelled: GroupDataset) -> Dataset[Any]:
+        """What validates and tests."""
+        return labelled
+
+    def _divided(self, number: int) -> tuple[Rows, Rows, Rows, Rows]:
+        test = 0 if self.test_labels else self.test_frames
+        wanted = test + self.val_frames + (self.train_frames or 1)
+        if number < wanted:
+            raise DataError(
+                f"{number} labelled frames are fewer than {wanted}: {test} to test, {self.val_frames} to validate, "
+                f"{self.train_frames or 'at least one'} to train.",
+                remedy="Label more frames, or ask for fewer (--data.train_frames).",
+            )
+        return divide_groups(number, test, self.val_frames, self.train_frames, self.seed)
+
+    def _animals(self) -> tuple[LabelledAnimals, LabelledAnimals | None]:
+        if self._read is None:
+            animals = self._of(self.labels, self.names)
+            testing = self._of(self.test_labels, list(animals.names)) if self.test_labels else None
+            self._read = animals, testing
+            self.shown_px = self._shown()
+        return self._read
+
+    def _of(self, labels: Labels, names: list[str] | None) -> LabelledAnimals:
+        parts: list[LabelledAnimals] = []
+        for path in [labels] if isinstance(labels, str) else labels:
+            wanted = names or (list(parts[0].names) if parts else None)
+            parts.append(
+                read_animals(
+                    self.path(path), self.size, self.fit, self.boxes,
+                    names=wanted, root=self.root, at_most=self.at_most,
+                )
+            )  # fmt: skip
+        if not parts:
+            raise ConfigurationError("No label file was given.", remedy="--data.labels=FILE")
+        return joined(parts)
+
+    def _shown(self) -> tuple[float, float]:
+        """Height and width, in pixels of the original, of what the square shows: distances are measured in them."""
+        first = self.labels if isinstance(self.labels, str) else self.labels[0]
+        image = open_labels(self.path(first), self.root).frames[0].read()
+        box = None if self.boxes is None else (self.boxes[0], self.boxes[1], self.boxes[2], self.boxes[3])
+        region = place((image.shape[0], image.shape[1]), self.size, self.fit, box).region
+        return (region.bottom - region.top, region.right - region.left)
+
+    def loader(self, stage: str, *, shuffle: bool = False, drop_last: bool = False) -> DataLoader[Any]:
+        """The loader of one stage; batches come as the data set makes them."""
+        dataset: Any = super().loader(stage).dataset
+        options: dict[str, Any] = {"batch_size": self.batch_size, "num_workers": self.num_workers}
+        options |= {"persistent_workers": self.num_workers > 0}
+        if stage != "predict":
+            options["collate_fn"] = _as_it_is
+        if not shuffle:
+            return DataLoader(dataset, **options)
+        return ResumableLoader(dataset, sampler=EpochShuffle(len(dataset), self.seed), **options)
+
+    def val_dataloader(self) -> Any:
+        """No loader at all where nothing validates."""
+        return super().val_dataloader() if "val" in self.datasets else []
+
+
+class GroupsAndUnlabelledModule(LabelledGroupsModule):
+    """Label files, and images without labels -> LabelledAndUnlabelled."""
+
+    batch_type = LabelledAndUnlabelled  # type: ignore[assignment]  # its base need not promise its own
+
+    def __init__(
+        self,
+        labels: Labels,
+        unlabelled: list[str] | None = None,
+        unlabelled_frames: int = 200,
+        unlabelled_per_batch: int = 3,
+        test_labels: Labels | None = None,
+        names: list[str] | None = None,
+        at_most: int | None = None,
+        test_frames: int = 0,
+        val_frames: int = 0,
+        train_frames: int | None = None,
+        pasted: int = 0,
+        pasted_animals: int = 10,
+        batches: int = 50,
+        size: int = 256,
+        fit: Fit = "pad",
+        boxes: list[int] | None = None,
+        seed: int = 0,
+        root: str = ".",
+        batch_size: int = 3,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(
+            labels, test_labels, names, at_most, test_frames, val_frames, train_frames, pasted, pasted_animals,
+            batches, size, fit, boxes, seed, root, batch_size, num_workers,
+        )  # fmt: skip
+        self.save_hyperparameters(logger=False)
+        self.unlabelled = unlabelled or []
+        self.unlabelled_frames = unlabelled_frames
+        self.unlabelled_per_batch = unlabelled_per_batch
+        self._without: Tensor | None = None
+
+    def _training(self, labelled: GroupDataset, left: Tensor) -> Dataset[Any]:
+        if self._without is None:
+            self._without = read_unlabelled(
+                self.unlabelled, Path(self.root), self.size, self.fit, self.boxes, self.unlabelled_frames
+            )
+        images = torch.cat((self._without, left))
+        if not len(images) and self.unlabelled_per_batch:
+            raise DataError(
+                "There are no unlabelled frames: none were named, and all labelled ones are trained on.",
+                remedy="Name some with --data.unlabelled=[FOLDER], or train DirectPose on LabelledGroups.",
+            )
+        return GroupsAndUnlabelledDataset(labelled, images, self.unlabelled_per_batch, self.seed)
+
+    def _watching(self, labelled: GroupDataset) -> Dataset[Any]:
+        none = torch.zeros(0, 3, self.size, self.size, dtype=torch.uint8)
+        return GroupsAndUnlabelledDataset(labelled, none, 0, self.seed)
+
+
+def joined(parts: Sequence[LabelledAnimals]) -> LabelledAnimals:
+    """Several sets as one; frames with fewer animals are filled up with missing ones."""
+    most = max(part.points.shape[1] for part in parts)
+    points = [
+        torch.cat((p, p.new_full((len(p), most - p.shape[1], *p.shape[2:]), torch.nan)), dim=1)
+        for p in (part.points for part in parts)
+    ]
+    return LabelledAnimals(torch.cat([part.image for part in parts]), torch.cat(points), parts[0].names)
+
+
+def _as_it_is(batch: Any) -> LabelledImages | LabelledAndUnlabelled:
+    return cast(LabelledImages | LabelledAndUnlabelled, batch)

@@ -1,0 +1,82 @@
+"""SemiMultiPose: DirectPose that learns from unlabelled frames by agreeing with itself.
+
+Blau et al., SemiMultiPose, arXiv 2204.07072 (001), section 3.3.
+
+Terms: those of eq. 7, ``fusion_labelled`` (alpha) and ``fusion_unlabelled`` (beta) of eq. 10.  The Curriculum
+callback switches them on by iteration (the paper: 2000 and 5000 of 15000).
+Deviations: the window of a pseudo keypoint has soft edges (lightning_kp/pseudo_keypoints.py); eq. 9 is divided by
+the sum of its target, as the other focal terms.  A fusion term whose weight is 0, or that has not started, costs
+nothing.  Unlabelled frames pass the network apart from the labelled ones, so that batch normalisation's
+statistics of the labelled frames stay those of DirectPose.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_kp.augmentation import augment_labelled
+from lightning_kp.batches import LabelledAndUnlabelled, LabelledImages
+from lightning_kp.keypoints import Keypoints
+from lightning_kp.method import LRSchedulerCallable, OptimizerCallable
+from lightning_kp.methods.direct_pose import DirectPose, DirectPoseWeights
+from lightning_kp.nn.direct_pose import Branches
+from lightning_kp.pseudo_keypoints import pseudo_keypoints, pseudo_target
+
+
+@dataclass(frozen=True)
+class SemiMultiPoseWeights(DirectPoseWeights):
+    """Those of eq. 10: alpha (5 to 10 with very few labels) and beta; with beta 0 it is the paper's "-labeled"."""
+
+    fusion_labelled: float = 0.01
+    fusion_unlabelled: float = 0.1
+
+
+class SemiMultiPose(DirectPose):
+    """DirectPose with the fusion of its branches on labelled and unlabelled frames (001, 3.3).
+
+    Args:
+        weights: Weights of the terms: ``fusion_labelled`` is alpha, ``fusion_unlabelled`` beta.
+        optimizer: As DirectPose.
+        scheduler: As DirectPose.
+        options: Everything else that DirectPose takes.
+    """
+
+    batch_type = LabelledAndUnlabelled  # type: ignore[assignment]  # its base need not promise its own
+    weights_type = SemiMultiPoseWeights
+    paper = "001 3.3 (Blau et al. 2022)"
+
+    def __init__(
+        self,
+        weights: SemiMultiPoseWeights | None = None,
+        optimizer: OptimizerCallable | None = None,
+        scheduler: LRSchedulerCallable | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(weights=weights, optimizer=optimizer, scheduler=scheduler, **options)
+
+    def terms(self, batch: LabelledAndUnlabelled) -> dict[str, Tensor]:  # type: ignore[override]
+        """Eq. 10: those of DirectPose, ``fusion_labelled`` and ``fusion_unlabelled``."""
+        labelled = self._augmented(LabelledImages(batch.image, batch.points, batch.confidence))
+        branches = self.raw(labelled.image)
+        terms = self.supervised(branches, Keypoints(labelled.points, labelled.confidence))
+        if self.is_active("fusion_labelled"):
+            terms["fusion_labelled"] = self.fusion(branches)
+        if self.is_active("fusion_unlabelled") and len(batch.unlabelled):
+            terms["fusion_unlabelled"] = self.fusion(self.raw(self._changed(batch.unlabelled)))
+        return terms
+
+    def fusion(self, branches: Branches) -> Tensor:
+        """Eq. 9: B1 against the keypoints of B2 and B3; gradients reach B1, and B3 through the target."""
+        found = pseudo_keypoints(branches.boxes.sigmoid(), branches.points, self.threshold)
+        batch, keypoints, height, width = branches.keypoints.shape
+        target = pseudo_target(found, (batch, keypoints, height, width), self.window)
+        return self._focal(branches.keypoints, target, torch.ones_like(target, dtype=torch.bool))
+
+    def _changed(self, image: Tensor) -> Tensor:
+        """Unlabelled images (M, 3, H, W), with ``augment`` changed as the labelled ones are."""
+        if not (self.augment and self.training):
+            return image
+        generator = torch.Generator().manual_seed(2 * self.global_step + 1)
+        return augment_labelled(image, image.new_zeros(len(image), 1, 2), generator, self.turn_deg)[0]
