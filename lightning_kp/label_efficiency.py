@@ -40,10 +40,13 @@ class Run(NamedTuple):
 
 
 def planned(datasets: Sequence[str], labels: Sequence[int], seeds: Sequence[int]) -> list[Run]:
-    """All trainings, those that take longest first, so that none is left alone at the end."""
-    semi = [Run(d, "semi-supervised", n, s) for s in seeds for n in labels for d in datasets]
-    alone = [Run(d, "bridge", 0, s) for s in seeds for d in datasets]
-    return [*semi, *alone, *(run._replace(method="supervised") for run in semi)]
+    """All trainings, seed after seed, so that what was stopped early can be told; the longest of a seed first."""
+    runs: list[Run] = []
+    for seed in seeds:
+        semi = [Run(data, "semi-supervised", number, seed) for number in labels for data in datasets]
+        alone = [Run(data, "bridge", 0, seed) for data in datasets]
+        runs += [*semi, *alone, *(run._replace(method="supervised") for run in semi)]
+    return runs
 
 
 def folder_of(run: Run, options: argparse.Namespace) -> Path:
