@@ -7,7 +7,8 @@ Text that comes from files or their names is escaped.
 What is read, beside the run folder's own files (:class:`lightning_kp.run_folder.RunFolder`):
 
 - ``pictures/*.png``: keypoints on the same frames as training went on, in the order of their names;
-- ``diagnostics.json`` with ``suspected_swaps``: {video: [{frame, animals, margin, reason}]};
+- ``tracks/<video>.swaps.json``, or where there is none ``diagnostics.json``, with ``suspected_swaps``:
+  [{frame, animals, margin, reason}], in the latter by video;
 - ``label_efficiency.png`` and ``label_efficiency.json`` (or ``results.json`` beside that picture):
   {rows: [{dataset, method, labels, seed, FIGURE...}]};
 - ``behaviour.json``: [{setting, problem, seeds, mean: {FIGURE: value}}], and ``ethogram.png``, in the folder or below.
@@ -19,6 +20,7 @@ from pathlib import Path
 from lightning_kp import report_parts as parts
 from lightning_kp import report_videos
 from lightning_kp.errors import DataError
+from lightning_kp.identity_files import suspected_swaps
 from lightning_kp.report_page import escaped, page, picture
 from lightning_kp.report_plots import curves
 from lightning_kp.run_folder import RunFolder, read_json, write_whole
@@ -46,13 +48,15 @@ def _sections(folder: RunFolder) -> list[tuple[str, str, str]]:
     """(anchor, heading, markup) of every part, in the order in which a reader asks."""
     diagnosis = read_json(folder.diagnostics)
     videos = report_videos.run_videos(folder)
+    # Those beside the tracks are newer than the verdict's, and there without it.
+    swaps = suspected_swaps(folder, [video.name for video in videos]) or diagnosis.get("suspected_swaps")
     is_run = any(path.exists() for path in (folder.config, folder.diagnostics, folder.inspection))
     strips = report_videos.crops(folder, videos, _crop_side(diagnosis, videos)) if diagnosis else []
     return [
         ("verdict", "", parts.verdict(diagnosis) if is_run else ""),
         ("keypoints", "Keypoints", parts.gallery(diagnosis, strips)),
         ("videos", "Videos", report_videos.players(folder, videos)),
-        ("swaps", "Suspected exchanges", parts.swaps(diagnosis, videos)),
+        ("swaps", "Suspected exchanges", parts.swaps(swaps, videos)),
         ("trajectories", "Trajectories", report_videos.trajectories(videos)),
         ("diagnostics", "Diagnostics", parts.diagnostics(diagnosis)),
         ("figures", "Figures", parts.figures(folder)),

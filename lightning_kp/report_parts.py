@@ -70,9 +70,8 @@ def diagnostics(diagnosis: Json) -> str:
     return f"<p>{told}</p>{table(heads, rows)}" if rows else ""
 
 
-def swaps(diagnosis: Json, videos: Sequence[RunVideo]) -> str:
-    """Frames in which animals were perhaps exchanged; a button shows them in the player."""
-    suspected = diagnosis.get("suspected_swaps")
+def swaps(suspected: Any, videos: Sequence[RunVideo]) -> str:
+    """Frames in which animals were perhaps exchanged, by video; a button shows them in the player."""
     if not isinstance(suspected, dict) or not suspected:
         return ""
     known = {video.name: video for video in videos}

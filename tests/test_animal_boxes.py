@@ -113,6 +113,15 @@ def test_pairs_are_cut_out_for_each_animal(
     assert videos == {0, 1}
 
 
+def test_videos_of_one_name_cannot_share_a_file_of_boxes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    videos = [write_arena(ArenaSettings(size=48, frames=12), tmp_path / folder, "clip") for folder in "ab"]
+    assert main(["inspect", *map(str, videos), "--boxes", str(tmp_path / "boxes.csv")]) != 0
+    assert "Several videos are called clip.mp4" in capsys.readouterr().err
+    assert not (tmp_path / "boxes.csv").exists()
+
+
 def test_from_inspection_to_tracks_of_each_animal(
     arena: tuple[Path, ArenaTruth], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

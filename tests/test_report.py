@@ -132,6 +132,18 @@ def add_results(folder: RunFolder, word: str) -> None:
         Pictures.fromarray(np.zeros((4, 4, 3), np.uint8)).save(folder.path / name)
 
 
+def test_exchanges_that_tracking_found_are_listed_without_a_verdict(folder: RunFolder) -> None:
+    """`kp fit`, `kp track`, `kp report`: only `kp discover` writes diagnostics.json."""
+    folder.config.write_text("model: x\n")
+    add_video(folder, "session")
+    swaps = {"suspected_swaps": [{"frame": 2, "animals": [1, 2], "margin": 0.5, "reason": "jump"}]}
+    folder.tracks("session").with_name("session.swaps.json").write_text(json.dumps(swaps))
+    text = page_of(folder).text
+    assert "Suspected exchanges" in text
+    assert "1 and 2" in text
+    assert "jump" in text
+
+
 def test_everything_is_inside_the_file(folder: RunFolder) -> None:
     fill(folder, "plain")
     page = page_of(folder)

@@ -78,8 +78,15 @@ def _write_boxes(inspection: "Inspection", given: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from lightning_kp.animal_boxes import AnimalBoxes, find_boxes, write_boxes
+    from lightning_kp.errors import ConfigurationError
     from lightning_kp.thinning import parse_gap
 
+    names = [video.info.path.name for video in inspection.videos]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigurationError(
+            f"Several videos are called {repeated[0]}; a file of boxes tells videos apart by name.",
+            remedy="Write one file for each, or rename them.",
+        )
     found: list[AnimalBoxes] = []
     for video in inspection.videos:
         animals = given.animals or max(1, video.measured.things)
