@@ -26,6 +26,7 @@ VERBS = {
     "report": "one HTML file that says whether a run worked",
     "score": "errors of discovered keypoints against labelled ones",
     "animals": "several look-alike animals: found, kept apart, described? against tracked truth",
+    "crowds": "regions of a COCO-style keypoint file where people overlap: file, table, picture",
     "demo": "render an artificial arena, discover its keypoints, compare with the truth",
     "sweep": "many trials of a sweep file on this computer, resumable; tables of what helped",
     "trial": "one trial of a sweep: train, score, leave trial.json",

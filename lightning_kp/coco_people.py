@@ -16,6 +16,7 @@ import numpy as np
 from lightning_kp.crowds import OVERLAP, Crowd, Person, Picture, Scene, crowds_of
 from lightning_kp.errors import DataError
 from lightning_kp.label_frames import find_file, image_reader
+from lightning_kp.label_npz import open_npz, split_part
 
 BOX_SHARE = 0.53  # of a box that a person covers, where a data set gives no area (CrowdPose's evaluation)
 BOX, MEMBER = "crowd_box", "in_crowd"
@@ -44,13 +45,17 @@ class CocoPeople:
         return found
 
 
-def read_people(path: Path, folders: Sequence[Path] = ()) -> CocoPeople:
+def read_people(source: Path | str, folders: Sequence[Path] = ()) -> CocoPeople:
     """Read a keypoint file; images are looked for in ``folders`` and beside the file, when they are read.
 
-    Raises DataError for a file without keypoints or with another number of them than it names.
+    ``labels.npz#PART``, as :mod:`lightning_kp.label_npz` knows it, is read too.  Raises DataError for a file
+    without keypoints or with another number of them than it names.
     """
+    path, part = split_part(source)
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = (
+            _from_npz(path, part) if path.suffix == ".npz" else json.loads(path.read_text(encoding="utf-8"))
+        )
         category = next(each for each in content["categories"] if each.get("keypoints"))
         images, annotations = list(content["images"]), list(content["annotations"])
     except OSError as error:
@@ -89,6 +94,34 @@ def mirror_of(names: Sequence[str]) -> tuple[int, ...]:
         return re.sub(r"left|right|Left|Right|\b[LR](?=[A-Z_])", lambda found: swap[found.group()], name)
 
     return tuple(place.get(mirrored(name), k) for k, name in enumerate(names))
+
+
+def _from_npz(path: Path, part: str) -> dict[str, Any]:
+    """The labels of an archive as a COCO file has them; boxes reach a tenth beyond the points."""
+    labels = open_npz(path, part, [path.parent])
+    if labels.problems:
+        raise DataError(
+            f"{path}: {', '.join(labels.problems[:4])}.", remedy="Put the images beside the archive."
+        )
+    images, annotations = [], []
+    for number, frame in enumerate(labels.frames, start=1):
+        height, width = frame.read().shape[:2]
+        images.append({"id": number, "file_name": frame.name, "height": height, "width": width})
+        for points in frame.points_px:
+            flat = np.where(np.isnan(points), 0, points)
+            seen = np.where(np.isnan(points).any(axis=-1, keepdims=True), 0, 2)
+            left, top, wide, high = _box_around(points)
+            margin = 0.1 * max(wide, high)
+            box = [left - margin, top - margin, wide + 2 * margin, high + 2 * margin]
+            annotations.append(
+                {
+                    "id": len(annotations) + 1, "image_id": number, "category_id": 1, "iscrowd": 0,
+                    "bbox": box, "area": box[2] * box[3], "num_keypoints": int((seen > 0).sum()),
+                    "keypoints": np.concatenate((flat, seen), axis=1).ravel().tolist(),
+                }
+            )  # fmt: skip
+    category = {"id": 1, "name": "animal", "keypoints": list(labels.names)}
+    return {"categories": [category], "images": images, "annotations": annotations}
 
 
 def _person(annotation: dict[str, Any], keypoints: int, path: Path) -> Person:

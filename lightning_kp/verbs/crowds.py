@@ -1,0 +1,48 @@
+"""``kp crowds FILE``: the crowd regions of a COCO-style keypoint file, and what they are like (000, 3.4)."""
+
+import json
+from pathlib import Path
+
+from lightning_kp.verbs.arguments import VerbParser
+
+SUMMARY = (
+    "Find the regions of a COCO-style keypoint file in which people overlap; writes them as a file of the same "
+    "style that COCOCrowd reads, with a table (.md) and a picture (.png) of their numbers beside it."
+)
+
+
+def run(arguments: list[str]) -> int:
+    """Entry point of the verb; returns the exit code."""
+    parser = VerbParser("crowds", SUMMARY)
+    parser.add_argument("file", help="COCO, CrowdPose, OCHuman ... keypoints, or labels.npz#PART")
+    parser.add_argument("--out", default="crowds.json", help="file to write (default: crowds.json)")
+    parser.add_argument(
+        "--overlap",
+        type=float,
+        default=0.1,
+        help="intersection over union that links two boxes (default: 0.1)",
+    )
+    parser.add_argument("--most", type=int, help="leave out crowds of more people")
+    given = parser.parse_args(arguments)
+
+    from lightning_kp.coco_people import derived, read_people
+    from lightning_kp.crowd_picture import draw_statistics
+    from lightning_kp.crowds import statistics
+    from lightning_kp.errors import ConfigurationError, DataError
+    from lightning_kp.run_folder import write_whole
+
+    if not 0 < given.overlap <= 1:
+        raise ConfigurationError(
+            f"--overlap is {given.overlap}.", remedy="Give a number above 0 and at most 1."
+        )
+    people = read_people(given.file)
+    crowds = people.crowds(given.overlap)
+    crowds = [crowd for crowd in crowds if given.most is None or len(crowd.people) <= given.most]
+    if not crowds:
+        raise DataError(f"{given.file} has no crowd.", remedy="Lower --overlap.")
+    found, out = statistics(people.scenes, crowds, given.overlap), Path(given.out)
+    write_whole(out, json.dumps(derived(people, crowds, given.overlap)) + "\n")
+    write_whole(out.with_suffix(".md"), found.table() + "\n")
+    draw_statistics(found, out.with_suffix(".png"))
+    print(found.table(), f"Written to {out}.", sep="\n\n")
+    return 0

@@ -1,0 +1,208 @@
+"""COCO-style files as crowds: tiny files of ours, the derived file, and the real samples."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lightning_kp.cli import main
+from lightning_kp.coco_people import derived, mirror_of, read_people
+from lightning_kp.datamodules import COCOCrowd, Immediacy
+from lightning_kp.datamodules.immediacy import NAMES as UPPER_BODY
+from lightning_kp.errors import ConfigurationError, DataError
+
+POINTS = ["nose", "left_hand", "right_hand"]
+
+
+def annotation(
+    number: int, image: int, box: list[float], labelled: bool = True, **more: Any
+) -> dict[str, Any]:
+    left, top, width, height = box
+    seen = 2 if labelled else 0
+    keypoints = [left, top, seen, left + width, top + height, seen, 0, 0, 0]
+    facts = {
+        "id": number,
+        "image_id": image,
+        "category_id": 1,
+        "bbox": box,
+        "area": width * height,
+        "iscrowd": 0,
+    }
+    return facts | {"keypoints": keypoints, "num_keypoints": 2 * labelled} | more
+
+
+def write(folder: Path, names: list[str] = POINTS) -> Path:
+    """Image 1: a pair, a lonely person and an unlabelled one; image 2: three in a chain; image 3: nobody."""
+    people = [
+        annotation(1, 1, [10, 10, 20, 30]), annotation(2, 1, [20, 10, 20, 30]), annotation(3, 1, [70, 5, 8, 8]),
+        annotation(4, 1, [30, 20, 20, 20], labelled=False),
+        annotation(5, 2, [0, 0, 20, 20]), annotation(6, 2, [10, 0, 20, 20]), annotation(7, 2, [20, 0, 20, 20]),
+        annotation(8, 2, [0, 0, 70, 50], iscrowd=1),
+    ]  # fmt: skip
+    images = [{"id": n, "file_name": f"{n}.png", "width": 80, "height": 60} for n in (1, 2, 3)]
+    for image in images:
+        Image.new("RGB", (80, 60), (10 * image["id"], 0, 0)).save(folder / image["file_name"])
+    file = folder / "people.json"
+    category = {"id": 1, "name": "person", "keypoints": names}
+    file.write_text(json.dumps({"images": images, "annotations": people, "categories": [category]}))
+    return file
+
+
+def test_crowds_of_a_file_by_hand(tmp_path: Path) -> None:
+    people = read_people(write(tmp_path))
+    assert people.names == tuple(POINTS)
+    first, second = people.crowds()
+    assert first.box == (10, 10, 30, 30)
+    assert [each.facts["id"] for each in first.people] == [1, 2]
+    assert [each.facts["id"] for each in first.others] == [3, 4]
+    assert [each.facts["id"] for each in second.people] == [5, 6, 7]
+    assert [each.facts["id"] for each in second.others] == [8]  # a region full of people is nobody
+    np.testing.assert_array_equal(first.people[0].points, [[10, 10], [30, 40], [np.nan, np.nan]])
+
+
+def test_left_and_right_are_told_from_names() -> None:
+    assert mirror_of(["nose", "left_eye", "right_eye", "head"]) == (0, 2, 1, 3)
+    assert mirror_of(["Tail", "RAnt", "LAnt"]) == (0, 2, 1)
+    assert mirror_of(["leftear", "tail", "rightear"]) == (2, 1, 0)
+    assert mirror_of(["left_only", "Leg"]) == (0, 1)
+
+
+def test_the_derived_file_holds_the_same_crowds(tmp_path: Path) -> None:
+    people = read_people(write(tmp_path))
+    crowds = people.crowds()
+    file = tmp_path / "derived.json"
+    file.write_text(json.dumps(derived(people, crowds)))
+    again = read_people(file).crowds()
+    assert len(again) == len(crowds)
+    for old, new in zip(crowds, again, strict=True):
+        assert new.box == old.box
+        for mine, theirs in ((old.people, new.people), (old.others, new.others)):
+            assert [each.box for each in mine] == [each.box for each in theirs]
+        np.testing.assert_array_equal(new.scene.read(), old.scene.read())
+    content = json.loads(file.read_text())
+    assert [each["original_id"] for each in content["images"]] == [1, 2]
+    assert len({each["id"] for each in content["annotations"]}) == 8
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "crowds.json"
+    assert main(["crowds", str(write(tmp_path)), "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "2 crowds with 5 instances." in printed
+    assert out.with_suffix(".md").read_text().strip() in printed
+    assert out.with_suffix(".png").stat().st_size > 1000
+    assert len(read_people(out).crowds()) == 2
+    assert main(["crowds", str(tmp_path / "people.json"), "--out", str(out), "--most", "2"]) == 0
+    assert len(read_people(out).crowds()) == 1
+    assert main(["crowds", str(tmp_path / "people.json"), "--overlap", "0.9"]) == 2
+    assert "has no crowd. Lower --overlap." in capsys.readouterr().err
+
+
+def test_an_archive_of_points_becomes_crowds(tmp_path: Path) -> None:
+    Image.new("RGB", (80, 60)).save(tmp_path / "a.png")
+    points = np.full((1, 3, 2, 2), np.nan)
+    points[0, 0], points[0, 1, 0] = [[10, 10], [30, 10]], [20, 10]
+    names = np.array(["head", "tail"])
+    np.savez(
+        tmp_path / "x.npz",
+        points=points,
+        path=np.array(["a.png"]),
+        node_names=names,
+        split=np.array(["train"]),
+    )
+    scene = read_people(f"{tmp_path / 'x.npz'}#train").scenes[0]
+    assert scene.size == (60, 80)
+    assert [person.box for person in scene.people] == [(8, 8, 24, 4), (20, 10, 0, 0)]
+    assert np.isnan(scene.people[1].points[1]).all()
+
+
+def test_the_datamodule(tmp_path: Path) -> None:
+    write(tmp_path)
+    data = COCOCrowd(train="people.json", val="people.json", size=32, batch_size=2, root=str(tmp_path))
+    data.setup()
+    assert data.point_names == tuple(POINTS)
+    assert data.mirror == (0, 2, 1)
+    assert {name: len(each) for name, each in data.datasets.items()} == {  # type: ignore[arg-type]
+        "train": 2, "val": 1, "test": 1, "predict": 1,
+    }  # fmt: skip
+    batch = next(iter(data.train_dataloader()))
+    assert batch.image.shape == (2, 3, 32, 32)
+    assert not batch.counts.all()
+    two = next(iter(data.loader("train")))
+    torch.testing.assert_close(two.side, two.side.clamp(0.7 * 30, 1.6 * 40))
+    frames = next(iter(data.predict_dataloader()))
+    assert frames.image.shape == (1, 3, 32, 32)
+
+
+def test_a_point_lies_where_the_file_says(tmp_path: Path) -> None:
+    write(tmp_path)
+    data = COCOCrowd(test="people.json", size=30, batch_size=1, root=str(tmp_path))
+    data.setup()
+    batch = next(iter(data.test_dataloader()))
+    # The region is 30 x 30 from (10, 10): the pixel (10, 10) has its centre half a pixel inside.
+    torch.testing.assert_close(batch.points[0, 0, 0], torch.tensor([0.5, 0.5]) / 15 - 1)
+    assert batch.confidence[0].tolist() == [[1, 1, 0], [1, 1, 0]]
+
+
+def test_what_is_wrong_is_said(tmp_path: Path) -> None:
+    file = write(tmp_path)
+    with pytest.raises(ConfigurationError, match="No keypoint file"):
+        COCOCrowd()
+    (tmp_path / "1.png").unlink()
+    with pytest.raises(DataError, match=r"1 pictures of people.json are missing: 1.png"):
+        COCOCrowd(train="people.json", root=str(tmp_path)).setup()
+    wrong = json.loads(file.read_text())
+    wrong["annotations"][0]["keypoints"] = [1, 2, 2]
+    file.write_text(json.dumps(wrong))
+    with pytest.raises(DataError, match="annotation 1 has 1 keypoints, its category 3"):
+        read_people(file)
+    file.write_text("{}")
+    with pytest.raises(DataError, match="no COCO keypoint file"):
+        read_people(file)
+
+
+def test_immediacy_holds_pictures_out(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    content = json.loads(write(tmp_path / "images").read_text())
+    content["categories"][0]["keypoints"] = list(UPPER_BODY)
+    for each in content["annotations"]:
+        each["keypoints"] += [0] * 27
+    for name in ("train", "test"):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    data = Immediacy(val_images=1, size=16, root=str(tmp_path), batch_size=1)
+    data.setup()
+    assert [len(data.datasets[name]) for name in ("train", "val", "test")] == [1, 1, 2]  # type: ignore[arg-type]
+    batch = next(iter(data.test_dataloader()))
+    assert batch.points.shape == (1, 3, 12, 2)  # the unlabelled person is masked
+    assert batch.side.item() == 80
+    assert data.mirror == (0, 1, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10)
+    with pytest.raises(DataError, match="3 of 2 training pictures"):
+        Immediacy(val_images=3, root=str(tmp_path)).setup()
+
+
+# Real samples
+
+
+@pytest.mark.parametrize(
+    ("file", "keypoints", "people"),
+    [
+        ("coco/test_coco.json", 17, [2, 2]),
+        ("crowdpose/test_crowdpose.json", 14, [2, 2]),
+        ("ochuman/test_ochuman.json", 17, [2, 2]),
+    ],
+)
+def test_real_files(kp_data: Path, file: str, keypoints: int, people: list[int]) -> None:
+    path = kp_data / "format_samples" / file
+    data = COCOCrowd(test=path.name, size=128, batch_size=2, root=str(path.parent))
+    data.setup()
+    batch = next(iter(data.test_dataloader()))
+    assert len(data.point_names) == keypoints
+    assert (batch.confidence > 0).any(dim=-1).sum(dim=1).tolist() == people
+    labelled = batch.confidence > 0
+    assert (batch.points[labelled].abs() <= 1.1).all()
+    assert (batch.area[:, 0] > 500).all()
+    assert batch.image.float().std() > 20
