@@ -11,10 +11,13 @@ from lightning_kp.datamodules.coco_crowd import COCOCrowd as COCOCrowd
 from lightning_kp.datamodules.flyvsfly import FlyVsFly as FlyVsFly
 from lightning_kp.datamodules.frame_pairs import VideoFramePairs as VideoFramePairs
 from lightning_kp.datamodules.human36m import Human36M as Human36M
+from lightning_kp.datamodules.immediacy import Immediacy as Immediacy
 from lightning_kp.datamodules.labelled_frames import LabelledFramePairs as LabelledFramePairs
 from lightning_kp.datamodules.labelled_frames import LabelledFrames as LabelledFrames
 from lightning_kp.datamodules.labelled_groups import GroupsAndUnlabelled as GroupsAndUnlabelled
 from lightning_kp.datamodules.labelled_groups import LabelledGroups as LabelledGroups
+from lightning_kp.datamodules.lsp import LSP as LSP
+from lightning_kp.datamodules.mpii import MPII as MPII
 from lightning_kp.datamodules.synthetic import SyntheticArena as SyntheticArena
 from lightning_kp.datamodules.synthetic_crowd import SyntheticCrowd as SyntheticCrowd
 from lightning_kp.datamodules.tracked_behaviour import TrackedBehaviour as TrackedBehaviour

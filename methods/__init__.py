@@ -8,6 +8,7 @@ from lightning_kp.methods.anchor_classification import AnchorClassifier as Ancho
 from lightning_kp.methods.behaviour import BehaviourClassifier as BehaviourClassifier
 from lightning_kp.methods.bkind import BKinD as BKinD
 from lightning_kp.methods.direct_pose import DirectPose as DirectPose
+from lightning_kp.methods.hourglass import StackedHourglass as StackedHourglass
 from lightning_kp.methods.linear_bridge import LinearBridge as LinearBridge
 from lightning_kp.methods.multi_instance_bkind import MultiInstanceBKinD as MultiInstanceBKinD
 from lightning_kp.methods.person_parser import PersonParser as PersonParser

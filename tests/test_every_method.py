@@ -64,6 +64,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "hidden": 4,
     },
     "SemiSupervisedBKinD": {**BKIND, "names": NAMES, "keypoints": 3},
+    "StackedHourglass": {"names": NAMES, "stacks": 2, "width": 8, "depth": 2},
     "SupervisedKeypoints": {"names": NAMES, "encoder": "tiny", "pretrained": False, "pose_width": 8},
 }
 

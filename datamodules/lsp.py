@@ -1,0 +1,84 @@
+"""Leeds Sports Pose and its extension, in their official layout."""
+
+from typing import Literal
+
+import numpy as np
+
+from lightning_kp.errors import ConfigurationError
+from lightning_kp.lsp_files import read_lsp
+from lightning_kp.person_data import Person, PersonAugmentation
+from lightning_kp.person_module import PersonModule, drawn
+from lightning_kp.pose_protocols import LSP as PROTOCOL
+
+
+class LSP(PersonModule):
+    """People doing sports with 14 joints (Johnson and Everingham 2010, 2011), one in an image.
+
+    Each folder holds ``joints.mat`` and ``images/``, as published.  The crop is the square around the
+    labelled joints.
+
+    Args:
+        folders: Folders of LSP and LSP extended; relative ones are taken from ``root``.
+        split: ``official``: the second half of LSP tests, everything else trains; ``drawn``: ``test_fraction``
+            of all people, by ``seed``, for a part of the data or the extension alone.
+        test_fraction: Share that tests with ``drawn``.
+        val_fraction: Share of the others that validates; 0 for none.
+        size: Side of the square that the network sees, in pixels (000, section 2.5: 256).
+        margin: Side of the crop in extents of the labelled joints (ours).
+        augmentation: How pictures are changed while training.
+        seed: Fixes who tests and validates, and how pictures change.
+        hold_gb: Pictures are kept decoded as long as they fit into this.
+        root: Folder that relative paths start from.
+        batch_size: Images in a batch.
+        num_workers: Processes that load.
+    """
+
+    protocol = PROTOCOL
+    point_names = PROTOCOL.skeleton.names
+
+    def __init__(
+        self,
+        folders: list[str] | str = ".",
+        split: Literal["official", "drawn"] = "official",
+        test_fraction: float = 0.2,
+        val_fraction: float = 0.1,
+        size: int = 256,
+        margin: float = 1.3,
+        augmentation: PersonAugmentation | None = None,
+        seed: int = 0,
+        hold_gb: float = 1.0,
+        root: str = ".",
+        batch_size: int = 16,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(size, augmentation, seed, hold_gb, root, batch_size, num_workers)
+        self.save_hyperparameters(ignore=["augmentation"], logger=False)
+        self.folders = [folders] if isinstance(folders, str) else folders
+        self.split = split
+        self.test_fraction, self.val_fraction = test_fraction, val_fraction
+        self.margin = margin
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the folders, once, and divide their people."""
+        if self.datasets:
+            return
+        people: list[Person] = []
+        testing: list[int] = []
+        for folder in self.folders:
+            found, is_lsp = read_lsp(self.path(folder), self.margin)
+            if is_lsp:
+                testing += range(len(people) + len(found) // 2, len(people) + len(found))
+            people += found
+        rows = np.arange(len(people))
+        if self.split == "drawn":
+            rest, test = drawn(rows, self.test_fraction, self.seed, "test_fraction")
+        else:
+            rest, test = np.setdiff1d(rows, testing), np.array(testing, np.int64)
+        if not len(test) and self.split == "official":
+            raise ConfigurationError(
+                "LSP extended is for training alone; its official split has nobody to test on.",
+                remedy="Name LSP's folder too, or draw a test part: --data.split=drawn.",
+            )
+        train, val = drawn(rest, self.val_fraction, self.seed + 1, "val_fraction")
+        stages = {"train": train, "val": val, "test": test}
+        self.serve({name: [people[row] for row in each] for name, each in stages.items() if len(each)})

@@ -1,0 +1,114 @@
+"""MPII Human Pose, as published and as the widely used JSON conversion."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lightning_kp.errors import DataError
+from lightning_kp.mpii_files import Located, read_head_boxes, read_json, read_official, to_person
+from lightning_kp.person_data import Person, PersonAugmentation
+from lightning_kp.person_module import PersonModule, drawn
+from lightning_kp.pose_protocols import HEAD_BOX
+from lightning_kp.pose_protocols import MPII as PROTOCOL
+
+
+class MPII(PersonModule):
+    """People in everyday activities with 16 joints (Andriluka et al. 2014), cut out by their place and scale.
+
+    Read are ``mpii_human_pose_v1_u12_1.mat``; a folder with ``train.json``, ``valid.json`` and, for PCKh,
+    ``gt_valid.mat``; or one such JSON file.  The corners of the head box come as two further points, by which
+    PCKh is measured and which no method has to find.  Nobody's joints are published for the official test
+    images, so the validation people are the test too.
+
+    Args:
+        annotations: The .mat file, the folder of JSON files, or one JSON file.
+        images: Folder of the pictures.
+        val_images: Text file with the names of the pictures that validate, one in a line (Tompson et al. 2015
+            drew 3,000 people); by default ``val_fraction`` is drawn.  Not for a folder, which says it itself.
+        val_fraction: Share of the pictures that validates; 0 for none.
+        size: Side of the square that the network sees, in pixels (000, section 2.5: 256).
+        augmentation: How pictures are changed while training.
+        seed: Fixes who validates and how pictures change.
+        hold_gb: Pictures are kept decoded as long as they fit into this.
+        root: Folder that relative paths start from.
+        batch_size: Images in a batch (000, section 2.5: 6).
+        num_workers: Processes that load.
+    """
+
+    protocol = PROTOCOL
+    point_names = (*PROTOCOL.skeleton.names, *HEAD_BOX)
+
+    def __init__(
+        self,
+        annotations: str = "mpii_human_pose_v1_u12_1.mat",
+        images: str = "images",
+        val_images: str | None = None,
+        val_fraction: float = 0.1,
+        size: int = 256,
+        augmentation: PersonAugmentation | None = None,
+        seed: int = 0,
+        hold_gb: float = 1.0,
+        root: str = ".",
+        batch_size: int = 6,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(size, augmentation, seed, hold_gb, root, batch_size, num_workers)
+        self.save_hyperparameters(ignore=["augmentation"], logger=False)
+        self.annotations, self.images, self.val_images = annotations, images, val_images
+        self.val_fraction = val_fraction
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the annotations, once, and divide their people."""
+        if self.datasets:
+            return
+        path = self.path(self.annotations)
+        if path.is_dir():
+            boxes = path / "gt_valid.mat"
+            train = read_json(path / "train.json")
+            val = read_json(path / "valid.json", read_head_boxes(boxes) if boxes.exists() else None)
+        else:
+            train, val = self._divided(read_json(path) if path.suffix == ".json" else read_official(path))
+        people = {"train": self._placed(train)}
+        if val:
+            people["val"] = people["test"] = self._placed(val)
+        self.serve(people)
+
+    def _divided(self, people: list[Located]) -> tuple[list[Located], list[Located]]:
+        """Those that train and those that validate; people of one picture stay together."""
+        names = sorted({person.image for person in people})
+        if not names:
+            raise DataError(f"{self.path(self.annotations)} has nobody with joints, place and scale.")
+        if self.val_images is not None:
+            held_out = set(_lines(self.path(self.val_images)))
+            if not held_out & set(names):
+                raise DataError(
+                    f"{self.path(self.val_images)} names none of the {len(names)} pictures.",
+                    remedy=f"One name in a line, such as {names[0]}.",
+                )
+        else:
+            _, chosen = drawn(np.arange(len(names)), self.val_fraction, self.seed, "val_fraction")
+            held_out = {names[row] for row in chosen}
+        return (
+            [person for person in people if person.image not in held_out],
+            [person for person in people if person.image in held_out],
+        )
+
+    def _placed(self, people: Sequence[Located]) -> list[Person]:
+        folder = self.path(self.images)
+        found = [to_person(person, folder) for person in people]
+        missing = [n for n, person in enumerate(found) if not person.picture.exists()]
+        if missing:
+            raise DataError(
+                f"{folder} lacks {found[missing[0]].picture.name} of row {missing[0]} of "
+                f"{self.path(self.annotations)} ({len(missing)} pictures are missing).",
+                remedy="--data.images=FOLDER",
+            )
+        return found
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}.", remedy="--data.val_images=FILE") from error
