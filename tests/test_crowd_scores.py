@@ -1,0 +1,98 @@
+"""Figures of crowds by hand: counting, AP by number, PCK of matched people."""
+
+import pytest
+import torch
+from torch import Tensor, tensor
+
+from lightning_kp.batches import CrowdImages
+from lightning_kp.crowd_scores import CrowdScores, confusion, matched_hits
+from lightning_kp.keypoints import Keypoints
+
+SIDE = 100.0
+
+
+def batch(points: Tensor, confidence: Tensor) -> CrowdImages:
+    """Crowds with points (B, I, K, 2) in pixels of a square of 100 px."""
+    images, people = confidence.shape[:2]
+    return CrowdImages(
+        torch.zeros(images, 3, 8, 8), (2 * points + 1) / SIDE - 1, confidence, torch.full((images, people), 900.0),
+        torch.full((images,), SIDE), torch.ones(images, 8, 8, dtype=torch.bool),
+    )  # fmt: skip
+
+
+def crowds() -> CrowdImages:
+    """Image 0: two people, 20 px high; image 1: one."""
+    one, two = [[10.0, 10], [10, 30]], [[60.0, 60], [60, 80]]
+    return batch(tensor([[one, two], [one, one]]), tensor([[[1.0, 1], [1, 1]], [[1, 1], [0, 0]]]))
+
+
+def test_counting_by_hand() -> None:
+    labelled = crowds()
+    # Both found in image 0; nobody in image 1.
+    found = labelled.confidence.clone()
+    found[1] = 0
+    scores = CrowdScores([0.1, 0.1])
+    scores.add(Keypoints(labelled.points, found), labelled)
+    result = scores.compute()
+    assert result["confusion"].tolist() == [[0, 0, 0], [1, 0, 0], [0, 0, 1]]
+    assert result["count_right"] == 0.5
+    assert result["count_off"] == 0.5
+    assert result["AP_2"] == 1
+    assert result["AP_1"] == 0
+    assert result["AR"] == pytest.approx(2 / 3)
+    assert result["PCK"] == 1  # of the people that were matched
+
+
+def test_pck_by_hand() -> None:
+    labelled = crowds()
+    # Predictions in the other order; one point 4 px off (a fifth of 20: right), one 5 px off, one absent.
+    points = labelled.points[:1].flip(1).clone()
+    points[0, 0, 0, 0] += 2 * 4 / SIDE - 1e-6
+    points[0, 1, 1, 1] += 2 * 5 / SIDE
+    confidence = tensor([[[1.0, 1], [0, 1]]])
+    scores = CrowdScores([0.1, 0.1])
+    scores.add(Keypoints(points, confidence), CrowdImages(*(field[:1] for field in labelled)))
+    result = scores.compute()
+    assert result["hits"].tolist() == [1, 1]
+    assert result["counted"].tolist() == [2, 2]
+    assert result["PCK"] == 0.5
+
+
+def test_many_people_share_a_figure() -> None:
+    spots = tensor([[10.0 * n, 50.0] for n in range(1, 9)]).unsqueeze(1)
+    points = torch.stack((spots, spots + 5), dim=1).squeeze(2).unsqueeze(0)
+    labelled = batch(points, torch.ones(1, 8, 2))
+    scores = CrowdScores([0.1, 0.1])
+    scores.add(Keypoints(labelled.points, labelled.confidence), labelled)
+    result = scores.compute()
+    assert result["AP_6+"] == 1
+    assert "AP_8" not in result
+
+
+def test_nothing_at_all() -> None:
+    empty = torch.zeros(0, 8)
+    assert confusion(empty, torch.zeros(0, 13)).shape == (1, 1)
+    hits, counted = matched_hits(empty, torch.zeros(0, 13), (0.1, 0.1))
+    assert hits.sum() == counted.sum() == 0
+
+
+def test_the_summary() -> None:
+    labelled = crowds()
+    scores = CrowdScores([0.1, 0.1])
+    scores.add(Keypoints(labelled.points, labelled.confidence), labelled)
+    figures, page = scores.summary(["nose", "tail"])
+    assert figures["AP"] == figures["count_right"] == 1
+    assert "confusion" not in figures
+    assert "| nose | tail |" in page
+    assert "| 2 | 0 | 0 | 1 |" in page
+
+
+def test_distances_are_those_of_the_original_picture() -> None:
+    labelled = crowds()
+    shifted = Keypoints(labelled.points + 0.03, labelled.confidence)
+    near, far = CrowdScores([0.1, 0.1]), CrowdScores([0.1, 0.1])
+    near.add(shifted, labelled)
+    far.add(
+        shifted, labelled._replace(side=labelled.side * 4)
+    )  # the same share of a larger picture, area the same
+    assert far.compute()["AP"] < near.compute()["AP"]

@@ -1,0 +1,259 @@
+"""The person parser as a method: reading, stopping, flipping, learning, its curriculum and its figures."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from torch import Tensor, nn, tensor
+from torch.utils.data import DataLoader
+
+from lightning_kp.batches import CrowdImages
+from lightning_kp.callbacks import Curriculum
+from lightning_kp.crowd_data import as_it_is
+from lightning_kp.errors import ConfigurationError
+from lightning_kp.instance_schedule import Convergence, InstanceSchedule, RunningLoss
+from lightning_kp.losses.person_parsing import discs
+from lightning_kp.methods import PersonParser
+from lightning_kp.methods.person_parser import PersonParserWeights, _in_order_of, _pixels_that_count
+
+NAMES = ["nose", "left_ear", "right_ear"]
+SMALL: dict[str, Any] = {
+    "names": NAMES, "mirror": [0, 2, 1], "instances": 3, "encoder": "tiny", "pretrained": False, "width": 8,
+    "hidden": 6, "radius": 1.0,
+}  # fmt: skip
+
+
+class Told(PersonParser):
+    """A parser that says what it is told: heatmaps of given points, one instance after another."""
+
+    def tell(self, points: Tensor, confidence: Tensor, size: int = 24) -> "Told":
+        self.told = discs(points, confidence, (size, size), self.radius)
+        return self
+
+    def _sequence(self, image: Tensor) -> Tensor:
+        maps = self.told.unsqueeze(0).expand(len(image), -1, -1, -1, -1)
+        going = (maps.amax(dim=(-3, -2, -1), keepdim=True) >= self.stop).cumprod(dim=1)
+        return maps * going
+
+
+def crowd(images: int = 2, size: int = 32) -> CrowdImages:
+    """Two people of three bright points each, in colours of their own."""
+    points = tensor([[[-0.5, -0.5], [-0.2, -0.5], [-0.5, -0.2]], [[0.5, 0.5], [0.2, 0.5], [0.5, 0.2]]])
+    maps = discs(points, torch.ones(2, 3), (size, size), 2.0)
+    image = torch.stack((maps[0].amax(dim=0), maps[1].amax(dim=0), maps[:, 0].amax(dim=0)))
+    return CrowdImages(
+        image.expand(images, -1, -1, -1), points.expand(images, -1, -1, -1), torch.ones(images, 2, 3),
+        torch.full((images, 2), 200.0), torch.full((images,), float(size)),
+        torch.ones(images, size, size, dtype=torch.bool),
+    )  # fmt: skip
+
+
+def trainer(folder: Path, *callbacks: L.Callback, **options: Any) -> L.Trainer:
+    return L.Trainer(
+        default_root_dir=folder, accelerator="cpu", logger=False, enable_progress_bar=False,
+        enable_model_summary=False, enable_checkpointing=False, num_sanity_val_steps=0, callbacks=list(callbacks),
+        **options,
+    )  # fmt: skip
+
+
+def loader(batches: int = 2) -> DataLoader[Any]:
+    item = CrowdImages(*(field[0] for field in crowd()))
+    return DataLoader([item] * (2 * batches), batch_size=2)  # type: ignore[arg-type]
+
+
+def test_reads_what_the_heatmaps_say() -> None:
+    points = tensor([[[-0.5, 0.25], [0.1, 0.1], [0.3, -0.6]], [[0.5, 0.5], [-0.9, 0.2], [0.0, 0.0]]])
+    parser = Told(**SMALL | {"flip": False}).tell(points, tensor([[1.0, 1, 1], [1, 1, 0]])).eval()
+    found = parser(torch.rand(1, 3, 96, 96))
+    assert found.points.shape == (1, 2, 3, 2)
+    assert (found.points[0] - points).abs()[[0, 0, 0, 1, 1], [0, 1, 2, 0, 1]].max() < 0.05
+    assert found.confidence[0].tolist() == [[1, 1, 1], [1, 1, 0]]
+
+
+def test_nobody_comes_after_the_stop() -> None:
+    parser = PersonParser(**SMALL).eval()
+    assert parser.decoder is not None
+    nn.init.constant_(parser.decoder.read.bias, -20.0)
+    nn.init.zeros_(parser.decoder.read.weight)
+    found = parser(torch.rand(2, 3, 32, 32))
+    assert found.points.shape == (2, 3, 3, 2)
+    assert (found.confidence == 0).all()
+    nn.init.constant_(parser.decoder.read.bias, 0.0)  # a half everywhere: nobody ever stops it
+    assert (parser(torch.rand(2, 3, 32, 32)).confidence == 0.5).all()
+
+
+def test_a_mirrored_picture_gives_mirrored_people() -> None:
+    """Flip testing makes it exact: left and right change places, and the order does not matter."""
+    parser = PersonParser(**SMALL).eval()
+    image = torch.rand(1, 3, 32, 32)
+    one, other = parser.person_heatmaps(image), parser.person_heatmaps(image.flip(-1))
+    mirrored = other.flip(-1)[:, :, parser.mirror]
+    torch.testing.assert_close(_in_order_of(one, mirrored), one, atol=1e-5, rtol=1e-4)
+
+
+def test_the_mirrored_sequence_is_put_in_order() -> None:
+    first = torch.rand(2, 3, 2, 4, 4) * torch.eye(3).repeat(1, 1)[:, :, None, None, None].sum(dim=1)
+    order = [2, 0, 1]
+    torch.testing.assert_close(_in_order_of(first, first[:, order]), first)
+
+
+def test_pixels_that_count() -> None:
+    counts = torch.ones(1, 4, 4, dtype=torch.bool)
+    counts[0, 0, 1] = False
+    assert _pixels_that_count(counts, (2, 2)).tolist() == [[[0, 1], [1, 1]]]
+
+
+def test_twenty_steps_lower_both_terms() -> None:
+    parser, batch = PersonParser(**SMALL), crowd()
+    optimizer = torch.optim.Adam(parser.parameters(), lr=0.01)
+    first: dict[str, float] = {}
+    for _ in range(20):
+        terms = parser.terms(batch)
+        first = first or {name: term.item() for name, term in terms.items()}
+        optimizer.zero_grad()
+        torch.stack(list(terms.values())).sum().backward()
+        optimizer.step()
+    last = {name: term.item() for name, term in terms.items()}
+    assert first.keys() == {"part", "person"}
+    assert all(last[name] < 0.7 * first[name] for name in first), (first, last)
+
+
+def test_a_term_of_weight_nothing_costs_nothing() -> None:
+    assert PersonParser(**SMALL, weights=PersonParserWeights(part=0)).terms(crowd()).keys() == {"person"}
+    peaks = PersonParser(**SMALL, decode="peaks", weights=PersonParserWeights(person=0))
+    assert peaks.decoder is None
+    assert peaks.terms(crowd()).keys() == {"part"}
+    with pytest.raises(ConfigurationError, match="no decoder to train"):
+        PersonParser(**SMALL, decode="peaks").terms(crowd())
+
+
+def test_peaks_are_grouped_bottom_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = crowd(1)
+    options = SMALL | {"flip": False, "decode": "peaks"}
+    parser = PersonParser(**options, weights=PersonParserWeights(person=0)).eval()
+    parts = discs(batch.points[0], batch.confidence[0], (32, 32), 1.0).amax(dim=0)
+    monkeypatch.setattr(parser, "encode", lambda image: ([], (20 * parts - 10).unsqueeze(0)))
+    found = parser(batch.image)
+    there = found.score[0] > 0
+    assert there.sum() == 2
+    order = found.points[0, there, 0, 0].argsort()
+    assert (found.points[0, there][order] - batch.points[0]).abs().max() < 0.07
+
+
+def test_only_training_is_limited() -> None:
+    parser, batch = PersonParser(**SMALL), crowd()
+    parser.instance_limit = 1
+    steps: list[int] = []
+    hook = parser.decoder.read.register_forward_hook(lambda *_: steps.append(1))  # type: ignore[union-attr]
+    parser.train().terms(batch)
+    assert len(steps) == 1  # one of two people, and no stop
+    parser.eval().terms(batch)
+    assert len(steps) == 1 + 4
+    hook.remove()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"names": []}, {"instances": 0}, {"mirror": [1, 2, 0]}, {"mirror": [0, 1]}]
+)
+def test_settings_that_cannot_be(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        PersonParser(**SMALL | wrong)
+
+
+def test_a_test_leaves_figures_and_tables(tmp_path: Path) -> None:
+    parser = Told(**SMALL | {"flip": False}).tell(crowd().points[0], torch.ones(2, 3))
+    (logged,) = trainer(tmp_path).test(parser, loader(), verbose=False)
+    assert logged["test/AP50"] == 1
+    assert logged["test/AP_2"] == logged["test/AP"]
+    assert logged["test/count_right"] == 1
+    assert logged["test/PCK"] == 1
+    figures = json.loads((tmp_path / "metrics.json").read_text())
+    assert figures["crowd/AP50"] == 1
+    table = (tmp_path / "crowd.md").read_text()
+    assert "| 2 | 0 | 0 | 4 |" in table
+    assert "left_ear" in table
+
+
+# The curriculum on the number of people
+
+
+def test_one_more_every_two_epochs() -> None:
+    schedule = InstanceSchedule(from_epoch=3)
+    assert [schedule.limit(epoch) for epoch in range(9)] == [2, 2, 2, 3, 3, 4, 4, 5, 5]
+    found = InstanceSchedule(first=1, every_n_epochs=1)
+    assert [found.limit(epoch, None) for epoch in range(3)] == [1, 1, 1]
+    assert [found.limit(epoch, 2) for epoch in range(5)] == [1, 1, 2, 3, 4]
+
+
+def test_convergence_by_hand() -> None:
+    schedule, state = InstanceSchedule(patience=2, least_gain=0.1), Convergence()
+    for epoch, loss in enumerate([1.0, 0.8, 0.75, 0.6, 0.58, 0.57, 0.1]):
+        state.note(epoch, loss, schedule)
+    # 0.75 is no gain of a tenth over 0.8, 0.6 is; 0.58 and 0.57 are two epochs without one.
+    assert state.converged == 6
+
+
+def test_the_running_loss_is_a_mean_of_its_epoch() -> None:
+    running = RunningLoss()
+    for epoch, loss in ((0, 9.0), (1, 1.0), (1, 2.0)):
+        running.add(epoch, tensor(loss))
+    assert running.mean == 1.5
+    assert RunningLoss(**running.plain()).mean == 1.5
+
+
+def test_impossible_schedules() -> None:
+    with pytest.raises(ConfigurationError, match="The schedule asks for 0 instances"):
+        InstanceSchedule(first=0)
+
+
+class Limits(L.Callback):
+    """Notes the limit in force in every training batch."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    def on_train_batch_start(self, trainer: L.Trainer, module: Any, batch: Any, batch_idx: int) -> None:
+        self.seen.append(module.instance_limit)
+
+
+def run(
+    folder: Path, epochs: int, checkpoint: Path | None = None
+) -> tuple[list[int], L.Trainer, dict[str, Any]]:
+    torch.manual_seed(0)
+    # A gain of nearly all is never reached: the second epoch already counts as converged.
+    curriculum = Curriculum(
+        instances=InstanceSchedule(first=1, every_n_epochs=1, patience=1, least_gain=0.99)
+    )
+    limits = Limits()
+    runner = trainer(folder, curriculum, limits, max_epochs=epochs)
+    runner.fit(
+        PersonParser(**SMALL), loader(1), ckpt_path=checkpoint, weights_only=True if checkpoint else None
+    )
+    return limits.seen, runner, curriculum.state_dict()
+
+
+def test_the_limit_rises_after_convergence_and_survives_a_restart(tmp_path: Path) -> None:
+    whole, _, state = run(tmp_path, 5)
+    assert whole == [1, 1, 2, 3, 4]
+    first, runner, _ = run(tmp_path, 2)
+    runner.save_checkpoint(tmp_path / "x.ckpt")
+    rest, _, resumed = run(tmp_path, 5, tmp_path / "x.ckpt")
+    assert first + rest == whole
+    assert resumed["convergence"]["converged"] == state["convergence"]["converged"] == 2
+
+
+def test_a_method_that_finds_all_at_once_is_refused(tmp_path: Path) -> None:
+    import toy
+
+    with pytest.raises(ConfigurationError, match="finds all at once"):
+        trainer(tmp_path, Curriculum(instances=InstanceSchedule()), max_steps=1).fit(
+            toy.Toy(), toy.NoiseData()
+        )
+
+
+def test_batches_are_passed_on_as_they_are() -> None:
+    batch = crowd()
+    assert as_it_is(batch) is batch
