@@ -57,13 +57,14 @@ def paired(found: Floats, true: Floats, reach_px: float) -> Pairs:
             remedy="Track the video that the labels belong to.",
         )
     distance = np.linalg.norm(true[:, :, None] - found[:, None], axis=-1)
-    # Those out of reach cost the same, so that they do not take a partner from others.
-    cost = np.where(distance <= reach_px, distance, 1e3 * (1 + reach_px))
+    # Those out of reach, and those that are not there, cost the same, so that they do not take a partner from others.
+    near = distance <= reach_px
+    cost = np.where(near, distance, 1e3 * (1 + distance[near].max(initial=0)))
     pairs = np.full(true.shape[:2], ABSENT)
     for frame, each in enumerate(cost):
         rows, columns = linear_sum_assignment(each)
-        near = distance[frame, rows, columns] <= reach_px
-        pairs[frame, rows[near]] = columns[near]
+        reached = near[frame, rows, columns]
+        pairs[frame, rows[reached]] = columns[reached]
     return pairs
 
 

@@ -53,6 +53,17 @@ def test_exact_points_in_any_order_are_exact(truth: Truth) -> None:
     assert figures.nodes_all_px < mean_pose_px(truth)
 
 
+def test_an_animal_that_is_away_for_a_while_costs_only_its_own_frames(truth: Truth) -> None:
+    """Real tracks have gaps: neither the truth's nor the network's may stop the scoring."""
+    gappy, found = truth.points_px.copy(), truth.points_px.copy()
+    gappy[10:13, 1] = np.nan
+    found[40:44, 0] = np.nan
+    figures = score_tracks(tracks_of(found), dataclasses.replace(truth, points_px=gappy))
+    assert figures.nodes_own_px < 0.1
+    seen = 2 * FRAMES - 3
+    assert figures.assignment.detection == pytest.approx((seen - 4) / seen)
+
+
 def test_one_set_for_all_animals_is_split(truth: Truth) -> None:
     """Every point of both animals in one set: both are found, and no animal has points of its own."""
     both = truth.points_px.reshape(FRAMES, 1, -1, 2)
