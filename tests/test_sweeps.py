@@ -24,7 +24,8 @@ from lightning_kp.verbs.trial import fit_options
 ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted((ROOT / "experiments").glob("sweep_*.yaml"))
 EVERY_FILE = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-# A trial in a hundredth of kp's time: the square of x; x=2 fails by itself, x=3 dies, x=4 forgets the figure.
+# A trial in a hundredth of kp's time: the square of x; x=2 fails by itself, x=3 dies, x=4 forgets the figure,
+# x=6 diverges.
 SCRIPT = """
 import json, os, pathlib, signal, sys
 given = dict(word[2:].split("=", 1) for word in sys.argv[1:])
@@ -37,6 +38,8 @@ if x == 2:
     result = {"state": "failed", "reason": "The disk is full.", "figures": {}}
 if x == 4:
     result["figures"].pop("loss")
+if x == 6:
+    result["figures"]["loss"] = float("nan")
 (out / "trial.json").write_text(json.dumps(result))
 """
 
@@ -197,16 +200,18 @@ def test_a_grid_and_its_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_a_failed_trial_tells_why_and_stops_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = written(tmp_path, parameters={"x": {"values": [2, 3, 4, 1]}})
+    file = written(tmp_path, parameters={"x": {"values": [2, 3, 4, 6, 1]}})
     assert run(file) == 0
     told = capsys.readouterr().out
     assert "failed: The disk is full." in told
     assert "failed: it was ended by signal 9 (out of memory, perhaps): some noise" in told
     assert "failed: it has no figure loss; it has found" in told
     assert "loss 1 " in told
-    assert "3 of 4 trials failed" in (tmp_path / "out" / "table.md").read_text()
+    assert "failed: loss is not a number" in told
+    assert "4 of 5 trials failed" in (tmp_path / "out" / "table.md").read_text()
     reasons = {row["x"]: row["reason"] for row in rows(tmp_path / "out" / "trials.csv")}
     assert reasons["2"] == "The disk is full."
+    assert reasons["6"] == "loss is not a number: has the training diverged?"
     assert reasons["1"] == ""
 
 
@@ -245,8 +250,11 @@ def test_a_search_that_was_stopped_draws_what_it_would_have(method: str, tmp_pat
     assert "fixed" not in best[0]
 
 
-def test_run_cap_bounds_a_search(tmp_path: Path) -> None:
-    file = written(tmp_path, method="random", run_cap=3, parameters={"x": {"min": 5.0, "max": 9.0}})
+@pytest.mark.parametrize(
+    ("method", "x"), [("random", {"min": 5.0, "max": 9.0}), ("grid", {"values": [5, 7, 8, 9]})]
+)
+def test_run_cap_bounds_a_sweep(method: str, x: dict[str, Any], tmp_path: Path) -> None:
+    file = written(tmp_path, method=method, run_cap=3, parameters={"x": x})
     assert run(file) == 0
     assert len(rows(tmp_path / "out" / "trials.csv")) == 3
 

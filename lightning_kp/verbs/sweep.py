@@ -1,5 +1,6 @@
 """``kp sweep FILE``: the trials of a sweep file on this computer, several at a time; goes on where it stopped."""
 
+import math
 import os
 import signal
 import subprocess
@@ -78,7 +79,7 @@ def _total(study: "Study", asked: int | None) -> int:
     if study.sweep.method == "grid":
         study.queue_grid()
         everything = len(study.trials()) + study.queued
-        return min(asked, everything) if asked else everything
+        return min(asked or study.sweep.run_cap or everything, everything)
     return asked or study.sweep.run_cap or SEARCH_TRIALS
 
 
@@ -173,10 +174,13 @@ class Runner:
         folder, metric = self.study.trial_folder(ended.trial.number), self.study.sweep.metric
         result = read_json(folder / RESULT)
         value = result.get("figures", {}).get(metric)
-        if result.get("state") == "complete" and isinstance(value, (int, float)):
+        is_known = isinstance(value, (int, float)) and not math.isnan(value)
+        if result.get("state") == "complete" and is_known:
             return float(value), f"{metric} {value:.4g}"
         reason = str(result.get("reason") or "")
-        if result.get("state") == "complete":
+        if result.get("state") == "complete" and isinstance(value, float):
+            reason = f"{metric} is not a number: has the training diverged?"
+        elif result.get("state") == "complete":
             known = ", ".join(
                 name for name, each in result["figures"].items() if isinstance(each, (int, float))
             )
