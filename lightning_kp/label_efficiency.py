@@ -6,6 +6,7 @@ what an earlier call finished is kept.  Leaves ``results.json`` and ``label_effi
 """
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
@@ -50,8 +51,9 @@ def planned(datasets: Sequence[str], labels: Sequence[int], seeds: Sequence[int]
 
 
 def folder_of(run: Run, options: argparse.Namespace) -> Path:
-    """A longer training is another run: its learning rate falls more slowly."""
-    return Path(options.out / f"{options.steps}-steps" / run.name)
+    """A longer training is another run: its learning rate falls more slowly; and so is one with other settings."""
+    more = f"-{hashlib.sha256(json.dumps(options.more).encode()).hexdigest()[:8]}" if options.more else ""
+    return Path(options.out / f"{options.steps}-steps{more}" / run.name)
 
 
 def command(run: Run, data: LabelSet, options: argparse.Namespace) -> list[str]:

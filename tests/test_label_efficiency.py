@@ -152,6 +152,16 @@ def test_a_killed_run_goes_on_from_its_checkpoint(toy: Path) -> None:
     assert f"--ckpt_path={last}" in command(run, SETS["toy"], options)
 
 
+def test_other_settings_are_another_run(toy: Path) -> None:
+    """Else a second call with them would report the scores of the first."""
+    run = Run("toy", "supervised", 2, 0)
+    folders = {
+        label_efficiency.folder_of(run, label_efficiency._options(arguments(toy, *more)))
+        for more in ([], ["--model.sharpness=4"], ["--model.sharpness=5"], ["--model.sharpness=5"])
+    }
+    assert len(folders) == 3
+
+
 @pytest.mark.parametrize("wrong", [["--sets", "mice"], ["--step", "x", "--jobbs=2"]])
 def test_a_wrong_option_is_refused(wrong: list[str], toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
