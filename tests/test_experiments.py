@@ -9,6 +9,8 @@ import lightning  # noqa: F401  (before a test captures the stream that it logs 
 import pytest
 import yaml
 from behaviour_sets import write_for
+from crowd_files import tiny_crowds
+from people_sets import tiny_people
 from PIL import Image as Pictures
 from test_classified_images import write_folders
 
@@ -91,6 +93,14 @@ def test_it_runs_on_tiny_data(
     if settings["model.class_path"] == "AnchorClassifier":
         assert main(["fit", "--config", str(file), *TRAINER, *tiny_classes(tmp_path)]) == 0
         return
+    if settings["model.class_path"] == "PersonParser":
+        crowds = tiny_crowds(settings["data.class_path"], settings["model.names"], tmp_path)
+        assert main(["fit", "--config", str(file), *TRAINER, *crowds]) == 0
+        return
+    if settings["model.class_path"] == "StackedHourglass":
+        people = tiny_people(settings["data.class_path"], tmp_path)
+        assert main(["fit", "--config", str(file), *TRAINER, *people]) == 0
+        return
     if "data.labels" in settings:
         assert main(["fit", "--config", str(file), *tiny_labels(settings, video, tmp_path)]) == 0
         return
@@ -131,6 +141,9 @@ def tiny_labels(settings: dict[str, Any], video: Path, folder: Path) -> list[str
     }
     options = [option for option in TINY if option.partition("=")[0] in known]
     videos = [f"--data.videos=[{video}]"] if "data.videos" in settings else []
+    if "data.batches" in settings:  # groups of animals: the same file trains and tests
+        group = {"test_labels": f"[{labels}]", "test_frames": "0", "train_frames": "3", "unlabelled": "[]"}
+        videos += [f"--data.{name}={value}" for name, value in group.items() if f"data.{name}" in settings]
     return [*options, *videos, f"--data.labels=[{labels}]"]
 
 
