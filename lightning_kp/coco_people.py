@@ -103,7 +103,8 @@ def _from_npz(path: Path, part: str) -> dict[str, Any]:
         raise DataError(
             f"{path}: {', '.join(labels.problems[:4])}.", remedy="Put the images beside the archive."
         )
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for number, frame in enumerate(labels.frames, start=1):
         height, width = frame.read().shape[:2]
         images.append({"id": number, "file_name": frame.name, "height": height, "width": width})
@@ -175,5 +176,6 @@ def derived(people: CocoPeople, crowds: Sequence[Crowd], overlap: float = OVERLA
     info = dict(people.content.get("info") or {}) | {
         "crowds": f"boxes linked by an overlap of {overlap:g} or more"
     }
-    kept = {name: people.content[name] for name in ("licenses", "categories") if name in people.content}
+    known = people.content
+    kept: dict[str, Any] = {name: known[name] for name in ("licenses", "categories") if name in known}
     return {"info": info, **kept, "images": images, "annotations": annotations}

@@ -109,7 +109,7 @@ def crowds_of(scene: Scene, overlap: float = OVERLAP) -> list[Crowd]:
 def merged_box(boxes: Floats) -> tuple[float, float, float, float]:
     """The box around boxes (N, 4)."""
     low, high = boxes[:, :2].min(axis=0), (boxes[:, :2] + boxes[:, 2:]).max(axis=0)
-    left, top, width, height = (*low.tolist(), *(high - low).tolist())
+    (left, top), (width, height) = low.tolist(), (high - low).tolist()
     return left, top, width, height
 
 

@@ -208,6 +208,18 @@ class PersonParser(KeypointMethod):
         found = self.locate(image)
         return Keypoints(found.points, found.peak)
 
+    def exported(self, image: Tensor) -> dict[str, Tensor]:
+        """``parts`` (B, K, h, w) and, of as many steps as instances, ``people`` (B, I, K, h, w), all in [0, 1].
+
+        Where a sequence stops depends on what it says, which no graph can hold: whoever reads ``people`` takes
+        the steps before the first that nowhere reaches ``stop``.
+        """
+        features, parts = self.encode(image)
+        if self.decoder is None:
+            return {"parts": parts.sigmoid()}
+        people = self.decoder.start(features).steps(self.instances)
+        return {"parts": parts.sigmoid(), "people": people.sigmoid()}
+
     def points(self, image: Tensor) -> Tensor:
         """Images (B, 3, H, W) in [0, 1] -> points (B, I K, 2), one person after another."""
         return self.locate(image).points.flatten(1, 2)

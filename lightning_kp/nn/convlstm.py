@@ -40,7 +40,7 @@ class ConvLSTMCell(nn.Module):
 
     def start(self, like: Tensor) -> CellState:
         """The state before the first step, for maps of the size of ``like`` (B, ..., h, w): nothing remembered."""
-        empty = like.new_zeros(len(like), self.hidden, *like.shape[-2:])
+        empty = like.new_zeros(like.shape[0], self.hidden, *like.shape[-2:])
         return CellState(empty, empty)
 
     def prepare(self, constant: Tensor) -> Tensor:
