@@ -34,7 +34,10 @@ class ImageFiles:
         return len(self.paths)
 
     def __getitem__(self, i: int) -> Tensor:
-        image = read_image(self.paths[i])
+        try:
+            image = read_image(self.paths[i])
+        except DataError as error:
+            raise DataError(error.problem, remedy="Remove or replace it.") from error
         placement = place((image.shape[0], image.shape[1]), self.size, self.fit)
         return torch.from_numpy(prepare(image, placement).copy()).permute(2, 0, 1)
 
