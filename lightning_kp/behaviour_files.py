@@ -47,6 +47,18 @@ def stem_of(path: Path) -> str:
     return path.name.removesuffix(max(suffixes, key=len, default=path.suffix))
 
 
+def refuse_equal_names(files: Sequence[Path]) -> None:
+    """Raise DataError where two recordings have one name: results are kept, and measurements found, by name."""
+    named: dict[str, Path] = {}
+    for file in files:
+        first = named.setdefault(stem_of(file), file)
+        if first is not file:
+            raise DataError(
+                f"{first} and {file} have one name, {stem_of(file)}.",
+                remedy="Rename one of them, or give them one at a time with an --out of their own.",
+            )
+
+
 def read_keypoints(path: Path, fps: float = 0.0, frame_size: Sequence[int] = ()) -> Tracks:
     """Tracks of one recording; ``fps`` and ``frame_size`` (height, width) stand in for what the file lacks.
 

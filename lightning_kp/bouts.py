@@ -96,16 +96,18 @@ def read_bouts(
 ) -> dict[str, list[Bout]]:
     """Bouts by rater ("" where the file names none); only those of ``video``, ``animal`` and ``rater`` if given.
 
-    Seconds are rounded to the nearest frame.  Raises DataError, naming file and line.
+    Seconds are rounded to the nearest frame.  A file of headings alone has no bout, which is no fault: an animal
+    may do nothing.  Raises DataError, naming file and line.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = list(csv.DictReader(file))
+            table = csv.DictReader(file)
+            lines, headings = list(table), list(table.fieldnames or ())
     except OSError as error:
         raise DataError(f"There is no file of behaviour labels {path} ({error.strerror}).") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is no table of bouts: {error}.", remedy="Give a csv file.") from error
-    columns = _columns(path, list(lines[0]) if lines else [], fps)
+    columns = _columns(path, headings, fps)
     found: dict[str, list[Bout]] = {}
     for number, line in enumerate(lines, start=2):
         cell = {name: (line[column] or "").strip() for name, column in columns.items()}
@@ -150,7 +152,7 @@ def _bout(path: Path, line: int, cell: dict[str, str], fps: float) -> Bout:
             start, stop = int(float(cell["start_frame"])), int(float(cell["stop_frame"]))
         else:
             start, stop = round(float(cell["start_s"]) * fps), round(float(cell["stop_s"]) * fps) - 1
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise DataError(f"{path}, line {line}: {error}.", remedy="Start and stop are numbers.") from error
     if stop < start - 1 or start < 0:
         raise DataError(f"{path}, line {line}: {cell['behaviour']} goes from frame {start} to {stop}.")

@@ -81,6 +81,7 @@ def test_boris_headings(tmp_path: Path) -> None:
         ("behaviour,start_frame,stop_frame\nx,1,later\n", "line 2"),
         ("behaviour,start_frame,stop_frame\nx,1,2\ny,9,3\n", "line 3"),
         ("behaviour,start_s,stop_s\nx,1,2\n", "--data.fps=30"),
+        ("behaviour,start_frame,stop_frame\nx,1,inf\n", "line 2"),
         ("", "columns none"),
     ],
 )
@@ -89,6 +90,12 @@ def test_broken_files_name_the_place(tmp_path: Path, text: str, told: str) -> No
     path.write_text(text)
     with pytest.raises(DataError, match=told):
         read_bouts(path, 0.0)
+
+
+def test_an_animal_that_does_nothing_has_a_file_of_headings(tmp_path: Path) -> None:
+    path = tmp_path / "still.csv"
+    path.write_text("behaviour,start_frame,stop_frame\n")
+    assert read_bouts(path, 25.0, video="still", rater="majority") == {}
 
 
 def test_a_misspelt_rater_and_a_missing_file(tmp_path: Path) -> None:

@@ -133,3 +133,11 @@ def test_errors_say_what_to_type() -> None:
         find_pulse(tracks, low_hz=30.0)
     with pytest.raises(DataError, match="frame rate"):
         find_pulse(tracks_of(pulsing(6, 2.0), fps=0.0))
+
+
+def test_recordings_of_one_name_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """The second would overwrite the first's table and picture."""
+    assert main(["pulse", "one/clip.csv", "two/clip.csv"]) == 2
+    assert "have one name, clip" in capsys.readouterr().err
+    assert main(["wind", "one/clip.csv", "two/clip.slp", "--coefficient", "1"]) == 2
+    assert "have one name, clip" in capsys.readouterr().err

@@ -10,13 +10,16 @@ SUMMARY = (
 )
 
 
+MOST = 5  # keypoints whose distances are looked at, unless told
+
+
 def run(arguments: list[str]) -> int:
     """Entry point of the verb; returns the exit code."""
     parser = VerbParser("pulse", SUMMARY)
     parser.add_argument("tracks", nargs="+", help=".csv, .slp or .dlc files of kp track")
     parser.add_argument("--out", default="runs/pulse", help="folder of the results (default: runs/pulse)")
     parser.add_argument(
-        "--keypoints", type=positive, default=5, help="how many, the most confident (default: 5)"
+        "--keypoints", type=positive, help="how many, the most confident (default: 5, of fewer all)"
     )
     parser.add_argument("--animal", type=positive, default=1, help="which animal, counted from 1")
     parser.add_argument("--window-s", type=float, default=4.0, help="seconds of a window (default: 4)")
@@ -24,13 +27,15 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--high-hz", type=float, help="highest frequency (default: half the frame rate)")
     given = parser.parse_args(arguments)
 
-    from lightning_kp.behaviour_files import stem_of
+    from lightning_kp.behaviour_files import refuse_equal_names, stem_of
     from lightning_kp.pulse import find_pulse, write_pulse
     from lightning_kp.track_reading import read_tracks
 
+    refuse_equal_names([Path(name) for name in given.tracks])
     for name in given.tracks:
+        tracks = read_tracks(Path(name))
         found = find_pulse(
-            read_tracks(Path(name)), keypoints=given.keypoints, animal=given.animal - 1,
+            tracks, keypoints=given.keypoints or min(MOST, tracks.points_px.shape[2]), animal=given.animal - 1,
             window_s=given.window_s, low_hz=given.low_hz, high_hz=given.high_hz,
         )  # fmt: skip
         write_pulse(found, Path(given.out), stem_of(Path(name)))
