@@ -65,7 +65,7 @@ class PersonParser(KeypointMethod):
         stop: The sequence ends where no pixel of any heatmap reaches this (3.6: 0.05).
         flip: Average with the mirrored picture when predicting (3.6).
         decode: ``sequence``, or ``peaks``: no decoder, highest peaks of the part heatmaps grouped into animals
-            of least scatter, the bottom-up baseline; set ``weights.person`` to 0 with it.
+            of least scatter, a bottom-up baseline; set ``weights.person`` to 0 with it.
         peak: With ``peaks``: least height of a peak, as a share of 1.
         apart: With ``peaks``: least distance of two peaks of one keypoint, in heatmap pixels.
         sigma: Spread of labels for the OKS of the scores, one for all or one per keypoint.
@@ -119,7 +119,7 @@ class PersonParser(KeypointMethod):
         self.decoder: PersonDecoder | None = None
         if decode == "sequence":
             self.decoder = PersonDecoder(len(self.encoder.channels), width, hidden, len(names))
-        spread = [sigma] * len(names) if isinstance(sigma, float) else sigma
+        spread = [float(sigma)] * len(names) if isinstance(sigma, (int, float)) else sigma
         self.val_scores, self.test_scores = CrowdScores(spread), CrowdScores(spread)
         self.to(memory_format=torch.channels_last)
 
@@ -183,8 +183,7 @@ class PersonParser(KeypointMethod):
         if self.decoder is None:
             return self._bottom_up(image)
         heatmaps = self.person_heatmaps(image)
-        radius = max(1, round(2 * self.radius))
-        found = _one_peak(heatmaps.flatten(0, 1), radius)
+        found = _one_peak(heatmaps.flatten(0, 1), max(1, round(2 * self.radius)))
         found = Moments(*(each.view(*heatmaps.shape[:2], *each.shape[1:]) for each in found))
         there = found.peak.amax(dim=-1, keepdim=True) >= self.stop
         return found._replace(peak=found.peak * there)
