@@ -214,11 +214,15 @@ class StackedHourglass(KeypointMethod):
         radius = max(1, round(SPREAD * self.sigma * min(scores.shape[-2:]) / 2))
         around = window_moments(scores.clamp_min(0), peaks, radius)
         points = refined_points(scores, highest, self.refinement).unsqueeze(1)
-        return Moments(points, around.covariance, highest.value.clamp(FAINTEST, 1).unsqueeze(1))
+        return Moments(points, around.covariance, highest.value.clamp(FAINTEST, 1.0).unsqueeze(1))
 
     def forward(self, image: Tensor) -> Keypoints:
         found = self.locate(image)
         return Keypoints(found.points, found.peak)
+
+    def exported(self, image: Tensor) -> dict[str, Tensor]:
+        """``heatmaps`` (B, K, h, w) of :meth:`scores`: where two pixels are as high, rounding moves the maximum."""
+        return {"heatmaps": self.scores(image)}
 
     def points(self, image: Tensor) -> Tensor:
         return self.locate(image).points[:, 0]

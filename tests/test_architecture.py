@@ -22,6 +22,8 @@ COMPOSITION_ROOTS = (
     "label_efficiency",
     "bench_few_labels",
     "bench_behaviour",
+    "bench_pose",
+    "mean_pose",
     "bench_scenes",
     "__main__",
 )
