@@ -1,5 +1,6 @@
 """Base of every datamodule whose recordings come with a behaviour for each frame."""
 
+import hashlib
 import os
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -96,6 +97,23 @@ class BehaviourModule(KeypointDataModule):
             everything = [np.arange(len(recording)) for recording in found["test"]]
             self.datasets["predict"] = WindowDataset(tables["test"], scored, self.window, everything)
         self.recordings = found
+
+    def fingerprint(self) -> str:
+        """A digest of what the recordings hold, so that figures of other tracks or labels are not taken for theirs."""
+        digest = hashlib.sha256()
+        splits: tuple[Split, ...] = ("train", "test")
+        for split in splits:
+            for each in self.recordings.get(split) or self.read(split):
+                digest.update(f"{split} {each.name} {self.behaviours}".encode())
+                parts = (
+                    each.tracks.points_px,
+                    each.tracks.confidence,
+                    each.tracks.covariance_px,
+                    each.labels,
+                )
+                for part in (*parts, each.features):
+                    digest.update(b"none" if part is None else np.ascontiguousarray(part).tobytes())
+        return digest.hexdigest()
 
     def table(self, recording: Recording) -> Floats:
         """Features (N, F) of a recording."""

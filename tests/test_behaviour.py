@@ -204,6 +204,9 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(command) == 0
     assert (run / "checkpoints" / "last.ckpt").stat().st_mtime_ns == before
     assert json.loads((out / "behaviour.json").read_text()) == done
+    write_calms21(tmp_path, frames=61)
+    assert main(command) == 0
+    assert (run / "checkpoints" / "last.ckpt").stat().st_mtime_ns > before  # other tracks, other figures
 
 
 def test_the_command_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lightning_kp.verbs.arguments import VerbParser, positive, split
 
 if TYPE_CHECKING:
+    from lightning_kp.behaviour_data import BehaviourModule
     from lightning_kp.behaviour_results import Setting
 
 SUMMARY = (
@@ -52,15 +53,16 @@ def run(arguments: list[str]) -> int:
 
 
 def _train(name: str, config: Path, folder: Path, options: list[str], seeds: int) -> "Setting":
-    """Train and score with every seed that has not been scored with these options."""
+    """Train and score with every seed that has not been scored with these options and recordings."""
     from lightning_kp.behaviour_results import Setting
     from lightning_kp.run_folder import read_json, write_whole
 
     by_seed = {}
+    # Paths and other options decide the figures, and so do tracks that were written anew.
+    text = config.read_text(encoding="utf-8") if config.is_file() else ""
+    asked = json.dumps([text, options, _recordings(config, options)])
     for seed in range(seeds):
         run_folder = folder / f"seed-{seed}"
-        # Paths and other options decide the figures; those of a run with others do not count.
-        asked = json.dumps([config.read_text(encoding="utf-8") if config.is_file() else "", options])
         done = read_json(run_folder / "behaviour_run.json")
         if done.get("asked") != asked:
             done = {"asked": asked, "figures": _train_once(config, run_folder, options, seed)}
@@ -72,28 +74,42 @@ def _train(name: str, config: Path, folder: Path, options: list[str], seeds: int
     return Setting(name, by_seed)
 
 
-def _train_once(config: Path, folder: Path, options: list[str], seed: int) -> dict[str, float | None]:
-    """One training; figures by name, None for what no scored frame can tell."""
-    from lightning_kp.behaviour_data import BehaviourModule
-    from lightning_kp.behaviour_results import overall, score_recordings
-    from lightning_kp.errors import ConfigurationError
-    from lightning_kp.ethogram import write_ethogram
-    from lightning_kp.run_folder import RunFolder
+def _recordings(config: Path, options: list[str]) -> str:
+    """Digest of the recordings that these settings lead to."""
     from lightning_kp.verbs.training import launch
 
-    trained = launch(
-        "fit",
-        [
-            "--config", str(config), f"--seed_everything={seed}", f"--trainer.default_root_dir={folder}",
-            "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false", *options,
-        ],
-    )  # fmt: skip
-    data = trained.datamodule
+    built = launch("fit", [*_arguments(config, Path(), options, 0), "--trainer.logger=false"], start=False)
+    return _behaviours_of(built.datamodule).fingerprint()
+
+
+def _arguments(config: Path, folder: Path, options: list[str], seed: int) -> list[str]:
+    return [
+        "--config", str(config), f"--seed_everything={seed}", f"--trainer.default_root_dir={folder}",
+        "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false", *options,
+    ]  # fmt: skip
+
+
+def _behaviours_of(data: object) -> "BehaviourModule":
+    from lightning_kp.behaviour_data import BehaviourModule
+    from lightning_kp.errors import ConfigurationError
+
     if not isinstance(data, BehaviourModule):
         raise ConfigurationError(
             f"{type(data).__name__} brings no behaviours.",
             remedy="Use TrackedBehaviour, CalMS21 or FlyVsFly as --data.",
         )
+    return data
+
+
+def _train_once(config: Path, folder: Path, options: list[str], seed: int) -> dict[str, float | None]:
+    """One training; figures by name, None for what no scored frame can tell."""
+    from lightning_kp.behaviour_results import overall, score_recordings
+    from lightning_kp.ethogram import write_ethogram
+    from lightning_kp.run_folder import RunFolder
+    from lightning_kp.verbs.training import launch
+
+    trained = launch("fit", _arguments(config, folder, options, seed))
+    data = _behaviours_of(trained.datamodule)
     scored = score_recordings(trained.model, data)
     for each in scored:
         each.write(folder / "behaviour")
