@@ -16,14 +16,12 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from lightning_kp.batches import CrowdImages
 from lightning_kp.crowd_scores import CrowdScores
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.heatmaps import Moments
-from lightning_kp.instances import group, reordered
 from lightning_kp.keypoints import Keypoints
 from lightning_kp.losses.person_parsing import (
     discs,
@@ -36,10 +34,11 @@ from lightning_kp.method import KeypointMethod, LRSchedulerCallable, OptimizerCa
 from lightning_kp.nn.encoders import ImageNetNormalise, build_encoder
 from lightning_kp.nn.person_parser import PartLocalizer, PersonDecoder
 from lightning_kp.nn.weights import Pretrained
-from lightning_kp.peaks import highest_peaks, window_moments
+from lightning_kp.person_reading import grouped_peaks, highest_peak, in_order_of
 from lightning_kp.run_folder import RunFolder, write_whole
 
 Decode = Literal["sequence", "peaks"]
+VALIDATED = ("AP", "AP50", "AR", "count_right")  # figures that every validation logs
 
 
 @dataclass(frozen=True)
@@ -64,8 +63,8 @@ class PersonParser(KeypointMethod):
         radius: R of the target discs, in heatmap pixels (3.5: 3).
         stop: The sequence ends where no pixel of any heatmap reaches this (3.6: 0.05).
         flip: Average with the mirrored picture when predicting (3.6).
-        decode: ``sequence``, or ``peaks``: no decoder, highest peaks of the part heatmaps grouped into animals
-            of least scatter, a bottom-up baseline; set ``weights.person`` to 0 with it.
+        decode: How people are read: the ``sequence``, or ``peaks``, the highest ones of the part heatmaps grouped
+            into people of least scatter, a bottom-up baseline that needs no decoder (``weights.person`` may be 0).
         peak: With ``peaks``: least height of a peak, as a share of 1.
         apart: With ``peaks``: least distance of two peaks of one keypoint, in heatmap pixels.
         sigma: Spread of labels for the OKS of the scores, one for all or one per keypoint.
@@ -116,9 +115,8 @@ class PersonParser(KeypointMethod):
         self.normalise = ImageNetNormalise()
         self.encoder = build_encoder(encoder, pretrained)
         self.parts = PartLocalizer(self.encoder.channels, len(names), width)
-        self.decoder: PersonDecoder | None = None
-        if decode == "sequence":
-            self.decoder = PersonDecoder(len(self.encoder.channels), width, hidden, len(names))
+        self.decode: Decode = decode
+        self.decoder = PersonDecoder(len(self.encoder.channels), width, hidden, len(names))
         spread = [float(sigma)] * len(names) if isinstance(sigma, (int, float)) else sigma
         self.val_scores, self.test_scores = CrowdScores(spread), CrowdScores(spread)
         self.to(memory_format=torch.channels_last)
@@ -140,17 +138,10 @@ class PersonParser(KeypointMethod):
         if self.is_active("person"):
             there = (batch.confidence > 0).any(dim=-1)
             asked, steps = steps_asked(there.sum(dim=1), self.instance_limit if self.training else None)
-            logits = self._decoder().start(features).steps(int(steps.max().clamp_min(1)))
+            logits = self.decoder.start(features).steps(int(steps.max().clamp_min(1)))
             ordered = matched_targets(logits, target, there, asked, counts)
             terms["person"] = person_loss(logits, ordered, steps, counts)
         return terms
-
-    def _decoder(self) -> PersonDecoder:
-        if self.decoder is None:
-            raise ConfigurationError(
-                "There is no decoder to train: decode is `peaks`.", remedy="--model.weights.person=0"
-            )
-        return self.decoder
 
     def heatmaps(self, image: Tensor) -> Tensor:
         """Part heatmaps (B, K, h, w) without identity, as shares of their sum."""
@@ -162,11 +153,11 @@ class PersonParser(KeypointMethod):
         found = self._sequence(image)
         if self.flip:
             mirrored = self._sequence(image.flip(-1)).flip(-1)[:, :, self.mirror]
-            found = (found + _in_order_of(found, mirrored)) / 2
+            found = (found + in_order_of(found, mirrored)) / 2
         return found
 
     def _sequence(self, image: Tensor) -> Tensor:
-        decoding = self._decoder().start(self.encode(image)[0])
+        decoding = self.decoder.start(self.encode(image)[0])
         going = torch.ones(len(image), 1, 1, 1, dtype=torch.bool, device=image.device)
         steps: list[Tensor] = []
         for _ in range(self.instances):
@@ -180,10 +171,10 @@ class PersonParser(KeypointMethod):
 
     def locate(self, image: Tensor) -> Moments:
         """Images (B, 3, H, W) in [0, 1] -> Moments (B, I, K, ...); a person that is not there has peak 0."""
-        if self.decoder is None:
+        if self.decode == "peaks":
             return self._bottom_up(image)
         heatmaps = self.person_heatmaps(image)
-        found = _one_peak(heatmaps.flatten(0, 1), max(1, round(2 * self.radius)))
+        found = highest_peak(heatmaps.flatten(0, 1), self._reach)
         found = Moments(*(each.view(*heatmaps.shape[:2], *each.shape[1:]) for each in found))
         there = found.peak.amax(dim=-1, keepdim=True) >= self.stop
         return found._replace(peak=found.peak * there)
@@ -193,15 +184,12 @@ class PersonParser(KeypointMethod):
         if self.flip:
             mirrored = self.encode(image.flip(-1))[1].float().sigmoid().flip(-1)
             heatmaps = (heatmaps + mirrored[:, self.mirror]) / 2
-        peaks = highest_peaks(heatmaps, self.instances, max(1, round(self.apart)))
-        found = window_moments(heatmaps, peaks, max(1, round(2 * self.radius)))
-        height = peaks.value.transpose(1, 2)
-        found = found._replace(peak=height * (height >= self.peak))
-        order = group(found.points, found.peak)
-        animals = Moments(*(reordered(each, order) for each in found))
-        # Few points do not make an animal, however high they are.
-        complete = (animals.peak > 0).float().mean(dim=-1, keepdim=True)
-        return animals._replace(peak=animals.peak * complete)
+        return grouped_peaks(heatmaps, self.instances, self.apart, self._reach, self.peak)
+
+    @property
+    def _reach(self) -> int:
+        """Half the side of the window around a maximum, in heatmap pixels."""
+        return max(1, round(2 * self.radius))
 
     def forward(self, image: Tensor) -> Keypoints:
         found = self.locate(image)
@@ -214,7 +202,7 @@ class PersonParser(KeypointMethod):
         the steps before the first that nowhere reaches ``stop``.
         """
         features, parts = self.encode(image)
-        if self.decoder is None:
+        if self.decode == "peaks":
             return {"parts": parts.sigmoid()}
         people = self.decoder.start(features).steps(self.instances)
         return {"parts": parts.sigmoid(), "people": people.sigmoid()}
@@ -239,7 +227,7 @@ class PersonParser(KeypointMethod):
 
     def on_validation_epoch_end(self) -> None:
         scores = self.val_scores.compute()
-        self.log_dict({f"val/{name}": scores[name] for name in ("AP", "AP50", "AR")})
+        self.log_dict({f"val/{name}": scores[name] for name in VALIDATED})
         self.val_scores.reset()
 
     def test_step(self, batch: CrowdImages, batch_idx: int) -> None:
@@ -258,20 +246,6 @@ class PersonParser(KeypointMethod):
 
     def default_optimizer(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.parameters(), lr=1e-3)
-
-
-def _one_peak(heatmaps: Tensor, radius: int) -> Moments:
-    """Heatmaps (M, K, h, w) in [0, 1] -> Moments (M, K, ...) around the maximum; ``peak`` is its height."""
-    peaks = highest_peaks(heatmaps, 1, 1)
-    found = window_moments(heatmaps, peaks, radius)
-    return Moments(found.points[:, 0], found.covariance[:, 0], peaks.value[..., 0].clamp(0, 1))
-
-
-def _in_order_of(first: Tensor, second: Tensor) -> Tensor:
-    """The instances of ``second`` (B, I, K, h, w), each beside the one of ``first`` that it overlaps most."""
-    shared = (first.flatten(2) @ second.flatten(2).transpose(1, 2)).detach().cpu().numpy()
-    order = torch.stack([torch.from_numpy(linear_sum_assignment(-each)[1]) for each in shared])
-    return second[torch.arange(len(second), device=second.device).unsqueeze(1), order.to(second.device)]
 
 
 def _pixels_that_count(counts: Tensor, size: tuple[int, int]) -> Tensor:

@@ -17,7 +17,8 @@ from lightning_kp.errors import ConfigurationError
 from lightning_kp.instance_schedule import Convergence, InstanceSchedule, RunningLoss
 from lightning_kp.losses.person_parsing import discs
 from lightning_kp.methods import PersonParser
-from lightning_kp.methods.person_parser import PersonParserWeights, _in_order_of, _pixels_that_count
+from lightning_kp.methods.person_parser import PersonParserWeights, _pixels_that_count
+from lightning_kp.person_reading import in_order_of
 
 NAMES = ["nose", "left_ear", "right_ear"]
 SMALL: dict[str, Any] = {
@@ -75,7 +76,6 @@ def test_reads_what_the_heatmaps_say() -> None:
 
 def test_nobody_comes_after_the_stop() -> None:
     parser = PersonParser(**SMALL).eval()
-    assert parser.decoder is not None
     nn.init.constant_(parser.decoder.read.bias, -20.0)
     nn.init.zeros_(parser.decoder.read.weight)
     found = parser(torch.rand(2, 3, 32, 32))
@@ -91,13 +91,13 @@ def test_a_mirrored_picture_gives_mirrored_people() -> None:
     image = torch.rand(1, 3, 32, 32)
     one, other = parser.person_heatmaps(image), parser.person_heatmaps(image.flip(-1))
     mirrored = other.flip(-1)[:, :, parser.mirror]
-    torch.testing.assert_close(_in_order_of(one, mirrored), one, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(in_order_of(one, mirrored), one, atol=1e-5, rtol=1e-4)
 
 
 def test_the_mirrored_sequence_is_put_in_order() -> None:
     first = torch.rand(2, 3, 2, 4, 4) * torch.eye(3).repeat(1, 1)[:, :, None, None, None].sum(dim=1)
     order = [2, 0, 1]
-    torch.testing.assert_close(_in_order_of(first, first[:, order]), first)
+    torch.testing.assert_close(in_order_of(first, first[:, order]), first)
 
 
 def test_pixels_that_count() -> None:
@@ -124,10 +124,8 @@ def test_twenty_steps_lower_both_terms() -> None:
 def test_a_term_of_weight_nothing_costs_nothing() -> None:
     assert PersonParser(**SMALL, weights=PersonParserWeights(part=0)).terms(crowd()).keys() == {"person"}
     peaks = PersonParser(**SMALL, decode="peaks", weights=PersonParserWeights(person=0))
-    assert peaks.decoder is None
     assert peaks.terms(crowd()).keys() == {"part"}
-    with pytest.raises(ConfigurationError, match="no decoder to train"):
-        PersonParser(**SMALL, decode="peaks").terms(crowd())
+    assert peaks.eval().exported(torch.rand(1, 3, 32, 32)).keys() == {"parts"}
 
 
 def test_peaks_are_grouped_bottom_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +145,7 @@ def test_only_training_is_limited() -> None:
     parser, batch = PersonParser(**SMALL), crowd()
     parser.instance_limit = 1
     steps: list[int] = []
-    hook = parser.decoder.read.register_forward_hook(lambda *_: steps.append(1))  # type: ignore[union-attr]
+    hook = parser.decoder.read.register_forward_hook(lambda *_: steps.append(1))
     parser.train().terms(batch)
     assert len(steps) == 1  # one of two people, and no stop
     parser.eval().terms(batch)
