@@ -36,7 +36,7 @@ def decode_animals(
     animals: int,
     *,
     threshold: float = 0.05,
-    similar: float = 0.3,
+    similar: float = 0.5,
     sigma: float = 0.1,
 ) -> Animals:
     """Scores (B, K, h, w) in [0, 1] and points (B, K, 2, h, w), normalised -> at most ``animals`` per image.

@@ -4,8 +4,9 @@ What the paper leaves open, and what is done here: a box of K points in a line h
 enlarged by ``margin`` cells on each side; a part without a label may be there all the same, so that the maps
 of that part do not count inside the animal's box (the paper trains through them, and replaces the pups' images
 because of it).  "The closest keypoint" of eq. 6 is that of any animal (``owner="keypoint"``); in a crowd a cell
-then names the parts of several animals.  Tian et al. (2019a) give a cell to the animal with the smallest box
-that holds it (``owner="animal"``).
+then names the parts of several animals, and branches that repeat these targets without an error do not give the
+animals back.  The default is that of Tian et al. (2019a), which the paper extends: the parts of the animal with the
+smallest box that holds the cell (``owner="animal"``).
 """
 
 from typing import Literal, NamedTuple
@@ -42,7 +43,7 @@ def pose_targets(
     *,
     window: int = 1,
     margin: float = 1.0,
-    owner: Owner = "keypoint",
+    owner: Owner = "animal",
 ) -> PoseTargets:
     """Labelled animals (B, I, K, 2) -> targets on a grid of ``size`` = (h, w) cells.
 

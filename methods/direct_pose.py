@@ -5,7 +5,8 @@ Blau et al., SemiMultiPose, arXiv 2204.07072 (001), section 3.2, after Tian et a
 Terms: ``keypoints`` eq. 3, ``boxes`` eq. 5, both the focal loss of eq. 4, and ``vectors`` eq. 6; their sum is eq. 7.
 Deviations, where the paper is silent: a focal term is the sum over cells divided by the number of positive ones, as
 Lin et al. (2017) normalise it (the paper names no divisor); eq. 6 is the mean over the cells of U, in units of
-``reach``; missing parts, the margin of boxes and decoding as in direct_pose_targets.py and direct_pose_decoding.py;
+``reach``, and a cell names the parts of one animal (``owner``); missing parts, the margin of boxes and decoding as
+in direct_pose_targets.py and direct_pose_decoding.py;
 momentum 0.9 and weight decay 1e-4 of SGD as Tian et al.
 """
 
@@ -54,8 +55,9 @@ class DirectPose(KeypointMethod):
         reach: Length that the last layer calls 1, normalised (half the image's side is 1): about half an animal.
         window: G is 1 in the square of ``2 window + 1`` cells around a keypoint (ours; 001: small).
         margin: Cells added on each side of a box (ours).
-        owner: A cell's vectors point at the nearest ``keypoint`` of each kind (eq. 6), or at those of the ``animal``
-            whose box holds the cell, the smallest where several do (Tian et al.).
+        owner: A cell's vectors point at the parts of the ``animal`` whose box holds the cell, the smallest where
+            several do (Tian et al.), or at the nearest ``keypoint`` of each kind, of whichever animal (eq. 6 to
+            the letter; in crowds it mixes animals).
         gamma: Of the focal loss (001: 2).
         kappa: Of the focal loss (001: 0.25).
         threshold: delta, from which score on a cell proposes keypoints (001: 0.05).
@@ -86,11 +88,11 @@ class DirectPose(KeypointMethod):
         reach: float = 0.1,
         window: int = 1,
         margin: float = 1.0,
-        owner: Owner = "keypoint",
+        owner: Owner = "animal",
         gamma: float = 2.0,
         kappa: float = 0.25,
         threshold: float = 0.05,
-        similar: float = 0.3,
+        similar: float = 0.5,
         sigma: float = 1.0,
         decay_after: int = 5000,
         augment: bool = False,

@@ -21,6 +21,7 @@ COMPOSITION_ROOTS = (
     "bench_track",
     "label_efficiency",
     "bench_few_labels",
+    "bench_direct_pose",
     "bench_behaviour",
     "bench_pose",
     "mean_pose",

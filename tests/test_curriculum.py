@@ -100,7 +100,14 @@ def test_steps_in_place_of_epochs(tmp_path: Path) -> None:
     runner = trainer(tmp_path, *callbacks, epochs=2)
     runner.limit_train_batches = 3
     runner.fit(toy.Toy(weights=toy.ToyWeights(reconstruction=1.0, rotation=0.5)), toy.NoiseData())
-    assert [rotation for stage, _, rotation, _ in record.seen if stage == "train"] == [0, 0, 0, 0.25, 0.5, 0.5]
+    assert [rotation for stage, _, rotation, _ in record.seen if stage == "train"] == [
+        0,
+        0,
+        0,
+        0.25,
+        0.5,
+        0.5,
+    ]
 
 
 def test_a_resumed_run_has_the_weights_of_its_step(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from lightning_kp.batches import (
     CrowdImages,
     FramePairs,
     Frames,
+    LabelledAndUnlabelled,
     LabelledImages,
     LabelledWindows,
     PairsAndLabels,
@@ -38,6 +39,10 @@ BKIND: dict[str, Any] = {
     "pose_width": 8, "decoder_widths": (8, 8, 4), "variances": (0.1, 0.05, 0.02),
 }  # fmt: skip
 NAMES = ["nose", "tail"]
+DIRECT_POSE: dict[str, Any] = {
+    "names": NAMES, "instances": 3, "encoder": "tiny", "pretrained": False, "stride": 4, "width": 8,
+    "convolutions": 1, "each": 4,
+}  # fmt: skip
 SETTINGS: dict[str, dict[str, Any]] = {
     "AnchorClassifier": {"network": "cifar_resnet8", "classes": ["rest", "run"]},
     "BehaviourClassifier": {
@@ -48,6 +53,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "kernel": 3,
     },
     "BKinD": BKIND,
+    "DirectPose": DIRECT_POSE,
     "LinearBridge": {
         "names": NAMES,
         "discovered": "lightning_kp.methods.bkind.BKinD",
@@ -63,6 +69,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "width": 8,
         "hidden": 4,
     },
+    "SemiMultiPose": DIRECT_POSE,
     "SemiSupervisedBKinD": {**BKIND, "names": NAMES, "keypoints": 3},
     "StackedHourglass": {"names": NAMES, "stacks": 2, "width": 8, "depth": 2},
     "SupervisedKeypoints": {"names": NAMES, "encoder": "tiny", "pretrained": False, "pose_width": 8},
@@ -89,6 +96,8 @@ def items(kind: type, count: int = 4) -> list[Any]:
         counts = torch.ones(SIZE, SIZE, dtype=torch.bool)
         people = torch.rand(2, KEYPOINTS, 2), torch.ones(2, KEYPOINTS), torch.full((2,), 100.0)
         return [CrowdImages(images(), *people, torch.tensor(64.0), counts) for _ in numbers]
+    if kind is LabelledAndUnlabelled:
+        return [LabelledAndUnlabelled(*each, images()) for each in labelled]
     if kind is PairsAndLabels:
         return [
             PairsAndLabels(images(), images(), *where, *each)

@@ -1,0 +1,153 @@
+"""DirectPose: its terms by hand, what it learns, what it refuses."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from lightning_kp.batches import LabelledImages
+from lightning_kp.errors import ConfigurationError
+from lightning_kp.keypoints import Keypoints
+from lightning_kp.methods import DirectPose
+from lightning_kp.nn.direct_pose import Branches
+
+SMALL: dict[str, Any] = {
+    "names": ["head", "tail"], "instances": 4, "encoder": "tiny", "pretrained": False, "stride": 4, "width": 8,
+    "convolutions": 1, "each": 4,
+}  # fmt: skip
+
+
+def small(**options: Any) -> DirectPose:
+    torch.manual_seed(0)
+    return DirectPose(**{**SMALL, **options})
+
+
+def two_animals(size: int = 64) -> LabelledImages:
+    """Two bars, bright at the head and dark at the tail, on grey."""
+    image = torch.full((2, 3, size, size), 0.5)
+    points = torch.tensor([[[[-0.6, -0.5], [-0.2, -0.5]], [[0.3, 0.2], [0.3, 0.7]]]]).repeat(2, 1, 1, 1)
+    points[1] = -points[1]
+    for b in range(2):
+        for head, tail in ((points[b] + 1) / 2 * size).tolist():
+            for part, colour in ((head, 1.0), (tail, 0.0)):
+                x, y = int(part[0]), int(part[1])
+                image[b, :, y - 3 : y + 4, x - 3 : x + 4] = colour
+    return LabelledImages(image, points, torch.ones(2, 2, 2))
+
+
+def perfect(model: DirectPose, batch: LabelledImages, sure: float = 8.0) -> Branches:
+    """Branches that say what the targets say."""
+    blank = torch.zeros(2, 2, 16, 16)
+    labelled = Keypoints(batch.points, batch.confidence)
+    target = model.targets(labelled, Branches(blank, blank, blank))
+    logits = (2 * target.keypoints - 1) * sure, (2 * target.boxes - 1) * sure
+    return Branches(*logits, target.vectors)
+
+
+def test_terms_by_hand() -> None:
+    model, batch = small(window=0, reach=0.2), two_animals()
+    labelled = Keypoints(batch.points, batch.confidence)
+    ideal = perfect(model, batch)
+    even = Branches(torch.zeros_like(ideal.keypoints), torch.zeros_like(ideal.boxes), ideal.vectors + 0.1)
+    found = model.supervised(even, labelled)
+    # Two images, two parts, two animals: 8 cells of 1024 are 1.  p = 0.5: eq. 4 gives kappa log 2 / 4 and so on.
+    positive, negative = 0.25 * math.log(2) / 4, 0.75 * math.log(2) / 4
+    assert found["keypoints"].item() == pytest.approx((8 * positive + 1016 * negative) / 8, rel=1e-5)
+    assert found["vectors"].item() == pytest.approx((0.1 / 0.2) ** 2, rel=1e-4)
+    inside = int(model.targets(labelled, even).boxes.sum())
+    boxes = (inside * positive + (1024 - inside) * negative) / inside
+    assert found["boxes"].item() == pytest.approx(boxes, rel=1e-5)
+
+
+def test_perfect_branches_cost_nothing_and_give_the_animals_back() -> None:
+    model, batch = small(owner="animal"), two_animals()
+    ideal = perfect(model, batch)
+    terms = model.supervised(ideal, Keypoints(batch.points, batch.confidence))
+    assert all(term.item() < 1e-4 for term in terms.values())
+    found = model.decode(ideal)
+    assert (found.peak > 0).all(dim=-1).sum(dim=1).tolist() == [2, 2]
+    pairs = (found.points[:, :2].unsqueeze(2) - batch.points.unsqueeze(1)).norm(dim=-1).mean(dim=-1)
+    assert float(pairs.amin(dim=1).max()) < 1e-4
+
+
+def test_a_missing_part_has_no_gradient_within_its_animal() -> None:
+    model, batch = small(), two_animals()
+    seen = batch.confidence.clone()
+    seen[0, 0, 1] = 0
+    logits = torch.zeros(2, 2, 16, 16, requires_grad=True)
+    branches = Branches(logits, logits, torch.zeros(2, 2, 2, 16, 16))
+    labelled = Keypoints(batch.points, seen)
+    sum(model.supervised(branches, labelled).values(), torch.zeros(())).backward()
+    assert logits.grad is not None
+    hidden = ~model.targets(labelled, branches).counted
+    assert hidden[0, 1].any()
+    assert not logits.grad[hidden].any()
+
+
+def train(model: DirectPose, batch: Any, steps: int = 25) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    history = []
+    for _ in range(steps):
+        terms = model.terms(batch)
+        history.append({name: term.detach() for name, term in terms.items()})
+        loss = torch.stack([model.loss_weights[name] * term for name, term in terms.items()]).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return history[0], history[-1]
+
+
+def test_each_term_falls() -> None:
+    first, last = train(small(owner="animal"), two_animals())
+    assert all(last[name] < 0.5 * first[name] for name in first), (first, last)
+
+
+def test_a_term_without_weight_is_left_out() -> None:
+    model = small()
+    model.loss_weights["vectors"] = 0
+    assert set(model.terms(two_animals())) == {"keypoints", "boxes"}
+
+
+def test_augmentation_is_for_training_alone() -> None:
+    model, batch = small(augment=True), two_animals()
+    model.eval()
+    assert model._augmented(batch) is batch
+    model.train()
+    turned = model._augmented(batch)
+    assert not torch.equal(turned.points, batch.points)
+    assert ((turned.points.abs() < 1).all(dim=-1) == (turned.confidence > 0)).all()
+
+
+def test_the_papers_schedule() -> None:
+    """Section 5: SGD at 0.01, a hundredth of it after 5000 iterations."""
+    found = small(decay_after=2).configure_optimizers()
+    optimizer, scheduler = found["optimizer"], found["lr_scheduler"]["scheduler"]
+    assert found["lr_scheduler"]["interval"] == "step"
+    rates = []
+    for _ in range(4):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert rates == pytest.approx([0.01, 0.01, 1e-4, 1e-4])
+    assert isinstance(optimizer, torch.optim.SGD)
+    assert DirectPose(**SMALL).decay_after == 5000
+
+
+def test_heatmaps_sum_to_one() -> None:
+    found = small().heatmaps(torch.rand(1, 3, 64, 64))
+    torch.testing.assert_close(found.sum(dim=(-2, -1)), torch.ones(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"names": []}, "0 keypoints and 4 animals"),
+        ({"instances": 0}, "2 keypoints and 0 animals"),
+        ({"stride": 3}, "'tiny' has strides 4, 8, 16, 32, not 3"),
+    ],
+)
+def test_refusals(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        small(**options)

@@ -1,0 +1,114 @@
+"""G, U and P by hand, and that they move with the animals."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from lightning_kp.direct_pose_targets import PoseTargets, pose_targets
+from lightning_kp.keypoints import Keypoints, from_missing
+
+NAN = float("nan")
+GRID = (8, 8)  # a cell is a quarter wide; the centre of cell i lies at (2 i + 1) / 8 - 1
+
+
+def centre(column: int, row: int) -> list[float]:
+    return [(2 * column + 1) / 8 - 1, (2 * row + 1) / 8 - 1]
+
+
+def labelled(*animals: list[list[float]]) -> Keypoints:
+    return from_missing(torch.tensor([animals]))
+
+
+def cells(values: Tensor) -> list[tuple[int, int]]:
+    """(row, column) of the cells that are not 0."""
+    return [(row, column) for row, column in values.nonzero().tolist()]
+
+
+def test_windows_and_boxes_by_hand() -> None:
+    found = pose_targets(labelled([centre(2, 1), centre(5, 1)]), GRID, window=1, margin=1.0)
+    assert cells(found.keypoints[0, 0]) == [(row, column) for row in (0, 1, 2) for column in (1, 2, 3)]
+    box = [(row, column) for row in (0, 1, 2) for column in range(1, 7)]
+    assert cells(found.boxes[0, 0]) == cells(found.boxes[0, 1]) == box
+    assert found.counted.all()
+    assert torch.equal(found.known, found.boxes.bool())
+
+
+def test_a_window_has_as_many_cells_wherever_it_lies() -> None:
+    for shift in (0.0, 0.05, 0.124, 0.125, 0.2):
+        point = torch.tensor(centre(3, 4)) + shift
+        found = pose_targets(labelled([point.tolist()]), GRID, window=1)
+        assert int(found.keypoints.sum()) == 9
+
+
+def test_vectors_point_at_the_keypoint() -> None:
+    found = pose_targets(labelled([centre(2, 1), centre(5, 1)]), GRID)
+    torch.testing.assert_close(found.vectors[0, 0, :, 1, 5], torch.tensor([-0.75, 0.0]))
+    torch.testing.assert_close(found.vectors[0, 1, :, 2, 5], torch.tensor([0.0, -0.25]))
+
+
+def test_a_missing_part_is_not_learnt_within_its_animal() -> None:
+    found = pose_targets(labelled([centre(2, 1), [NAN, NAN]], [centre(6, 6), centre(6, 5)]), GRID)
+    near = [(row, column) for row in (0, 1, 2) for column in (1, 2, 3)]
+    assert cells(~found.counted[0, 1]) == near
+    assert not found.boxes[0, 1, :3, 1:4].any()
+    assert not found.known[0, 1, :3, 1:4].any()
+    assert found.counted[0, 0].all()
+
+
+def two_animals_that_overlap() -> Keypoints:
+    """A long one from column 1 to 6 of row 3; a short one in columns 5 and 6 of rows 3 and 4."""
+    return labelled([centre(1, 3), centre(6, 3)], [centre(5, 4), centre(6, 4)])
+
+
+def test_whose_keypoints_a_cell_names() -> None:
+    nearest = pose_targets(two_animals_that_overlap(), GRID, owner="keypoint")
+    animal = pose_targets(two_animals_that_overlap(), GRID, owner="animal")
+    # Cell (3, 4): the short animal's box (area 0.25 x 0 + its margin) holds it, and its first part is nearest.
+    torch.testing.assert_close(nearest.vectors[0, 0, :, 3, 4], torch.tensor([0.25, 0.25]))
+    torch.testing.assert_close(nearest.vectors[0, 1, :, 3, 4], torch.tensor([0.5, 0.0]))  # the long one's
+    torch.testing.assert_close(animal.vectors[0, :, :, 2, 3], torch.tensor([[-0.5, 0.25], [0.75, 0.25]]))
+    assert torch.equal(animal.known, animal.boxes.bool())
+
+
+def test_an_image_without_animals() -> None:
+    found = pose_targets(labelled([[NAN, NAN]]), GRID, owner="animal")
+    assert not found.boxes.any()
+    assert not found.keypoints.any()
+    assert not found.known.any()
+    assert found.counted.all()
+    assert found.vectors.isfinite().all()
+
+
+@pytest.mark.parametrize("owner", ["keypoint", "animal"])
+def test_where_it_points_is_a_keypoint_of_that_kind(owner: str) -> None:
+    torch.manual_seed(0)
+    given_ = Keypoints(1.6 * torch.rand(2, 6, 3, 2) - 0.8, torch.ones(2, 6, 3))
+    found = pose_targets(given_, (16, 12), owner=owner)  # type: ignore[arg-type]  # pytest gives text
+    from lightning_kp.nn.direct_pose import Branches
+
+    at = Branches(found.keypoints, found.boxes, found.vectors).points
+    apart = at.flatten(3).permute(0, 1, 3, 2).unsqueeze(3) - given_.points.transpose(1, 2).unsqueeze(2)
+    nearest = apart.norm(dim=-1).amin(dim=-1).view(found.boxes.shape)
+    assert float((nearest * found.known).max()) < 1e-5
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1000), st.sampled_from(["keypoint", "animal"]))
+def test_the_order_of_the_animals_plays_no_part(seed: int, owner: str) -> None:
+    torch.manual_seed(seed)
+    points = 1.6 * torch.rand(1, 5, 3, 2) - 0.8
+    seen = torch.ones(1, 5, 3)
+    seen[..., 2] = (
+        torch.rand(1, 5) > 0.4
+    ).float()  # two parts are always there: boxes of one have equal areas
+    order = torch.randperm(5)
+    options = {"owner": owner}
+    first: PoseTargets = pose_targets(Keypoints(points, seen), GRID, **options)  # type: ignore[arg-type]
+    second: PoseTargets = pose_targets(Keypoints(points[:, order], seen[:, order]), GRID, **options)  # type: ignore[arg-type]
+    assert torch.equal(first.known, second.known)
+    known = first.known.unsqueeze(2)  # elsewhere a vector means nothing
+    first, second = (each._replace(vectors=each.vectors * known) for each in (first, second))
+    for one, other in zip(first, second, strict=True):
+        torch.testing.assert_close(one, other)

@@ -1,0 +1,117 @@
+"""The table's runs: which, with what options, resumed, and read from what a training logs."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lightning_kp import fusion_table
+from lightning_kp.errors import DataError
+from lightning_kp.fusion_table import METHODS, SETTINGS, Run, command, curve_of, main, planned, table
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> argparse.Namespace:
+    return argparse.Namespace(
+        experiments=tmp_path / "experiments", data=tmp_path / "data", out=tmp_path / "out", steps=300,
+        accelerator="cpu", more=[],
+    )  # fmt: skip
+
+
+def test_a_seed_is_complete_before_the_next() -> None:
+    runs = planned(["honeybee-5", "flies"], METHODS, [0, 1])
+    assert len(set(runs)) == len(runs) == 12
+    assert [run.seed for run in runs] == [0] * 6 + [1] * 6
+
+
+def test_the_three_methods_differ_as_the_papers_do(options: argparse.Namespace, tmp_path: Path) -> None:
+    lines = {name: command(Run("honeybee-5", name, 3), tmp_path / name, options) for name in METHODS}
+    assert "directpose_honeybee.yaml" in lines["DirectPose"][5]
+    assert not any("fusion" in word for word in lines["DirectPose"])
+    for name in METHODS[1:]:
+        assert "semimultipose_honeybee.yaml" in lines[name][5]
+        assert "--model.weights.fusion_labelled=5.0" in lines[name]
+    off = "--model.weights.fusion_unlabelled=0"
+    assert off in lines["SemiMultiPose-labelled"]
+    assert off not in lines["SemiMultiPose"]
+    for line in lines.values():
+        assert {
+            "--data.train_frames=5",
+            "--data.seed=3",
+            "--seed_everything=3",
+            "--trainer.max_epochs=6",
+        } <= set(line)
+
+
+def test_fusion_starts_at_the_papers_shares(options: argparse.Namespace, tmp_path: Path) -> None:
+    command(Run("flies", "SemiMultiPose", 0), tmp_path, options)
+    callback = yaml.safe_load((tmp_path / "curriculum.yaml").read_text())["trainer"]["callbacks"][0]
+    assert callback["init_args"] == {
+        "unit": "step",
+        "start": {"fusion_labelled": 40, "fusion_unlabelled": 100},
+    }
+
+
+def test_the_curve_is_read_from_the_log(tmp_path: Path) -> None:
+    log = tmp_path / "metrics.csv"
+    log.write_text("epoch,step,train/loss,val/ap\n0,49,1.0,\n0,49,,0.25\n1,99,0.5,\n1,99,,0.5\n")
+    assert curve_of(log) == [(50, 0.25), (100, 0.5)]
+
+
+def test_means_and_standard_errors() -> None:
+    rows = [
+        {"setting": "honeybee-5", "method": "DirectPose", "seed": seed, "ap": 0.5 + 0.1 * seed}
+        for seed in (0, 1)
+    ]
+    assert "| honeybee-5 | DirectPose | 0.550 ± 0.050 | 2 | 0.734 |" in table(rows)
+    assert "| honeybee-5 | DirectPose | 0.500 | 1 | 0.734 |" in table(rows[:1])
+
+
+def test_what_is_done_is_kept_and_what_fails_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[Run] = []
+
+    def trained(run: Run, options: Any) -> dict[str, Any]:
+        asked.append(run)
+        if run.method == "SemiMultiPose":
+            raise DataError("no disk", remedy="none")
+        return {"ap": 0.5, "curve": [], "seconds": 1.0}
+
+    monkeypatch.setattr(fusion_table, "train", trained)
+    arguments = [
+        "--data",
+        str(tmp_path),
+        "--out",
+        str(tmp_path / "out"),
+        "--settings",
+        "flies",
+        "--seeds",
+        "0,1",
+    ]
+    assert main(arguments) == 1
+    assert len(asked) == 6
+    result = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert len(result["rows"]) == 4
+    assert len(result["failed"]) == 2
+    assert "no disk" in capsys.readouterr().err
+    assert "| flies | DirectPose | 0.500" in (tmp_path / "out" / "table.md").read_text()
+
+
+def test_a_run_that_has_scores_is_not_trained(
+    options: argparse.Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fusion_table.subprocess, "run", lambda *_, **__: pytest.fail("trained again"))
+    folder = options.out / "300-steps" / "flies-DirectPose-0"
+    folder.mkdir(parents=True)
+    (folder / "scores.json").write_text('{"ap": 0.25}')
+    assert fusion_table.train(Run("flies", "DirectPose", 0), options) == {"ap": 0.25}
+
+
+def test_every_setting_has_its_experiments(root: Path) -> None:
+    for setting in SETTINGS.values():
+        for kind in ("directpose", "semimultipose"):
+            assert (root / "experiments" / f"{kind}_{setting.experiment}.yaml").is_file()
