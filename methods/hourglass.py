@@ -1,4 +1,4 @@
-"""Stacked hourglass for one person or animal in an image, with any loss of heatmaps.
+"""Stacked hourglass for joints that name their own person or animal, with any loss of heatmaps.
 
 Ryou, PhD thesis, Caltech 2022 (000), chapter 2 (Ryou, Jeong and Perona, Anchor Loss, ICCV 2019): section 2.4, Pose
 Estimation, and 2.5, Human Pose Estimation; the network of Newell, Yang and Deng (2016).
@@ -49,6 +49,7 @@ class HourglassWeights:
 class StackedHourglass(KeypointMethod):
     """A stacked hourglass trained on labelled points of one person or animal.
 
+    Labels of several animals are points one after another, as the datamodule names them (name_1, name_2, ...).
     Logs ``val/pck`` of a plain pass, and in a test PCK of every joint, PCP of every limb and double counting,
     with the test's scales and flips.  What these are measured by comes with the data; without it PCK is at a
     tenth of the image's side.
@@ -229,11 +230,12 @@ class StackedHourglass(KeypointMethod):
 
     def terms(self, batch: LabelledImages) -> dict[str, Tensor]:
         """``heatmaps``: the chosen loss of every stack (000, eq. 2.5), summed."""
-        image, points = batch.image, batch.points
+        image, points = batch.image, batch.points.flatten(1, 2)
         if self.augment and self.training:
             generator = torch.Generator().manual_seed(2 * self.global_step)
             image, points = augment_labelled(image, points, generator, self.turn_deg)
-        joints, confidence = points[:, 0, self.columns], batch.confidence[:, 0, self.columns]
+        joints = points[:, self.columns]
+        confidence = batch.confidence.flatten(1, 2)[:, self.columns]
         outputs = self._outputs(image)
         weight = confidence * (joints.abs() <= 1).all(dim=-1)
         size = (outputs[0].shape[-2], outputs[0].shape[-1])
@@ -250,7 +252,7 @@ class StackedHourglass(KeypointMethod):
 
     def _score(self, scores: PoseScores, heatmaps: Tensor, batch: LabelledImages) -> None:
         found = self.decode(heatmaps)
-        labelled = Keypoints(batch.points, batch.confidence)
+        labelled = Keypoints(batch.points.flatten(1, 2)[:, None], batch.confidence.flatten(1, 2)[:, None])
         scores.update(heatmaps, Keypoints(found.points, found.peak), labelled, self.columns)
 
     def on_validation_epoch_end(self) -> None:

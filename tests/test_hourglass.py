@@ -180,6 +180,16 @@ def test_what_is_not_labelled_or_outside_does_not_count() -> None:
     assert method.terms(nothing)["heatmaps"] == 0
 
 
+def test_animals_that_are_told_apart_are_points_one_after_another() -> None:
+    one, two = (StackedHourglass(names, **SMALL, loss="bce").eval() for names in (["a", "b"], ["a_1", "a_2"]))
+    two.load_state_dict(one.state_dict())
+    joints = batch(2)
+    single = LabelledImages(joints.image, joints.points[:, :, :2], joints.confidence[:, :, :2])
+    pair = LabelledImages(single.image, single.points.transpose(1, 2), single.confidence.transpose(1, 2))
+    torch.testing.assert_close(one.terms(single), two.terms(pair))
+    assert one.plain.figures()["pck"] == two.plain.figures()["pck"]
+
+
 def test_every_stack_is_supervised() -> None:
     method = StackedHourglass(**LEFT_RIGHT, loss="mse")
     assert method.network is not None
