@@ -54,12 +54,13 @@ def anchored_cross_entropy(
     both exponents equal, the default anchors make it the focal loss (eq. 2.10 to 2.12).
     """
     wide = _wide(logits)
+    at_target, at_background = target * F.logsigmoid(wide), (1 - target) * F.logsigmoid(-wide)
     # 1 - q is a sigmoid too, and 1 - q_neg is taken first: a small difference keeps its digits.
-    target_scale = _power(torch.sigmoid(-wide) + q_pos, gamma_target)
-    background_scale = _power(torch.sigmoid(wide) + (1 - q_neg), gamma_background)
-    return -(
-        target_scale * target * F.logsigmoid(wide) + background_scale * (1 - target) * F.logsigmoid(-wide)
-    )
+    if gamma_target:
+        at_target = _power(torch.sigmoid(-wide) + q_pos, gamma_target) * at_target
+    if gamma_background:
+        at_background = _power(torch.sigmoid(wide) + (1 - q_neg), gamma_background) * at_background
+    return -(at_target + at_background)
 
 
 def anchor_classification(logits: Tensor, label: Tensor, options: AnchorOptions | None = None) -> Tensor:
@@ -130,8 +131,6 @@ def _wide(logits: Tensor) -> Tensor:
 
 def _power(base: Tensor, exponent: float) -> Tensor:
     """``base`` in [0, 2] to a power; at 0, where the slope of a root is infinite, the gradient is 0."""
-    if exponent == 0:
-        return torch.ones_like(base)
     return base.clamp_min(torch.finfo(base.dtype).tiny).pow(exponent)
 
 
