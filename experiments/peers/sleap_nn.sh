@@ -1,0 +1,132 @@
+#!/usr/bin/env bash
+# DirectPose against SLEAP's own network (sleap-nn, bottom-up): same labelled frames, same test frames, same seconds.
+#   experiments/peers/sleap_nn.sh HONEYBEE SECONDS [OUT] [TRAIN_FRAMES]
+# HONEYBEE holds honeybee_labels.npz.  SLEAP_PYTHON names a Python with sleap-nn, which is no dependency of this
+# project: uv venv sleap && uv pip install --python sleap/bin/python sleap-nn torch
+# Both train alone on this machine, with one thread each, for SECONDS of wall-clock time.  Leaves OUT/ap.txt.
+set -euo pipefail
+
+data=$(realpath "${1:?folder of honeybee_labels.npz}")
+seconds=${2:?seconds of training}
+out=$(realpath -m "${3:-runs/peers/sleap_nn}")
+frames=${4:-25}
+here=$(cd "$(dirname "$0")/../.." && pwd)
+ours=${KP_PYTHON:-$here/.venv/bin/python}
+theirs=${SLEAP_PYTHON:?a Python with sleap-nn}
+sleap=$(dirname "$theirs")/sleap-nn
+export OMP_NUM_THREADS=1
+mkdir -p "$out"
+
+# The frames that DirectPose draws with seed 0, and the test frames, as SLEAP files.
+"$ours" - "$data" "$out" "$frames" <<'PYTHON'
+import sys
+from pathlib import Path
+
+import numpy as np
+import sleap_io as sio
+
+from lightning_kp.group_data import divide_groups
+from lightning_kp.label_reading import open_labels
+
+data, out, frames = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+for part, name in (("train", "train"), ("validation", "test")):
+    labels = open_labels(f"{data / 'honeybee_labels.npz'}#{part}")
+    rows = divide_groups(len(labels.frames), 0, 0, frames, 0)[0] if part == "train" else range(len(labels.frames))
+    skeleton = sio.Skeleton(list(labels.names), edges=[("Tail", "Thorax"), ("Thorax", "Head"), ("Head", "RAnt"), ("Head", "LAnt")])
+    made = []
+    for row in rows:
+        frame = labels.frames[row]
+        found = [path for path in (data / frame.name, data / "images" / frame.name) if path.is_file()]
+        video = sio.Video.from_filename([str(found[0])])
+        animals = [sio.Instance.from_numpy(np.asarray(points), skeleton=skeleton) for points in frame.points_px]
+        made.append(sio.LabeledFrame(video=video, frame_idx=0, instances=animals))
+    sio.Labels(labeled_frames=made, skeletons=[skeleton]).save(str(out / f"{name}.pkg.slp"), embed=True, verbose=False)
+PYTHON
+
+# SLEAP: its own configuration for these labels, at a tenth of the image's side as DirectPose's experiment has it.
+"$sleap" config "$out/train.pkg.slp" --auto --pipeline bottomup -o "$out/sleap.yaml" >"$out/sleap_config.log" 2>&1
+start=$SECONDS
+timeout --signal=INT "$seconds" "$sleap" train "$out/sleap.yaml" \
+  "data_config.train_labels_path=[$out/train.pkg.slp]" "data_config.val_labels_path=[$out/train.pkg.slp]" \
+  data_config.preprocessing.scale="${SLEAP_SCALE:-0.15}" trainer_config.ckpt_dir="$out" trainer_config.run_name=sleap \
+  trainer_config.max_epochs=100000 trainer_config.save_ckpt=true trainer_config.trainer_accelerator=cpu \
+  trainer_config.train_data_loader.num_workers=0 trainer_config.val_data_loader.num_workers=0 \
+  >"$out/sleap_train.log" 2>&1 || [ $? -eq 124 ] || [ $? -eq 130 ]
+theirs_s=$((SECONDS - start))
+"$sleap" predict -i "$out/test.pkg.slp" -m "$out/sleap" -o "$out/sleap_found.slp" --device cpu --max_instances 30 \
+  >"$out/sleap_predict.log" 2>&1
+
+# DirectPose: the experiment as it is, stopped by the clock.
+start=$SECONDS
+"$ours" -m lightning_kp fit --config "$here/experiments/directpose_honeybee.yaml" --data.root="$data" \
+  --data.train_frames="$frames" --trainer.max_epochs=100000 --trainer.max_time="$(printf '00:%02d:%02d:%02d' \
+  $((seconds / 3600)) $((seconds / 60 % 60)) $((seconds % 60)))" --trainer.limit_val_batches=0 \
+  --trainer.accelerator=cpu --trainer.enable_progress_bar=false --trainer.enable_model_summary=false \
+  --model.scheduler=torch.optim.lr_scheduler.ConstantLR --model.scheduler.factor=1 \
+  --trainer.default_root_dir="$out/directpose" >"$out/directpose.log" 2>&1
+ours_s=$((SECONDS - start))
+
+# Both scored by the same evaluator, in pixels of the original images.
+"$ours" - "$data" "$out" "$theirs_s" "$ours_s" <<'PYTHON' | tee "$out/ap.txt"
+import sys
+from pathlib import Path
+
+import numpy as np
+import sleap_io as sio
+import torch
+
+from lightning_kp.checkpoints import data_settings, find_checkpoint, load_method
+from lightning_kp.batches import floats_in_unit_range
+from lightning_kp.datamodules import LabelledGroups
+from lightning_kp.geometry import normalise
+from lightning_kp.keypoints import Keypoints, from_missing
+from lightning_kp.oks import OKSAveragePrecision
+
+data, out = Path(sys.argv[1]), Path(sys.argv[2])
+size = (720, 1280)
+
+
+def padded(rows, width):
+    most = max([len(row) for row in rows] + [1])
+    values = np.full((len(rows), most, width, 2), np.nan)
+    for place, row in enumerate(rows):
+        values[place, : len(row)] = row
+    return torch.from_numpy(values)
+
+
+def ap(found, wanted):
+    metric = OKSAveragePrecision(1.0, wanted.points.shape[2], at_most=30)
+    metric.update(found, wanted, size=size)
+    return {name: round(value.item(), 3) for name, value in metric.compute().items() if name in ("AP", "AP50", "AP75", "AR")}
+
+
+test = sio.load_file(str(out / "test.pkg.slp"))
+wanted_px = [np.stack([animal.numpy() for animal in frame.instances]) for frame in test.labeled_frames]
+parts = wanted_px[0].shape[1]
+wanted = from_missing(normalise(padded(wanted_px, parts), size))
+found = sio.load_file(str(out / "sleap_found.slp"))
+of_video = {str(v.filename) + str(v.source_video.filename if v.source_video else ""): n for n, v in enumerate(test.videos)}
+by_place = [[] for _ in test.labeled_frames]
+for frame in found.labeled_frames:
+    place = found.videos.index(frame.video)
+    by_place[place] = frame.instances
+points = from_missing(normalise(padded([[a.numpy() for a in animals] for animals in by_place], parts), size))
+scores = torch.zeros(points.confidence.shape)
+for place, animals in enumerate(by_place):
+    for number, animal in enumerate(animals):
+        scores[place, number] = float(animal.score)
+theirs = Keypoints(points.points, points.confidence * scores.clamp(1e-6, None))
+
+method = load_method(find_checkpoint(out / "directpose")).eval()
+known = data_settings(find_checkpoint(out / "directpose"))
+module = LabelledGroups("honeybee_labels.npz#train", "honeybee_labels.npz#validation", root=str(data), size=known["size"], fit=known["fit"])
+module.setup()
+with torch.inference_mode():
+    each = [(method(floats_in_unit_range(b.image)), Keypoints(b.points, b.confidence)) for b in module.test_dataloader()]
+metric = OKSAveragePrecision(1.0, parts, at_most=30)
+for ours, labelled in each:
+    metric.update(ours, labelled, size=size)
+figures = {name: round(value.item(), 3) for name, value in metric.compute().items() if name in ("AP", "AP50", "AP75", "AR")}
+print(f"sleap-nn bottom-up  {ap(theirs, wanted)}  training {sys.argv[3]} s")
+print(f"DirectPose          {figures}  training {sys.argv[4]} s")
+PYTHON
