@@ -151,9 +151,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except DataError as error:
             failed.append(str(error))
             print(f"[{number}/{len(runs)}] {error}", file=sys.stderr, flush=True)
-            continue
-        rows.append(run._asdict() | scores)
-        print(f"[{number}/{len(runs)}] {run.name}: AP {scores['ap']:.3f}, {scores['seconds']} s", flush=True)
+        else:
+            rows.append(run._asdict() | scores)
+            told = f"{run.name}: AP {scores['ap']:.3f}, {scores['seconds']} s"
+            print(f"[{number}/{len(runs)}] {told}", flush=True)
         result = {"steps": options.steps, "rows": rows, "failed": failed}
         write_whole(options.out / "results.json", json.dumps(result, indent=1) + "\n")
         write_whole(options.out / "table.md", table(rows))
