@@ -10,6 +10,7 @@ from people_sets import write_lsp, write_mpii_json
 from torch import Tensor
 
 from lightning_kp.batches import LabelledImages
+from lightning_kp.cli import main
 from lightning_kp.datamodules import LSP, MPII
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.heatmaps import render_gaussians
@@ -260,3 +261,18 @@ def test_a_pair_of_unknown_names_is_refused() -> None:
 
 def test_the_mirror_follows_the_pairs() -> None:
     assert StackedHourglass(**LEFT_RIGHT).mirror == Skeleton(("l", "r", "t"), mirror_pairs=((0, 1),)).mirror
+
+
+def test_the_command_tests_a_checkpoint_whose_names_came_with_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_lsp(tmp_path / "lsp", 8, extended=True)
+    options = [
+        "--model=StackedHourglass", "--model.width=8", "--model.depth=1", "--data=LSP", "--data.split=drawn",
+        f"--data.root={tmp_path / 'lsp'}", "--data.size=32", "--data.batch_size=2", "--trainer.accelerator=cpu",
+        "--trainer.logger=false", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false",
+    ]  # fmt: skip
+    assert main(["fit", *options, "--trainer.max_steps=1", f"--trainer.default_root_dir={tmp_path}"]) == 0
+    (checkpoint,) = tmp_path.rglob("last.ckpt")
+    assert main(["test", *options, f"--ckpt_path={checkpoint}"]) == 0
