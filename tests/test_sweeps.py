@@ -162,7 +162,7 @@ def test_a_file_that_is_no_sweep(text: str, told: str, tmp_path: Path) -> None:
 def test_a_misspelt_option_is_refused_before_the_first_trial(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = FILES[0].read_text().replace("data.gap", "data.gapp")
+    text = (ROOT / "experiments" / "sweep_bkind_arena_gap.yaml").read_text().replace("data.gap", "data.gapp")
     (tmp_path / "wrong.yaml").write_text(text)
     assert run(tmp_path / "wrong.yaml") == 2
     assert "Did you mean --data.gap?" in capsys.readouterr().err
