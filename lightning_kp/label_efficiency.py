@@ -87,9 +87,8 @@ def train(run: Run, data: LabelSet, options: argparse.Namespace) -> dict[str, An
     """Train and score one run, unless that was done; returns its scores by number of labels."""
     folder = folder_of(run, options)
     results = folder / "scores.json"
-    wanted = [str(n) for n in (options.labels if run.method == "bridge" else [run.labels])]
-    known = read_json(results)
-    if set(wanted) <= known.keys():
+    wanted, known = _wanted(run, options), read_json(results)
+    if _scored(run, options):
         return known
     log = folder / "training.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -110,11 +109,21 @@ def train(run: Run, data: LabelSet, options: argparse.Namespace) -> dict[str, An
     return found
 
 
+def _wanted(run: Run, options: argparse.Namespace) -> list[str]:
+    return [str(number) for number in (options.labels if run.method == "bridge" else [run.labels])]
+
+
+def _scored(run: Run, options: argparse.Namespace) -> bool:
+    return set(_wanted(run, options)) <= read_json(folder_of(run, options) / "scores.json").keys()
+
+
 def run_all(options: argparse.Namespace) -> tuple[list[dict[str, Any]], list[str]]:
     """Every run's scores as rows, and what failed; the others go on."""
     rows: list[dict[str, Any]] = []
     failed: list[str] = []
     runs = planned(options.sets, options.labels, options.seeds)
+    if options.finished:
+        runs = [run for run in runs if _scored(run, options)]
     with ThreadPoolExecutor(options.jobs) as pool:
         waiting = {pool.submit(train, run, SETS[run.dataset], options): run for run in runs}
         for number, future in enumerate(as_completed(waiting), start=1):
@@ -139,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from lightning_kp.label_curves import draw_curves, table
 
     options.out.mkdir(parents=True, exist_ok=True)
-    for name in options.sets:
+    for name in () if options.finished else options.sets:
         _cache(SETS[name], options)
     rows, failed = run_all(options)
     for name in options.sets:
@@ -188,6 +197,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--experiments", type=Path, default=experiment_folder(), help="folder of the YAML files"
     )
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
+    parser.add_argument(
+        "--finished", action="store_true", help="train nothing: table and plot of what is done"
+    )
     parser.add_argument("--steps", type=int, default=1200, help="training steps of every run")
     parser.add_argument("--labels", type=_numbers, default=[5, 10, 25, 50], help="numbers of labelled frames")
     parser.add_argument("--seeds", type=_numbers, default=[0, 1, 2])

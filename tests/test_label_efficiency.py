@@ -100,6 +100,9 @@ def test_it_goes_on_where_it_stopped(toy: Path, monkeypatch: pytest.MonkeyPatch,
     assert len(trained) == 2 * 2 + 2 * 2 + 2
     trained.clear()
     broken.clear()
+    assert main(arguments(toy, "--finished")) == 0
+    assert trained == []  # what is missing is neither trained nor told
+    assert len(json.loads((toy / "out" / "results.json").read_text())["rows"]) == 4 * 2 * 2 - 1
     assert main(arguments(toy)) == 0
     assert trained == ["toy-supervised-4-1"]
     result = json.loads((toy / "out" / "results.json").read_text())
