@@ -1,5 +1,6 @@
 """Curves over the number of labels, as a picture and as a table."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
@@ -17,12 +18,12 @@ FIGURES = {"pck": "PCK at 5 % of the side", "error_px": "mean error in px"}
 
 
 def summary(rows: Sequence[Row], dataset: str, method: str, figure: str) -> list[tuple[int, float, float]]:
-    """(labels, mean, standard deviation over seeds) for each number of labels."""
+    """(labels, mean, standard deviation over seeds, NaN of one seed) for each number of labels."""
     chosen = [row for row in rows if (row["dataset"], row["method"]) == (dataset, method)]
     found = []
     for labels in sorted({row["labels"] for row in chosen}):
         values = [row[figure] for row in chosen if row["labels"] == labels]
-        found.append((labels, mean(values), stdev(values) if len(values) > 1 else 0.0))
+        found.append((labels, mean(values), stdev(values) if len(values) > 1 else math.nan))
     return found
 
 
@@ -71,9 +72,16 @@ def table(rows: Sequence[Row]) -> str:
             pck, error = (summary(rows, dataset, method, figure) for figure in FIGURES)
             if pck:
                 found = {
-                    p[0]: f"{p[1]:.2f}±{p[2]:.2f} {e[1]:.1f}±{e[2]:.1f}px"
+                    p[0]: f"{_over_seeds(p, 2)} {_over_seeds(e, 1)}px"
                     for p, e in zip(pck, error, strict=True)
                 }
                 cells = "".join(f"{found.get(number, ''):>20}" for number in labels)
                 lines.append(f"{dataset + ' ' + method:<34}{cells}")
     return "\n".join(lines)
+
+
+def _over_seeds(found: tuple[int, float, float], digits: int) -> str:
+    """Mean and deviation; of one seed the figure alone."""
+    _, middle, spread = found
+    deviation = "" if math.isnan(spread) else f"±{spread:.{digits}f}"
+    return f"{middle:.{digits}f}{deviation}"
