@@ -1,10 +1,9 @@
 """Images sorted into classes: folders named like them, or the files of CIFAR-10 and CIFAR-100."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
 from lightning_kp.batches import ClassifiedImages
 from lightning_kp.class_images import ClassDataset, ClassSet, read_class_folder, same_classes, split_rows
@@ -25,7 +24,7 @@ class ClassFolders(KeypointDataModule):
         shift: In training, move images by up to so many pixels each way (000: 4 of 32).
         flip: In training, mirror every second image, left and right.
         hold_gb: Keep images in memory where all of a folder take at most this many gigabytes.
-        seed: Fixes which images validate, and the order of training.
+        seed: Fixes which images validate; the order of training is that of ``--seed_everything``.
         root: Folder that relative paths start from.
         batch_size: Images in a batch.
         num_workers: Processes that load; 0 is fast enough for images in memory.
@@ -80,15 +79,6 @@ class ClassFolders(KeypointDataModule):
         if test is not None:
             self.datasets["test"] = ClassDataset(test, np.arange(len(test.label)))
 
-    def val_dataloader(self) -> Any:
-        """No loader at all where ``val_fraction`` is 0."""
-        return super().val_dataloader() if self.val_fraction > 0 else []
-
-    def train_dataloader(self) -> DataLoader[Any]:
-        """A last, smaller batch is left out, unless it is the only one."""
-        dataset: Any = self.datasets.get("train", ())
-        return self.loader("train", shuffle=True, drop_last=len(dataset) >= self.batch_size)
-
 
 class CIFAR(ClassFolders):
     """CIFAR-10 or CIFAR-100 from the files that torchvision knows (``cifar-10-batches-py`` and the like).
@@ -100,7 +90,7 @@ class CIFAR(ClassFolders):
         val_fraction: Share of the training images that validates; 0 for no validation (000: a tenth).
         shift: In training, move images by up to so many pixels each way (000: 4).
         flip: In training, mirror every second image, left and right.
-        seed: Fixes which images validate, and the order of training.
+        seed: Fixes which images validate; the order of training is that of ``--seed_everything``.
         root: Folder that holds the unpacked archive.
         batch_size: Images in a batch.
         num_workers: Processes that load; 0 is fast enough.

@@ -88,10 +88,6 @@ class Human36M(KeypointDataModule):
             self.datasets["test"] = self._pairs(test)
             self.datasets["predict"] = PoseFrames(PoseImages(test, 1, self.size, self.fit))
 
-    def val_dataloader(self) -> DataLoader[FramePairs] | list[DataLoader[FramePairs]]:  # type: ignore[override]
-        """No loader at all where ``val_fraction`` is 0."""
-        return super().val_dataloader() if self.val_fraction > 0 else []
-
     def poses(
         self, side: Literal["train", "test"], activity: str, *, stride: int = 1, as_seen: bool = False
     ) -> DataLoader[LabelledImages]:

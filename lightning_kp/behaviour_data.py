@@ -1,7 +1,6 @@
 """Base of every datamodule whose recordings come with a behaviour for each frame."""
 
 import hashlib
-import os
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -138,16 +137,11 @@ class BehaviourModule(KeypointDataModule):
         dataset = self.datasets.get("train")
         if not isinstance(dataset, WindowDataset):
             return self.loader("train")  # which says what is missing
-        seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
         return ResumableLoader(
             dataset,
-            sampler=BalancedShuffle(dataset.behaviour, seed, self.balance),
+            sampler=BalancedShuffle(dataset.behaviour, self.order_seed, self.balance),
             batch_size=min(self.batch_size, len(dataset)),
             drop_last=True,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
         )
-
-    def val_dataloader(self) -> Any:
-        """The validation part; none with ``val_fraction`` 0, as in the benchmark of CalMS21."""
-        return self.loader("val") if "val" in self.datasets else []

@@ -5,7 +5,7 @@ picture around the region fills it.  What an item looks like depends on seed, ep
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,12 +15,11 @@ import torch.nn.functional as F
 from faster_coco_eval.core import mask as run_lengths
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from lightning_kp.batches import CrowdImages
 from lightning_kp.crowds import Crowd, Person, Picture
 from lightning_kp.errors import ConfigurationError
-from lightning_kp.loading import EpochShuffle
+from lightning_kp.loading import WholeBatches
 from lightning_kp.resize import FILL
 
 
@@ -127,7 +126,7 @@ def _is_open(outline: object) -> bool:
     return isinstance(outline, list) or (isinstance(outline, dict) and isinstance(outline["counts"], list))
 
 
-class CrowdDataset(Dataset[CrowdImages]):
+class CrowdDataset(WholeBatches[CrowdImages]):
     """Crowds as network images; whole batches are CrowdImages, filled up to the largest number of instances.
 
     With ``augmentation`` items change from epoch to epoch and instances without a point in view are left out.
@@ -208,15 +207,3 @@ def _filled(item: CrowdImages, most: int) -> CrowdImages:
         return torch.cat((values, values.new_zeros(most - len(values), *values.shape[1:])))
 
     return item._replace(points=fill(item.points), confidence=fill(item.confidence), area=fill(item.area))
-
-
-class CrowdShuffle(EpochShuffle):
-    """The order of training; a row's number tells its epoch too, so that its view is new in each."""
-
-    def __iter__(self) -> Iterator[int]:
-        yield from (self.epoch * self.length + row for row in super().__iter__())
-
-
-def as_it_is(batch: CrowdImages) -> CrowdImages:
-    """The data set makes whole batches."""
-    return batch

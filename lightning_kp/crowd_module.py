@@ -1,18 +1,16 @@
 """Base of the datamodules that yield crowds; see :mod:`lightning_kp.crowd_data`."""
 
-import os
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from lightning_kp.batches import CrowdImages, Frames
-from lightning_kp.crowd_data import CrowdAugmentation, CrowdDataset, CrowdShuffle, as_it_is
+from lightning_kp.crowd_data import CrowdAugmentation, CrowdDataset
 from lightning_kp.crowds import Crowd
 from lightning_kp.datamodule import KeypointDataModule
 from lightning_kp.errors import ConfigurationError
-from lightning_kp.loading import ResumableLoader
+from lightning_kp.loading import EpochRows
 
 
 class CrowdModule(KeypointDataModule):
@@ -22,6 +20,7 @@ class CrowdModule(KeypointDataModule):
     ``point_names`` and ``mirror``.
     """
 
+    sampler_type = EpochRows
     batch_type = CrowdImages
     point_names: tuple[str, ...] = ()
     mirror: tuple[int, ...] = ()
@@ -56,28 +55,6 @@ class CrowdModule(KeypointDataModule):
             if stage in crowds:
                 self.datasets["predict"] = CrowdFrames(CrowdDataset(crowds[stage], self.size))
                 return
-
-    def loader(self, stage: str, *, shuffle: bool = False, drop_last: bool = False) -> DataLoader[Any]:
-        """The loader of one stage."""
-        plain = super().loader(stage, drop_last=drop_last)
-        if stage == "predict":
-            return plain
-        dataset: Any = plain.dataset
-        options: dict[str, Any] = {
-            "batch_size": self.batch_size,
-            "drop_last": drop_last and len(dataset) >= self.batch_size,
-            "num_workers": self.num_workers,
-            "persistent_workers": self.num_workers > 0,
-            "collate_fn": as_it_is,
-        }
-        if not shuffle:
-            return DataLoader(dataset, **options)
-        seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
-        return ResumableLoader(dataset, sampler=CrowdShuffle(len(dataset), seed), **options)
-
-    def val_dataloader(self) -> Any:
-        """No loader at all where nothing validates."""
-        return super().val_dataloader() if "val" in self.datasets else []
 
 
 class CrowdFrames(Dataset[Frames]):

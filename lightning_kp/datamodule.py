@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import lightning as L
+from lightning.pytorch.trainer.states import TrainerFn
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_kp.errors import DataError
-from lightning_kp.loading import EpochShuffle, ResumableLoader
+from lightning_kp.loading import EpochShuffle, ResumableLoader, WholeBatches, as_it_is
 
 
 class KeypointDataModule(L.LightningDataModule):
@@ -19,6 +20,8 @@ class KeypointDataModule(L.LightningDataModule):
     """
 
     batch_type: ClassVar[type]
+    sampler_type: ClassVar[type[EpochShuffle]] = EpochShuffle
+    """The order of training; a data set that changes from epoch to epoch needs EpochRows."""
 
     def __init__(self, root: str = ".", batch_size: int = 16, num_workers: int = 0) -> None:
         super().__init__()
@@ -31,10 +34,16 @@ class KeypointDataModule(L.LightningDataModule):
         """A path of the configuration: absolute as it is, relative from the data root."""
         return self.root / Path(name).expanduser()
 
+    @property
+    def order_seed(self) -> int:
+        """Seed of the order of training: that of ``--seed_everything``, unless a subclass has its own."""
+        return int(os.environ.get("PL_GLOBAL_SEED", "0"))  # where Lightning keeps it
+
     def loader(self, stage: str, *, shuffle: bool = False, drop_last: bool = False) -> DataLoader[Any]:
         """The loader of one stage; an error names a stage that this datamodule has no data for.
 
-        Shuffled, its order is a function of seed and epoch, so that a resumed run meets the same batches.
+        Shuffled, its order is a function of seed and epoch, so that a resumed run meets the same batches.  A last,
+        smaller batch is dropped with ``drop_last``, unless it is the only one.
         """
         if stage not in self.datasets:
             raise DataError(
@@ -44,20 +53,22 @@ class KeypointDataModule(L.LightningDataModule):
         dataset: Any = self.datasets[stage]
         options: dict[str, Any] = {
             "batch_size": self.batch_size,
-            "drop_last": drop_last,
+            "drop_last": drop_last and len(dataset) >= self.batch_size,
             "num_workers": self.num_workers,
             "persistent_workers": self.num_workers > 0,
+            "collate_fn": as_it_is if isinstance(dataset, WholeBatches) else None,
         }
         if not shuffle:
             return DataLoader(dataset, **options)
-        seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))  # where Lightning keeps --seed_everything
-        return ResumableLoader(dataset, sampler=EpochShuffle(len(dataset), seed), **options)
+        return ResumableLoader(dataset, sampler=self.sampler_type(len(dataset), self.order_seed), **options)
 
     def train_dataloader(self) -> DataLoader[Any]:
         return self.loader("train", shuffle=True, drop_last=True)
 
-    def val_dataloader(self) -> DataLoader[Any]:
-        return self.loader("val")
+    def val_dataloader(self) -> Any:
+        """No loader at all where nothing validates; asked for by `kp validate`, that is an error."""
+        validating = self.trainer is not None and self.trainer.state.fn == TrainerFn.VALIDATING
+        return self.loader("val") if "val" in self.datasets or validating else []
 
     def test_dataloader(self) -> DataLoader[Any]:
         return self.loader("test")

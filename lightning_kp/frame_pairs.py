@@ -7,12 +7,11 @@ training, so that a resumed run sees what the undisturbed one would have seen.
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset
 
 from lightning_kp.batches import FramePairs, Frames
 from lightning_kp.datamodule import KeypointDataModule
@@ -20,7 +19,7 @@ from lightning_kp.errors import ConfigurationError, DataError
 from lightning_kp.frame_cache import CachedVideo, cache_videos
 from lightning_kp.frame_stream import channels_last
 from lightning_kp.geometry import Fit
-from lightning_kp.loading import EpochShuffle, ResumableLoader
+from lightning_kp.loading import WholeBatches
 from lightning_kp.preprocessing import Preprocessing
 from lightning_kp.thinning import parse_gap
 from lightning_kp.video import VideoWarning, find_videos
@@ -65,7 +64,7 @@ def held_out_block(n_frames: int, gap: int, fraction: float, rng: np.random.Gene
     return start, start + length
 
 
-class PairDataset(Dataset[FramePairs]):
+class PairDataset(WholeBatches[FramePairs]):
     """Pairs of cached frames; fetches whole batches: a list of numbers -> FramePairs, uint8 channels-last."""
 
     def __init__(self, videos: Sequence[CachedVideo], rows: PairRows) -> None:
@@ -93,7 +92,7 @@ class PairDataset(Dataset[FramePairs]):
         )
 
 
-class FrameDataset(Dataset[Frames]):
+class FrameDataset(WholeBatches[Frames]):
     """Every cached frame of every video, in order; batches are Frames, uint8 channels-last."""
 
     def __init__(self, videos: Sequence[CachedVideo]) -> None:
@@ -114,10 +113,6 @@ class FrameDataset(Dataset[Frames]):
         images = np.stack([video.frames[row] for video, row in places])
         index = torch.tensor([int(video.index[row]) for video, row in places])
         return Frames(channels_last(images), torch.from_numpy(self._video[indices]), index)
-
-
-def _as_it_is(batch: T) -> T:
-    return batch
 
 
 class FramePairsModule(KeypointDataModule):
@@ -252,22 +247,6 @@ class FramePairsModule(KeypointDataModule):
             remedy="Set a shorter gap, val_fraction=0 (no validation), or name more or longer videos.",
         )
 
-    def loader(self, stage: str, *, shuffle: bool = False, drop_last: bool = False) -> DataLoader[Any]:
-        """The loader of one stage; training is shuffled by seed and epoch, and goes on where it stopped."""
-        plain = super().loader(stage)
-        dataset: Any = plain.dataset
-        options: dict[str, Any] = {
-            "batch_size": self.batch_size,
-            "num_workers": self.num_workers,
-            "persistent_workers": self.num_workers > 0,
-            "collate_fn": _as_it_is,
-        }
-        if not shuffle:
-            return DataLoader(dataset, **options)
-        sampler = EpochShuffle(len(dataset), self.seed)
-        drop_last = drop_last and len(dataset) >= self.batch_size
-        return ResumableLoader(dataset, sampler=sampler, drop_last=drop_last, **options)
-
-    def val_dataloader(self) -> Any:
-        """No loader at all where ``val_fraction`` is 0."""
-        return super().val_dataloader() if self.val_fraction > 0 else []
+    @property
+    def order_seed(self) -> int:
+        return self.seed

@@ -13,19 +13,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from lightning_kp.batches import LabelledAndUnlabelled, LabelledImages
 from lightning_kp.geometry import Fit, place
 from lightning_kp.keypoints import from_missing
 from lightning_kp.labels import LabelledAnimals, thinned
+from lightning_kp.loading import WholeBatches
 from lightning_kp.resize import prepare
 from lightning_kp.video import find_videos, open_video
 
 Rows = NDArray[np.int64]
 
 
-class GroupDataset(Dataset[LabelledImages]):
+class GroupDataset(WholeBatches[LabelledImages]):
     """Some of a set of labelled frames, over and over until there are ``length``; LabelledImages (uint8)."""
 
     def __init__(self, animals: LabelledAnimals, rows: Rows, length: int | None = None) -> None:
@@ -48,7 +48,7 @@ class GroupDataset(Dataset[LabelledImages]):
         return LabelledImages(self.image[chosen], points[chosen], confidence[chosen])
 
 
-class GroupsAndUnlabelledDataset(Dataset[LabelledAndUnlabelled]):
+class GroupsAndUnlabelledDataset(WholeBatches[LabelledAndUnlabelled]):
     """Labelled frames with ``count`` of the unlabelled images (M, 3, S, S) for each batch of them."""
 
     def __init__(self, labelled: GroupDataset, unlabelled: Tensor, count: int, seed: int) -> None:

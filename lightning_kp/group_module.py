@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from lightning_kp.batches import LabelledAndUnlabelled, LabelledImages
 from lightning_kp.cut_and_paste import cut_and_paste
@@ -24,7 +24,6 @@ from lightning_kp.group_data import (
 from lightning_kp.label_reading import open_labels
 from lightning_kp.labelled_datasets import LabelledFrameList
 from lightning_kp.labels import LabelledAnimals, read_animals
-from lightning_kp.loading import EpochShuffle, ResumableLoader
 
 Labels = list[str] | str
 
@@ -146,20 +145,9 @@ class LabelledGroupsModule(KeypointDataModule):
         region = place((image.shape[0], image.shape[1]), self.size, self.fit, box).region
         return (region.bottom - region.top, region.right - region.left)
 
-    def loader(self, stage: str, *, shuffle: bool = False, drop_last: bool = False) -> DataLoader[Any]:
-        """The loader of one stage; batches come as the data set makes them."""
-        dataset: Any = super().loader(stage).dataset
-        options: dict[str, Any] = {"batch_size": self.batch_size, "num_workers": self.num_workers}
-        options |= {"persistent_workers": self.num_workers > 0}
-        if stage != "predict":
-            options["collate_fn"] = _as_it_is
-        if not shuffle:
-            return DataLoader(dataset, **options)
-        return ResumableLoader(dataset, sampler=EpochShuffle(len(dataset), self.seed), **options)
-
-    def val_dataloader(self) -> Any:
-        """No loader at all where nothing validates."""
-        return super().val_dataloader() if "val" in self.datasets else []
+    @property
+    def order_seed(self) -> int:
+        return self.seed
 
 
 class GroupsAndUnlabelledModule(LabelledGroupsModule):
@@ -226,7 +214,3 @@ def joined(parts: Sequence[LabelledAnimals]) -> LabelledAnimals:
         for p in (part.points for part in parts)
     ]
     return LabelledAnimals(torch.cat([part.image for part in parts]), torch.cat(points), parts[0].names)
-
-
-def _as_it_is(batch: Any) -> LabelledImages | LabelledAndUnlabelled:
-    return cast(LabelledImages | LabelledAndUnlabelled, batch)

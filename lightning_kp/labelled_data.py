@@ -15,7 +15,6 @@ from lightning_kp.label_checks import AT_MOST
 from lightning_kp.label_reading import repeated_frames
 from lightning_kp.labelled_datasets import LabelledDataset, LabelledFrameList, PairsAndLabelsDataset
 from lightning_kp.labels import LabelledAnimals, read_animals
-from lightning_kp.loading import EpochShuffle, ResumableLoader
 from lightning_kp.preprocessing import NOTHING, Preprocessing
 
 Labels = list[str] | str
@@ -136,21 +135,13 @@ class LabelledFramesModule(KeypointDataModule):
         if len(val):
             self.datasets["val"] = self.datasets["test"] = LabelledDataset(animals, val)
 
-    def loader(self, stage: str, *, shuffle: bool = False, drop_last: bool = False) -> DataLoader[Any]:
-        """The loader of one stage; a last, smaller batch is kept, as labels are few."""
-        plain = super().loader(stage)
-        dataset: Any = plain.dataset
-        options: dict[str, Any] = {"batch_size": self.batch_size, "num_workers": self.num_workers}
-        options |= {"persistent_workers": self.num_workers > 0}
-        if stage != "predict":
-            options["collate_fn"] = _as_it_is
-        if not shuffle:
-            return DataLoader(dataset, **options)
-        return ResumableLoader(dataset, sampler=EpochShuffle(len(dataset), self.seed), **options)
+    @property
+    def order_seed(self) -> int:
+        return self.seed
 
-    def val_dataloader(self) -> Any:
-        """No loader at all where ``val_fraction`` is 0."""
-        return super().val_dataloader() if self.val_fraction > 0 else []
+    def train_dataloader(self) -> DataLoader[Any]:
+        """A last, smaller batch is kept, as labels are few."""
+        return self.loader("train", shuffle=True)
 
 
 class PairsAndLabelsModule(FramePairsModule):
@@ -229,7 +220,3 @@ class PairsAndLabelsModule(FramePairsModule):
             )
             self.point_names = self._animals.flat().names
         return self._animals
-
-
-def _as_it_is(batch: LabelledImages) -> LabelledImages:
-    return batch

@@ -16,9 +16,10 @@ from lightning_kp.batches import Frames, LabelledImages, PairsAndLabels
 from lightning_kp.frame_pairs import PairDataset
 from lightning_kp.keypoints import from_missing
 from lightning_kp.labels import LabelledAnimals
+from lightning_kp.loading import WholeBatches
 
 
-class LabelledDataset(Dataset[LabelledImages]):
+class LabelledDataset(WholeBatches[LabelledImages]):
     """Some of a set of labelled frames, ``repeats`` times; items and whole batches are LabelledImages (uint8)."""
 
     def __init__(self, animals: LabelledAnimals, rows: NDArray[np.int64], repeats: int = 1) -> None:
@@ -54,7 +55,7 @@ class LabelledFrameList(Dataset[Frames]):
         return Frames(self.image[i], torch.tensor(0), torch.tensor(i))
 
 
-class PairsAndLabelsDataset(Dataset[PairsAndLabels]):
+class PairsAndLabelsDataset(WholeBatches[PairsAndLabels]):
     """Pairs with ``count`` labelled frames for each batch of them, drawn anew for each."""
 
     def __init__(self, pairs: PairDataset, labelled: LabelledDataset, count: int, seed: int) -> None:

@@ -1,10 +1,12 @@
 """The order of training, and loaders that go on where a checkpoint stopped."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+T_co = TypeVar("T_co", covariant=True)
 
 
 class EpochShuffle(Sampler[int]):
@@ -28,6 +30,22 @@ class EpochShuffle(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         yield from np.random.default_rng((self.seed, self.epoch)).permutation(self.length).tolist()
+
+
+class EpochRows(EpochShuffle):
+    """The same order; a row's number tells its epoch too, so that its view can be new in each: epoch * length + row."""
+
+    def __iter__(self) -> Iterator[int]:
+        yield from (self.epoch * self.length + row for row in super().__iter__())
+
+
+class WholeBatches(Dataset[T_co]):
+    """A data set whose ``__getitems__`` gives whole batches, so that a loader has nothing left to collate."""
+
+
+def as_it_is(batch: Any) -> Any:
+    """What a loader does to the batches of :class:`WholeBatches`."""
+    return batch
 
 
 class ResumableLoader(DataLoader[Any]):

@@ -20,6 +20,7 @@ from lightning_kp.batches import Frames, LabelledImages
 from lightning_kp.crowd_data import View, cut_out
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.keypoints import from_missing
+from lightning_kp.loading import WholeBatches
 from lightning_kp.pose_images import read_image
 from lightning_kp.video import Image
 
@@ -79,7 +80,7 @@ class Pictures:
         return picture
 
 
-class PersonDataset(Dataset[LabelledImages]):
+class PersonDataset(WholeBatches[LabelledImages]):
     """People as images of ``size`` px (uint8), I = 1; ``mirror`` of all points as in Skeleton.
 
     With ``augmentation`` items change from epoch to epoch.

@@ -1,18 +1,14 @@
 """Base of the datamodules of people with labelled joints; see :mod:`lightning_kp.person_data`."""
 
-import os
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader
 
 from lightning_kp.batches import LabelledImages
-from lightning_kp.crowd_data import CrowdShuffle
 from lightning_kp.datamodule import KeypointDataModule
 from lightning_kp.errors import ConfigurationError, DataError
-from lightning_kp.loading import ResumableLoader
+from lightning_kp.loading import EpochRows
 from lightning_kp.person_data import Person, PersonAugmentation, PersonDataset, PersonFrames, Pictures
 from lightning_kp.pose_protocols import PoseProtocol
 
@@ -25,6 +21,7 @@ class PersonModule(KeypointDataModule):
     A subclass sets ``protocol`` and ``point_names`` (the protocol's joints first) and calls :meth:`serve`.
     """
 
+    sampler_type = EpochRows
     batch_type = LabelledImages
     protocol: PoseProtocol
     point_names: tuple[str, ...]
@@ -58,28 +55,6 @@ class PersonModule(KeypointDataModule):
         last = next(stage for stage in ("test", "val", "train") if stage in people)
         self.datasets["predict"] = PersonFrames(PersonDataset(people[last], mirror, self.size, pictures))
 
-    def loader(self, stage: str, *, shuffle: bool = False, drop_last: bool = False) -> DataLoader[Any]:
-        """The loader of one stage."""
-        plain = super().loader(stage)
-        if stage == "predict":
-            return plain
-        dataset: Any = plain.dataset
-        options: dict[str, Any] = {
-            "batch_size": self.batch_size,
-            "drop_last": drop_last and len(dataset) >= self.batch_size,
-            "num_workers": self.num_workers,
-            "persistent_workers": self.num_workers > 0,
-            "collate_fn": _as_it_is,
-        }
-        if not shuffle:
-            return DataLoader(dataset, **options)
-        seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
-        return ResumableLoader(dataset, sampler=CrowdShuffle(len(dataset), seed), **options)
-
-    def val_dataloader(self) -> Any:
-        """No loader at all where nothing validates."""
-        return super().val_dataloader() if "val" in self.datasets else []
-
 
 def drawn(rows: Rows, fraction: float, seed: int, option: str) -> tuple[Rows, Rows]:
     """Rows kept and rows held out, drawn by ``seed``, both in order; none of the latter for a fraction of 0."""
@@ -93,7 +68,3 @@ def drawn(rows: Rows, fraction: float, seed: int, option: str) -> tuple[Rows, Ro
             remedy=f"Hold out fewer: --data.{option}=0.",
         )
     return np.sort(order[held_out:]), np.sort(order[:held_out])
-
-
-def _as_it_is(batch: LabelledImages) -> LabelledImages:
-    return batch

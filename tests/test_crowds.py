@@ -12,13 +12,13 @@ from lightning_kp.arena_crowd import CrowdSettings, draw_crowds, stored_crowds
 from lightning_kp.crowd_data import (
     CrowdAugmentation,
     CrowdDataset,
-    CrowdShuffle,
     View,
     covered_by,
     cut_out,
 )
 from lightning_kp.crowds import Crowd, Person, Scene, box_overlaps, crowds_of, linked_sets, statistics
 from lightning_kp.errors import ConfigurationError
+from lightning_kp.loading import EpochRows
 
 NOWHERE = np.full((2, 2), np.nan)
 
@@ -202,7 +202,7 @@ def test_jitter_moves_the_edges() -> None:
 
 
 def test_the_order_of_an_epoch_tells_the_epoch() -> None:
-    shuffle = CrowdShuffle(5, seed=3)
+    shuffle = EpochRows(5, seed=3)
     shuffle.set_epoch(2)
     assert sorted(shuffle) == [10, 11, 12, 13, 14]
 

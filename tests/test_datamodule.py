@@ -2,12 +2,16 @@
 
 from pathlib import Path
 
+import lightning as L
+import numpy as np
 import pytest
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 
 from lightning_kp.batches import Images
 from lightning_kp.datamodule import KeypointDataModule
 from lightning_kp.errors import DataError
+from lightning_kp.loading import EpochRows, WholeBatches
 
 
 class Numbers(KeypointDataModule):
@@ -57,6 +61,49 @@ def test_batches_have_the_declared_type(datamodule: Numbers) -> None:
 def test_a_missing_stage_is_named(datamodule: Numbers, stage: str) -> None:
     with pytest.raises(DataError, match=f"Numbers has no {stage} data. It has: train, val"):
         getattr(datamodule, f"{stage}_dataloader")()
+
+
+class Triples(WholeBatches[Images]):
+    """Whole batches, three times as wide as they are long."""
+
+    def __len__(self) -> int:
+        return 5
+
+    def __getitem__(self, i: int) -> Images:
+        return Images(torch.full((3, 2, 2), i))
+
+    def __getitems__(self, indices: list[int]) -> Images:
+        return Images(torch.tensor(indices).repeat_interleave(3).view(-1, 1, 1, 1))
+
+
+def test_whole_batches_are_served_as_they_are(datamodule: Numbers) -> None:
+    """The default collate would stack the rows of a batch anew."""
+    datamodule.datasets["val"] = Triples()
+    assert numbers(datamodule.val_dataloader()) == [[0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3], [4, 4, 4]]
+
+
+def test_a_batch_that_is_the_only_one_is_kept(datamodule: Numbers) -> None:
+    datamodule.batch_size = 16
+    assert [len(batch) for batch in numbers(datamodule.train_dataloader())] == [10]
+
+
+def test_rows_can_tell_their_epoch(datamodule: Numbers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Numbers, "sampler_type", EpochRows)
+    monkeypatch.setattr(Numbers, "order_seed", 3)
+    sampler = datamodule.train_dataloader().sampler
+    sampler.set_epoch(2)  # type: ignore[attr-defined]  # as Lightning does
+    assert [row - 20 for row in sampler] == np.random.default_rng((3, 2)).permutation(10).tolist()
+
+
+def test_without_validation_only_a_validation_is_refused(datamodule: Numbers) -> None:
+    del datamodule.datasets["val"]
+    assert datamodule.val_dataloader() == []
+    trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    datamodule.trainer = trainer
+    assert datamodule.val_dataloader() == []
+    trainer.state.fn = TrainerFn.VALIDATING
+    with pytest.raises(DataError, match="Numbers has no val data"):
+        datamodule.val_dataloader()
 
 
 def test_before_setup_the_error_says_so() -> None:

@@ -12,7 +12,6 @@ from torch.utils.data import DataLoader
 
 from lightning_kp.batches import CrowdImages
 from lightning_kp.callbacks import Curriculum
-from lightning_kp.crowd_data import as_it_is
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.instance_schedule import Convergence, InstanceSchedule, RunningLoss
 from lightning_kp.losses.person_parsing import discs
@@ -250,8 +249,3 @@ def test_a_method_that_finds_all_at_once_is_refused(tmp_path: Path) -> None:
         trainer(tmp_path, Curriculum(instances=InstanceSchedule()), max_steps=1).fit(
             toy.Toy(), toy.NoiseData()
         )
-
-
-def test_batches_are_passed_on_as_they_are() -> None:
-    batch = crowd()
-    assert as_it_is(batch) is batch
