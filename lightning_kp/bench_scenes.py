@@ -18,6 +18,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from lightning_kp.trainings import mark_of
+
 SCENES: Mapping[str, dict[str, Any]] = {
     "plain": {},
     "shadow": {"shadow": True, "shadow_reach": 0.06},
@@ -56,8 +58,10 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        """The run folder."""
-        return self.out / f"{self.scene}-{self.treatment.replace(' ', '_')}-{self.seed}"
+        """The run folder; other options of ``kp fit`` are another run."""
+        return (
+            self.out / f"{self.scene}-{self.treatment.replace(' ', '_')}-{self.seed}{mark_of(self.options)}"
+        )
 
     @property
     def root(self) -> Path:

@@ -9,17 +9,15 @@ small sets.  What an earlier call finished is kept.  Fusion starts after the pap
 import argparse
 import csv
 import json
-import os
 import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lightning_kp.errors import DataError
 from lightning_kp.run_folder import RunFolder, read_json, write_whole
+from lightning_kp.trainings import comparison_parser, mark_of, names, parsed, train_logged
 
 STEPS_PER_EPOCH = 50  # `batches` of the experiments
 STARTS = {"fusion_labelled": 2 / 15, "fusion_unlabelled": 5 / 15}  # 001, section 5: 2k and 5k of 15k
@@ -63,6 +61,11 @@ def planned(settings: Sequence[str], methods: Sequence[str], seeds: Sequence[int
     return [Run(setting, method, seed) for seed in seeds for setting in settings for method in methods]
 
 
+def folder_of(run: Run, options: argparse.Namespace) -> Path:
+    """A longer training is another run, and so is one with other settings."""
+    return Path(options.out / f"{options.steps}-steps{mark_of(options.more)}" / run.name)
+
+
 def command(run: Run, folder: Path, options: argparse.Namespace) -> list[str]:
     """The ``kp fit`` of a run."""
     setting = SETTINGS[run.setting]
@@ -74,7 +77,7 @@ def command(run: Run, folder: Path, options: argparse.Namespace) -> list[str]:
         f"--data.root={options.data / setting.folder}", f"--data.train_frames={setting.train_frames}",
         f"--data.seed={run.seed}", f"--seed_everything={run.seed}", f"--trainer.default_root_dir={folder}",
         f"--trainer.max_epochs={epochs}", f"--trainer.accelerator={options.accelerator}",
-        f"--trainer.check_val_every_n_epoch={max(1, epochs // EVALUATIONS)}",
+        f"--trainer.check_val_every_n_epoch={_every(epochs)}",
         "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false",
     ]  # fmt: skip
     if kind == "semimultipose":
@@ -87,6 +90,12 @@ def command(run: Run, folder: Path, options: argparse.Namespace) -> list[str]:
     return [*line, f"--ckpt_path={last}"] if last.is_file() else line
 
 
+def _every(epochs: int) -> int:
+    """Epochs from one evaluation to the next: about EVALUATIONS in all, the last one at the end."""
+    every = max(1, epochs // EVALUATIONS)
+    return next(number for number in range(every, 0, -1) if epochs % number == 0)
+
+
 def _curriculum(folder: Path, steps: int) -> Path:
     start = {name: round(share * steps) for name, share in STARTS.items()}
     callback = {"class_path": "Curriculum", "init_args": {"unit": "step", "start": start}}
@@ -97,22 +106,13 @@ def _curriculum(folder: Path, steps: int) -> Path:
 
 def train(run: Run, options: argparse.Namespace) -> dict[str, Any]:
     """Train one run, unless that was done; its average precision on the test frames along the training."""
-    folder = Path(options.out / f"{options.steps}-steps" / run.name)
+    folder = folder_of(run, options)
     results = folder / "scores.json"
     if known := read_json(results):
         return known
-    folder.mkdir(parents=True, exist_ok=True)
-    log = folder / "training.log"
-    environment = {"OMP_NUM_THREADS": "1", **os.environ}
-    start = time.perf_counter()
-    with log.open("w") as file:
-        line = command(run, folder, options)
-        done = subprocess.run(line, stdout=file, stderr=subprocess.STDOUT, env=environment, check=False)
-    if done.returncode:
-        tail = " ".join(log.read_text(errors="replace").splitlines()[-1:])
-        raise DataError(f"{run.name} failed: {tail}", remedy=f"All of it: {log}")
+    seconds = train_logged(command(run, folder, options), folder, run.name)
     curve = curve_of(folder / "metrics.csv")
-    found = {"ap": curve[-1][1], "curve": curve, "seconds": round(time.perf_counter() - start, 1)}
+    found = {"ap": curve[-1][1], "curve": curve, "seconds": seconds}
     write_whole(results, json.dumps(found, indent=1) + "\n")
     return found
 
@@ -163,36 +163,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    from lightning_kp.verbs.methods import experiment_folder
-
-    parser = argparse.ArgumentParser(prog="python -m lightning_kp.fusion_table", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder that holds honeybee and two_flies")
-    parser.add_argument("--out", type=Path, default=Path("runs/fusion_table"), help="folder of the results")
-    parser.add_argument(
-        "--experiments", type=Path, default=experiment_folder(), help="folder of the YAML files"
-    )
-    parser.add_argument("--steps", type=int, default=400, help="training steps of every run (001: 15000)")
-    parser.add_argument(
-        "--seeds", type=lambda text: [int(each) for each in text.split(",")], default=[0, 1, 2]
-    )
-    parser.add_argument(
-        "--settings", type=lambda text: text.split(","), default=list(SETTINGS), help=",".join(SETTINGS)
-    )
-    parser.add_argument("--accelerator", default="auto", help="as of --trainer.accelerator")
-    options, more = parser.parse_known_args(arguments)
-    options.more = more
-    if options.experiments is None:
-        parser.error("the experiment files are part of the repository: --experiments FOLDER")
-    unknown = [name for name in options.settings if name not in SETTINGS] + [
-        option for option in more if not option.startswith(("--model.", "--data.", "--trainer."))
-    ]
-    if unknown:
-        parser.error(
-            f"{unknown[0]} is not known; settings are {', '.join(SETTINGS)}, options those of kp fit"
-        )
-    for name in ("out", "data", "experiments"):
-        setattr(options, name, getattr(options, name).resolve())
-    return options
+    parser = comparison_parser("fusion_table", __doc__, data="honeybee and two_flies", steps=400)
+    parser.add_argument("--settings", type=names, default=list(SETTINGS), help=",".join(SETTINGS))
+    return parsed(parser, arguments, "settings", SETTINGS)
 
 
 if __name__ == "__main__":

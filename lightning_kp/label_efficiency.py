@@ -6,12 +6,8 @@ what an earlier call finished is kept.  Leaves ``results.json`` and ``label_effi
 """
 
 import argparse
-import hashlib
 import json
-import os
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -20,6 +16,7 @@ from typing import Any, NamedTuple
 from lightning_kp.errors import DataError
 from lightning_kp.label_halves import SETS, LabelSet
 from lightning_kp.run_folder import RunFolder, read_json, write_whole
+from lightning_kp.trainings import comparison_parser, mark_of, names, numbers, parsed, train_logged
 
 METHODS = ("supervised", "semi-supervised", "bridge")
 CONFIGS = {"supervised": "supervisedkeypoints", "semi-supervised": "semisupervisedbkind", "bridge": "bkind"}
@@ -52,8 +49,7 @@ def planned(datasets: Sequence[str], labels: Sequence[int], seeds: Sequence[int]
 
 def folder_of(run: Run, options: argparse.Namespace) -> Path:
     """A longer training is another run: its learning rate falls more slowly; and so is one with other settings."""
-    more = f"-{hashlib.sha256(json.dumps(options.more).encode()).hexdigest()[:8]}" if options.more else ""
-    return Path(options.out / f"{options.steps}-steps{more}" / run.name)
+    return Path(options.out / f"{options.steps}-steps{mark_of(options.more)}" / run.name)
 
 
 def command(run: Run, data: LabelSet, options: argparse.Namespace) -> list[str]:
@@ -90,21 +86,13 @@ def train(run: Run, data: LabelSet, options: argparse.Namespace) -> dict[str, An
     wanted, known = _wanted(run, options), read_json(results)
     if _scored(run, options):
         return known
-    log = folder / "training.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "KP_CACHE_DIR": str(options.out / "cache")}
-    start = time.perf_counter()
-    with log.open("w") as file:
-        done = subprocess.run(
-            command(run, data, options), stdout=file, stderr=subprocess.STDOUT, env=environment, check=False
-        )
-    if done.returncode:
-        tail = " ".join(log.read_text(errors="replace").splitlines()[-1:])
-        raise DataError(f"{run.name} failed: {tail}", remedy=f"All of it: {log}")
+    seconds = train_logged(
+        command(run, data, options), folder, run.name, KP_CACHE_DIR=str(options.out / "cache")
+    )
     from lightning_kp.label_halves import score_run
 
     scores = score_run(data, options.data, folder, run.seed, [int(n) for n in wanted])
-    found = known | scores | {"seconds": round(time.perf_counter() - start, 1)}
+    found = known | scores | {"seconds": seconds}
     write_whole(results, json.dumps(found, indent=1) + "\n")
     return found
 
@@ -179,47 +167,17 @@ def _cache(data: LabelSet, options: argparse.Namespace) -> None:
         kind(**settings).prepare_data()
 
 
-def _numbers(text: str) -> list[int]:
-    return [int(each) for each in text.split(",")]
-
-
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    from lightning_kp.verbs.methods import experiment_folder
-
-    parser = argparse.ArgumentParser(prog="python -m lightning_kp.label_efficiency", description=__doc__)
-    parser.add_argument(
-        "--data", type=Path, required=True, help="folder that holds mouse_openfield and mirror_mouse"
-    )
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs/label_efficiency"), help="folder of the results"
-    )
-    parser.add_argument(
-        "--experiments", type=Path, default=experiment_folder(), help="folder of the YAML files"
+    parser = comparison_parser(
+        "label_efficiency", __doc__, data="mouse_openfield and mirror_mouse", steps=1200
     )
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
     parser.add_argument(
         "--finished", action="store_true", help="train nothing: table and plot of what is done"
     )
-    parser.add_argument("--steps", type=int, default=1200, help="training steps of every run")
-    parser.add_argument("--labels", type=_numbers, default=[5, 10, 25, 50], help="numbers of labelled frames")
-    parser.add_argument("--seeds", type=_numbers, default=[0, 1, 2])
-    parser.add_argument("--sets", type=lambda text: text.split(","), default=list(SETS), help=",".join(SETS))
-    parser.add_argument("--accelerator", default="auto", help="as of --trainer.accelerator")
-    options, more = parser.parse_known_args(arguments)
-    options.more = more
-    if options.experiments is None:
-        parser.error("the experiment files are part of the repository: --experiments FOLDER")
-    unknown = [name for name in options.sets if name not in SETS] + [
-        option for option in more if not option.startswith(("--model.", "--data.", "--trainer."))
-    ]
-    if unknown:
-        parser.error(
-            f"{unknown[0]} is not known; sets are {', '.join(SETS)}, settings of kp fit are handed on"
-        )
-    options.out = options.out.resolve()
-    options.data = options.data.resolve()
-    options.experiments = options.experiments.resolve()
-    return options
+    parser.add_argument("--labels", type=numbers, default=[5, 10, 25, 50], help="numbers of labelled frames")
+    parser.add_argument("--sets", type=names, default=list(SETS), help=",".join(SETS))
+    return parsed(parser, arguments, "sets", SETS)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ COMPOSITION_ROOTS = (
     "bench_cache",
     "bench_track",
     "label_efficiency",
-    "fusion_table",
     "bench_few_labels",
     "bench_direct_pose",
     "bench_behaviour",

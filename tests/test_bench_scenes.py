@@ -55,6 +55,15 @@ def test_whole_seeds_come_first(jobs):
     assert len({job.folder for job in jobs}) == len(jobs)
 
 
+def test_other_settings_are_another_run(tmp_path):
+    """Else a longer training would be told by the figures of the short one before it."""
+    folders = {
+        Job("plain", "none", 0, tmp_path, EXPERIMENT, options).folder
+        for options in ((), ("--trainer.max_epochs=2",), ("--trainer.max_epochs=9",))
+    }
+    assert len(folders) == 3
+
+
 def test_an_interrupted_run_goes_on(jobs):
     assert not any(argument.startswith("--ckpt_path") for argument in jobs[0].fit())
     last = jobs[0].folder / "checkpoints" / "last.ckpt"

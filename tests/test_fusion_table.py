@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -104,11 +105,33 @@ def test_what_is_done_is_kept_and_what_fails_is_told(
 def test_a_run_that_has_scores_is_not_trained(
     options: argparse.Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fusion_table.subprocess, "run", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("trained again"))
     folder = options.out / "300-steps" / "flies-DirectPose-0"
     folder.mkdir(parents=True)
     (folder / "scores.json").write_text('{"ap": 0.25}')
     assert fusion_table.train(Run("flies", "DirectPose", 0), options) == {"ap": 0.25}
+
+
+def test_other_settings_are_another_run(options: argparse.Namespace) -> None:
+    """Else a second call with them would report the scores of the first."""
+    run, folders = Run("flies", "DirectPose", 0), set()
+    for options.more in ([], ["--model.sigma=0.1"], ["--model.sigma=0.2"], ["--model.sigma=0.1"]):
+        folders.add(fusion_table.folder_of(run, options))
+    assert len(folders) == 3
+
+
+@pytest.mark.parametrize("steps", [50, 300, 350, 400, 450, 15000])
+def test_the_last_evaluation_is_at_the_end(steps: int, options: argparse.Namespace, tmp_path: Path) -> None:
+    options.steps = steps
+    line = dict(
+        word.split("=", 1)
+        for word in command(Run("flies", "DirectPose", 0), tmp_path, options)
+        if "=" in word
+    )
+    epochs = int(line["--trainer.max_epochs"])
+    every = int(line["--trainer.check_val_every_n_epoch"])
+    assert epochs % every == 0
+    assert epochs // every >= min(4, epochs)
 
 
 def test_every_setting_has_its_experiments(root: Path) -> None:

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-import lightning_kp
 from lightning_kp import plugins
+from lightning_kp.trainings import experiment_folder
 
 HELP = "list all methods with paper, data and experiments"
 
@@ -44,9 +44,3 @@ def describe(name: str, kind: type, experiments: Path | None) -> list[tuple[str,
         files = sorted(file.name for file in experiments.glob(f"{name.lower()}_*.yaml"))
         facts.append(("experiments", ", ".join(files) or "none"))
     return facts
-
-
-def experiment_folder() -> Path | None:
-    """``experiments/`` of the repository that this package is installed from in place, or None."""
-    folder = Path(lightning_kp.__file__).parent.parent / "experiments"
-    return folder if folder.is_dir() else None

@@ -1,0 +1,87 @@
+"""Comparisons of many trainings: each a ``kp fit`` in a process and a folder of its own, kept once it is done."""
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import time
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from lightning_kp.errors import DataError
+
+OF_KP_FIT = ("--model.", "--data.", "--trainer.")
+
+
+def experiment_folder() -> Path | None:
+    """``experiments/`` of the repository that this package is installed from in place, or None."""
+    folder = Path(__file__).resolve().parent.parent / "experiments"
+    return folder if folder.is_dir() else None
+
+
+def mark_of(more: Sequence[str]) -> str:
+    """What tells folders of runs with other options of ``kp fit`` apart; empty where there are none."""
+    return f"-{hashlib.sha256(json.dumps(list(more)).encode()).hexdigest()[:8]}" if more else ""
+
+
+def train_logged(line: Sequence[str], folder: Path, name: str, **environment: str) -> float:
+    """Run a command with one thread and ``training.log`` in the folder; returns seconds.
+
+    Raises DataError with the log's last line where it fails.
+    """
+    log = folder / "training.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
+    with log.open("w") as file:
+        done = subprocess.run(
+            line, stdout=file, stderr=subprocess.STDOUT, check=False,
+            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        )  # fmt: skip
+    if done.returncode:
+        tail = " ".join(log.read_text(errors="replace").splitlines()[-1:])
+        raise DataError(f"{name} failed: {tail}", remedy=f"All of it: {log}")
+    return round(time.perf_counter() - start, 1)
+
+
+def comparison_parser(
+    module: str, description: str | None, *, data: str, steps: int
+) -> argparse.ArgumentParser:
+    """The options that every comparison has."""
+    parser = argparse.ArgumentParser(prog=f"python -m lightning_kp.{module}", description=description)
+    parser.add_argument("--data", type=Path, required=True, help=f"folder that holds {data}")
+    parser.add_argument("--out", type=Path, default=Path("runs") / module, help="folder of the results")
+    parser.add_argument(
+        "--experiments", type=Path, default=experiment_folder(), help="folder of the YAML files"
+    )
+    parser.add_argument("--steps", type=int, default=steps, help="training steps of every run")
+    parser.add_argument("--seeds", type=numbers, default=[0, 1, 2], help="comma-separated")
+    parser.add_argument("--accelerator", default="auto", help="as of --trainer.accelerator")
+    return parser
+
+
+def parsed(
+    parser: argparse.ArgumentParser, arguments: Sequence[str] | None, choice: str, known: Collection[str]
+) -> argparse.Namespace:
+    """Options with ``more``, those of ``kp fit``; the names given for ``choice`` have to be among the known ones."""
+    options, options_of_fit = parser.parse_known_args(arguments)
+    options.more = options_of_fit
+    if options.experiments is None:
+        parser.error("the experiment files are part of the repository: --experiments FOLDER")
+    unknown = [name for name in getattr(options, choice) if name not in known]
+    unknown += [option for option in options.more if not option.startswith(OF_KP_FIT)]
+    if unknown:
+        parser.error(f"{unknown[0]} is not known; {choice} are {', '.join(known)}, options those of kp fit")
+    for name in ("out", "data", "experiments"):
+        setattr(options, name, getattr(options, name).resolve())
+    return options
+
+
+def numbers(text: str) -> list[int]:
+    """``0,1,2`` as numbers."""
+    return [int(each) for each in text.split(",")]
+
+
+def names(text: str) -> list[str]:
+    """``a,b`` as names."""
+    return text.split(",")
