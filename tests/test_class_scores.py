@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import tensor
 from torchmetrics.functional.classification import multiclass_accuracy
+from two_processes import on_two_processes
 
 from lightning_kp.class_scores import TopError
 
@@ -39,15 +42,22 @@ def test_an_output_that_says_nothing_is_wrong(value: float) -> None:
     assert error(1, (torch.full((3, 4), value), tensor([0, 1, 2]))) == 100
 
 
-def test_two_processes_agree_with_one() -> None:
-    """The states are sums."""
-    one, two = TopError(), TopError()
-    one.update(SCORES[:3], LABEL[:3])
-    two.update(SCORES[3:], LABEL[3:])
-    assert {each.__name__ for each in one._reductions.values()} == {"dim_zero_sum"}  # type: ignore[union-attr]
-    assert 100 * float(one.wrong + two.wrong) / float(one.count + two.count) == 50
-
-
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")
 def test_without_an_image_there_is_no_error() -> None:
     assert TopError().compute().isnan()
+
+
+def measure(rank: int, world: int) -> float:
+    """7 of 24 images for process 0, the rest for process 1."""
+    share = slice(None) if world == 1 else (slice(0, 7), slice(7, None))[rank]
+    random = torch.Generator().manual_seed(0)
+    scores, label = torch.rand(24, 5, generator=random), torch.randint(0, 5, (24,), generator=random)
+    error = TopError(2)
+    error.update(scores[share], label[share])
+    return float(error.compute())
+
+
+def test_two_processes_agree_with_one(tmp_path: Path) -> None:
+    expected = measure(0, 1)
+    assert 0 < expected < 100
+    assert on_two_processes(measure, tmp_path) == [expected, expected]

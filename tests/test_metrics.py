@@ -1,6 +1,5 @@
 """Metrics by hand, against independent references, and on two processes."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import torch
 import torch.distributed
 import torch.multiprocessing
 from torch import Tensor, tensor
+from two_processes import on_two_processes
 
 from lightning_kp.errors import ConfigurationError, DataError
 from lightning_kp.keypoints import Keypoints
@@ -289,24 +289,11 @@ def measure(rank: int, world: int) -> dict[str, list[float]]:
     return {name: [score.mean.item(), *score.per_keypoint.tolist()] for name, score in results.items()}
 
 
-def measure_in_process(rank: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder / 'rendezvous'}", rank=rank, world_size=2
-    )
-    torch.save(measure(rank, 2), folder / f"{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
 @pytest.mark.filterwarnings("ignore:The ``compute`` method of metric")
 def test_two_processes_agree_with_one(tmp_path: Path) -> None:
-    # A forked process need not import torch again, which takes seconds.
-    method = "fork" if sys.platform == "linux" else "spawn"
-    torch.multiprocessing.start_processes(measure_in_process, (tmp_path,), nprocs=2, start_method=method)
     expected = measure(0, 1)
     assert len(expected) == 7
-    for rank in (0, 1):
-        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+    for rank, found in enumerate(on_two_processes(measure, tmp_path)):
         assert found.keys() == expected.keys()
         for name, values in expected.items():
             assert found[name] == pytest.approx(values, rel=1e-6), (rank, name)

@@ -1,7 +1,6 @@
 """Similarity and average precision: by hand, against a plain version, and on two processes."""
 
 import math
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch.multiprocessing
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, tensor
+from two_processes import on_two_processes
 
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.geometry import normalise
@@ -232,20 +232,9 @@ def measure(rank: int, world: int) -> dict[str, float]:
     return {name: value.item() for name, value in metric.compute().items()} | alone
 
 
-def measure_in_process(rank: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder / 'rendezvous'}", rank=rank, world_size=2
-    )
-    torch.save(measure(rank, 2), folder / f"{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
 @pytest.mark.filterwarnings("ignore:The ``compute`` method of metric")
 def test_two_processes_agree_with_one(tmp_path: Path) -> None:
-    method = "fork" if sys.platform == "linux" else "spawn"
-    torch.multiprocessing.start_processes(measure_in_process, (tmp_path,), nprocs=2, start_method=method)
     expected = measure(0, 1)
     assert len(expected) == 2 * len(NAMES)
-    for rank in (0, 1):
-        assert torch.load(tmp_path / f"{rank}.pt", weights_only=True) == pytest.approx(expected, nan_ok=True)
+    for rank, found in enumerate(on_two_processes(measure, tmp_path)):
+        assert found == pytest.approx(expected, nan_ok=True), rank

@@ -1,6 +1,5 @@
 """PCKh, PCP, lengths and double counting by hand, and on two processes."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +7,7 @@ import torch
 import torch.distributed
 import torch.multiprocessing
 from torch import Tensor, tensor
+from two_processes import on_two_processes
 
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.keypoints import Keypoints
@@ -170,24 +170,17 @@ def filled(seeds: list[int]) -> PoseScores:
     return scores
 
 
-def one_process(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
-    figures = filled([[0, 1], [2]][rank]).figures()
-    if rank == 1:
-        torch.save(figures, f"{folder}/figures.pt")
-    torch.distributed.destroy_process_group()
+def measure(rank: int, world: int) -> dict[str, Tensor]:
+    """Two batches for process 0, one for process 1."""
+    return filled([0, 1, 2] if world == 1 else [[0, 1], [2]][rank]).figures()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="forks")
 def test_two_processes_agree_with_one(tmp_path: Path) -> None:
-    # A forked process need not import torch again, which takes seconds.
-    torch.multiprocessing.start_processes(one_process, (str(tmp_path),), nprocs=2, start_method="fork")
-    shared = torch.load(tmp_path / "figures.pt", weights_only=True)
-    alone = filled([0, 1, 2]).figures()
-    assert shared.keys() == alone.keys()
-    for name, value in alone.items():
-        torch.testing.assert_close(shared[name], value, equal_nan=True)
+    alone = measure(0, 1)
+    for shared in on_two_processes(measure, tmp_path):
+        assert shared.keys() == alone.keys()
+        for name, value in alone.items():
+            torch.testing.assert_close(shared[name], value, equal_nan=True)
     assert 0 < alone["pck"] < 1
 
 

@@ -9,7 +9,14 @@ from torch import Tensor, nn
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.nn.cifar_resnet import CifarResNet
 from lightning_kp.nn.encoders import ImageNetNormalise
-from lightning_kp.nn.weights import Pretrained, does_not_fit, no_weights, read_state_dict, torchvision_weights
+from lightning_kp.nn.weights import (
+    Pretrained,
+    does_not_fit,
+    no_weights,
+    read_state_dict,
+    timm_with,
+    torchvision_weights,
+)
 
 _CIFAR = re.compile(r"cifar_resnet(\d+)")
 
@@ -66,19 +73,7 @@ def _torchvision(name: str, classes: int) -> nn.Module:
 
 
 def _timm(name: str, classes: int, pretrained: bool) -> nn.Module:
-    try:
-        import timm
-    except ImportError as error:
-        raise ConfigurationError(
-            f"The classifier 'timm/{name}' needs the timm package.", remedy="pip install 'lightning-kp[timm]'"
-        ) from error
-    if not timm.is_model(name):
-        near = get_close_matches(name, timm.list_models(), n=3)
-        hint = f"Did you mean {', '.join(f'timm/{other}' for other in near)}?"
-        raise ConfigurationError(
-            f"There is no classifier 'timm/{name}'.",
-            remedy=hint if near else "Look names up with timm.list_models().",
-        )
+    timm = timm_with(name, "classifier")
     try:
         network: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=classes)
     except Exception as error:

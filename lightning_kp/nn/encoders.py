@@ -20,6 +20,7 @@ from lightning_kp.nn.weights import (
     load_pretrained,
     no_weights,
     read_state_dict,
+    timm_with,
     torchvision_weights,
 )
 
@@ -207,19 +208,7 @@ def _stages(model: Any) -> nn.ModuleList:
 
 
 def _timm_encoder(name: str, pretrained: Pretrained) -> Encoder:
-    try:
-        import timm
-    except ImportError as error:
-        raise ConfigurationError(
-            f"The encoder 'timm/{name}' needs the timm package.", remedy="pip install 'lightning-kp[timm]'"
-        ) from error
-    if not timm.is_model(name):
-        near = get_close_matches(name, timm.list_models(), n=3)
-        hint = f"Did you mean {', '.join(f'timm/{other}' for other in near)}?"
-        raise ConfigurationError(
-            f"There is no encoder 'timm/{name}'.",
-            remedy=hint if near else "Look names up with timm.list_models().",
-        )
+    timm = timm_with(name, "encoder")
     state = read_state_dict(pretrained) if isinstance(pretrained, str) else {}
     try:
         model = timm.create_model(

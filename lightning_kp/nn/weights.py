@@ -1,13 +1,14 @@
 """Pre-trained weights: ImageNet weights from the library that owns them, or a local state dict."""
 
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
 import torchvision
 from torch import Tensor, nn
 
-from lightning_kp.errors import CheckpointError
+from lightning_kp.errors import CheckpointError, ConfigurationError
 
 Pretrained = bool | str
 
@@ -90,3 +91,24 @@ def no_weights(name: str, error: Exception, option: str = "pretrained") -> Check
         remedy=f"Offline: download them elsewhere and give --model.{option}=PATH, or train from scratch "
         f"with --model.{scratch} (experiments/bkind_openfield.yaml has settings that do).",
     )
+
+
+def timm_with(name: str, role: str) -> Any:
+    """The timm package, which knows a network of that ``name``; ``role`` is what the user calls it.
+
+    Raises ConfigurationError where the package or the network is not there.
+    """
+    try:
+        import timm
+    except ImportError as error:
+        raise ConfigurationError(
+            f"The {role} 'timm/{name}' needs the timm package.", remedy="pip install 'lightning-kp[timm]'"
+        ) from error
+    if not timm.is_model(name):
+        near = get_close_matches(name, timm.list_models(), n=3)
+        hint = f"Did you mean {', '.join(f'timm/{other}' for other in near)}?"
+        raise ConfigurationError(
+            f"There is no {role} 'timm/{name}'.",
+            remedy=hint if near else "Look names up with timm.list_models().",
+        )
+    return timm
