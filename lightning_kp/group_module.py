@@ -29,7 +29,28 @@ Labels = list[str] | str
 
 
 class LabelledGroupsModule(KeypointDataModule):
-    """Label files -> LabelledImages with a row for each animal."""
+    """Label files -> LabelledImages with a row for each animal.
+
+    Args:
+        labels: A label file (.slp, csv, COCO or Label Studio json, .npz, or .npz#PART), or several of them; relative
+            paths are taken from ``root``.
+        test_labels: Label files of the frames that test; by default ``test_frames`` are drawn from ``labels``.
+        names: Points to use, in this order; by default all, in the file's order.
+        at_most: Read so many frames of each file only, evenly thinned.
+        test_frames: Frames of ``labels`` that test, where there are no ``test_labels``.
+        val_frames: Further frames of ``labels`` that validate.
+        train_frames: Train on so many of the others, drawn by ``seed``; by default all.
+        pasted: Train on so many images instead that whole animals were laid on (001: 47; 0: on the frames themselves).
+        pasted_animals: Animals laid on each (001: 10).
+        batches: Batches in an epoch.
+        size: Side of the square that the network sees, in pixels.
+        fit: What becomes of images that are not square: ``pad``, ``crop`` or ``squash``.
+        boxes: Crop before resizing: ``[left, top, right, bottom]`` in pixels.
+        seed: Fixes what tests, what validates, what trains and the order of training.
+        root: Folder that relative paths start from; images are looked for there too.
+        batch_size: Frames in a batch (001: 3).
+        num_workers: Processes that load; 0 is fast enough, since images are kept in memory.
+    """
 
     batch_type = LabelledImages
 
@@ -161,27 +182,9 @@ class GroupsAndUnlabelledModule(LabelledGroupsModule):
         unlabelled: list[str] | None = None,
         unlabelled_frames: int = 200,
         unlabelled_per_batch: int = 3,
-        test_labels: Labels | None = None,
-        names: list[str] | None = None,
-        at_most: int | None = None,
-        test_frames: int = 0,
-        val_frames: int = 0,
-        train_frames: int | None = None,
-        pasted: int = 0,
-        pasted_animals: int = 10,
-        batches: int = 50,
-        size: int = 256,
-        fit: Fit = "pad",
-        boxes: list[int] | None = None,
-        seed: int = 0,
-        root: str = ".",
-        batch_size: int = 3,
-        num_workers: int = 0,
+        **groups: Any,
     ) -> None:
-        super().__init__(
-            labels, test_labels, names, at_most, test_frames, val_frames, train_frames, pasted, pasted_animals,
-            batches, size, fit, boxes, seed, root, batch_size, num_workers,
-        )  # fmt: skip
+        super().__init__(labels, **groups)
         self.save_hyperparameters(logger=False)
         self.unlabelled = unlabelled or []
         self.unlabelled_frames = unlabelled_frames
