@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_kp.geometry import rotate_image
+from lightning_kp.precision import full_precision, widened
 from lightning_kp.turns import FreeTurn, turn_image
 
 
@@ -50,11 +51,12 @@ def augment_labelled(
     # How the new image's points arise from the old ones'; sampling needs the inverse.
     forward = scale[:, None, None] * torch.stack((cosine, -sine, sine, cosine), dim=-1).view(-1, 2, 2)
     shift = 0.2 * draws[2:4].T
-    inverse = torch.linalg.inv(forward)
-    back = torch.cat((inverse, -inverse @ shift.unsqueeze(-1)), dim=-1)
-    grid = F.affine_grid(back, list(image.shape), align_corners=False)
-    moved = F.grid_sample(image, grid, padding_mode="border", align_corners=False)
+    with full_precision(image):
+        inverse = torch.linalg.inv(forward)
+        back = torch.cat((inverse, -inverse @ shift.unsqueeze(-1)), dim=-1)
+        grid = F.affine_grid(back, list(image.shape), align_corners=False)
+        moved = F.grid_sample(widened(image), grid, padding_mode="border", align_corners=False)
+        flat = points.flatten(1, -2)
+        placed = flat @ forward.to(flat).transpose(1, 2) + shift.to(flat).unsqueeze(1)
     contrast, brightness = (1 + 0.2 * draws[4]).view(-1, 1, 1, 1), 0.15 * draws[5].view(-1, 1, 1, 1)
-    flat = points.flatten(1, -2)
-    placed = flat @ forward.to(flat).transpose(1, 2) + shift.to(flat).unsqueeze(1)
     return (moved * contrast + brightness).clamp(0, 1), placed.view_as(points)

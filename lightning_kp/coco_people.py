@@ -86,14 +86,24 @@ def missing_images(crowds: Iterable[Crowd], folders: Sequence[Path]) -> list[str
 
 
 def mirror_of(names: Sequence[str]) -> tuple[int, ...]:
-    """Which keypoint each one becomes in a mirrored picture, told from left and right (L and R) in the names."""
-    place = {name: k for k, name in enumerate(names)}
-    swap = {"left": "right", "right": "left", "Left": "Right", "Right": "Left", "L": "R", "R": "L"}
+    """Which keypoint each one becomes in a mirrored picture.
 
-    def mirrored(name: str) -> str:
-        return re.sub(r"left|right|Left|Right|\b[LR](?=[A-Z_])", lambda found: swap[found.group()], name)
+    Told from left and right in the names, in any case (``left_eye``, ``LeftEye``), and from L and R as words of their
+    own (``L_eye``, ``LEye``, ``eyeL``, ``wing.l``, ``forelegL4``).
+    """
+    place = {name.lower(): k for k, name in enumerate(names)}
+    found = [place.get(_mirrored(name), k) for k, name in enumerate(names)]
+    return tuple(other if found[other] == k else k for k, other in enumerate(found))
 
-    return tuple(place.get(mirrored(name), k) for k, name in enumerate(names))
+
+def _mirrored(name: str) -> str:
+    """The name with left and right exchanged, in lower case."""
+    swap = {"left": "right", "right": "left", "l": "r", "r": "l"}
+    # A word ends where anything but a small letter follows; "LEye" is L and Eye.
+    words = (
+        r"(?i:left|right)|(?<![A-Za-z])[LRlr](?![A-Za-z])|(?<![A-Za-z])[LR](?=[A-Z])|(?<=[a-z])[LR](?![a-z])"
+    )
+    return re.sub(words, lambda found: swap[found.group().lower()], name).lower()
 
 
 def _from_npz(path: Path, part: str) -> dict[str, Any]:

@@ -51,6 +51,9 @@ class CrowdScores(OKSAveragePrecision):
         """All single figures by name, and a page of Markdown with them and the tables."""
         result: dict[str, Tensor] = dict(self.compute())
         matrix, hits, counted = (result.pop(name) for name in (MATRIX, HITS, COUNTED))
+        matrix = (
+            matrix.reshape(1, 1) if matrix.ndim == 0 else matrix
+        )  # torchmetrics squeezes what has one value
         figures = {name: float(value) for name, value in result.items()}
         share = dict(zip(names, (hits / counted).reshape(-1).tolist(), strict=True))
         columns = [str(number) for number in range(len(matrix))]

@@ -17,9 +17,8 @@ from typing import Any, NamedTuple
 
 from lightning_kp.errors import DataError
 from lightning_kp.run_folder import RunFolder, read_json, write_whole
-from lightning_kp.trainings import comparison_parser, mark_of, names, parsed, train_logged
+from lightning_kp.trainings import STEPS_PER_EPOCH, comparison_parser, mark_of, names, parsed, train_logged
 
-STEPS_PER_EPOCH = 50  # `batches` of the experiments
 STARTS = {"fusion_labelled": 2 / 15, "fusion_unlabelled": 5 / 15}  # 001, section 5: 2k and 5k of 15k
 EVALUATIONS = 4  # points of the curve (001, Figure 3: 15)
 METHODS = ("DirectPose", "SemiMultiPose-labelled", "SemiMultiPose")
@@ -81,10 +80,12 @@ def command(run: Run, folder: Path, options: argparse.Namespace) -> list[str]:
         "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false",
     ]  # fmt: skip
     if kind == "semimultipose":
-        line += ["--config", str(_curriculum(folder, epochs * STEPS_PER_EPOCH))]
+        line += ["--config", str(_curriculum(folder, options.steps))]
         line.append(f"--model.weights.fusion_labelled={setting.alpha}")
         if run.method == "SemiMultiPose-labelled":
             line += ["--model.weights.fusion_unlabelled=0", "--data.unlabelled_per_batch=0"]
+    if options.steps < STEPS_PER_EPOCH:
+        line.append(f"--data.batches={options.steps}")
     line += options.more
     last = RunFolder(folder).last_checkpoint
     return [*line, f"--ckpt_path={last}"] if last.is_file() else line

@@ -50,7 +50,7 @@ class InstanceSchedule:
 
 @dataclass
 class Convergence:
-    """What is known of a loss: ``best`` so far, epochs since, and the first epoch after it ``converged``."""
+    """What is known of a loss: ``best`` at the last gain, epochs since, and the first epoch after it ``converged``."""
 
     best: float = math.inf
     stale: int = 0
@@ -61,7 +61,8 @@ class Convergence:
         if self.converged is not None:
             return
         gained = loss < self.best * (1 - schedule.least_gain) or not math.isfinite(self.best)
-        self.best = min(self.best, loss)
+        # Small gains add up against the last one that counted: a loss that creeps down has not converged.
+        self.best = loss if gained else self.best
         self.stale = 0 if gained else self.stale + 1
         if self.stale >= schedule.patience:
             self.converged = epoch + 1

@@ -16,11 +16,18 @@ from typing import Any, NamedTuple
 from lightning_kp.errors import DataError
 from lightning_kp.label_halves import SETS, LabelSet
 from lightning_kp.run_folder import RunFolder, read_json, write_whole
-from lightning_kp.trainings import comparison_parser, mark_of, names, numbers, parsed, train_logged
+from lightning_kp.trainings import (
+    STEPS_PER_EPOCH,
+    comparison_parser,
+    mark_of,
+    names,
+    numbers,
+    parsed,
+    train_logged,
+)
 
 METHODS = ("supervised", "semi-supervised", "bridge")
 CONFIGS = {"supervised": "supervisedkeypoints", "semi-supervised": "semisupervisedbkind", "bridge": "bkind"}
-STEPS_PER_EPOCH = 50  # limit_train_batches of the experiments
 
 
 class Run(NamedTuple):

@@ -7,6 +7,7 @@ from torch import Tensor
 from lightning_kp.heatmaps import Moments
 from lightning_kp.instances import group, reordered
 from lightning_kp.peaks import highest_peaks, window_moments
+from lightning_kp.precision import full_precision
 
 
 def highest_peak(heatmaps: Tensor, radius: int) -> Moments:
@@ -35,6 +36,8 @@ def grouped_peaks(heatmaps: Tensor, instances: int, apart: float, radius: int, l
 
 def in_order_of(first: Tensor, second: Tensor) -> Tensor:
     """The people of ``second`` (B, I, K, h, w), each beside the one of ``first`` that it overlaps most."""
-    shared = (first.flatten(2) @ second.flatten(2).transpose(1, 2)).detach().cpu().numpy()
-    order = torch.stack([torch.from_numpy(linear_sum_assignment(-each)[1]) for each in shared])
+    with full_precision(first):
+        shared = first.float().flatten(2) @ second.float().flatten(2).transpose(1, 2)
+    overlap = shared.detach().cpu().numpy()
+    order = torch.stack([torch.from_numpy(linear_sum_assignment(-each)[1]) for each in overlap])
     return second[torch.arange(len(second), device=second.device).unsqueeze(1), order.to(second.device)]

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from lightning_kp.errors import DataError
 
+STEPS_PER_EPOCH = 50  # of the experiments that are compared
+
 OF_KP_FIT = ("--model.", "--data.", "--trainer.")
 
 
@@ -54,7 +56,12 @@ def comparison_parser(
     parser.add_argument(
         "--experiments", type=Path, default=experiment_folder(), help="folder of the YAML files"
     )
-    parser.add_argument("--steps", type=int, default=steps, help="training steps of every run")
+    parser.add_argument(
+        "--steps",
+        type=whole_epochs,
+        default=steps,
+        help=f"of every run; above {STEPS_PER_EPOCH} a multiple of it",
+    )
     parser.add_argument("--seeds", type=numbers, default=[0, 1, 2], help="comma-separated")
     parser.add_argument("--accelerator", default="auto", help="as of --trainer.accelerator")
     return parser
@@ -75,6 +82,17 @@ def parsed(
     for name in ("out", "data", "experiments"):
         setattr(options, name, getattr(options, name).resolve())
     return options
+
+
+def whole_epochs(text: str) -> int:
+    """A number of steps that is told truly: part of one epoch, or whole ones."""
+    steps = int(text)
+    if steps < 1 or (steps > STEPS_PER_EPOCH and steps % STEPS_PER_EPOCH):
+        raise argparse.ArgumentTypeError(
+            f"{steps} steps are no whole epochs of {STEPS_PER_EPOCH}; the next is "
+            f"{max(1, -(-steps // STEPS_PER_EPOCH)) * STEPS_PER_EPOCH}"
+        )
+    return steps
 
 
 def numbers(text: str) -> list[int]:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_kp.geometry import pixel_centres
+from lightning_kp.precision import full_precision
 
 LEAST_FRAMES = 6  # of one video in a batch: with fewer, an animal that rests is part of the median
 _FAINT, _CLEAR = 0.05, 0.12  # of the grey range: below is background, above is foreground
@@ -40,7 +41,8 @@ def transplant(
             continue
         background = torch.cat((frame[of_video], future[of_video])).median(dim=0).values
         pairs = torch.stack((frame[rows], future[rows]), dim=1)
-        turned = _put_elsewhere(pairs, background, angle.to(frame)[rows], shift.to(frame)[rows])
+        with full_precision(frame):
+            turned = _put_elsewhere(pairs, background, angle.to(frame)[rows], shift.to(frame)[rows])
         result[rows] = turned.flatten(1, 2)
     return result[:, :3], result[:, 3:]
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_kp.geometry import rotate_image, rotate_points
+from lightning_kp.precision import full_precision, widened
 
 
 class FreeTurn(NamedTuple):
@@ -28,14 +29,17 @@ def turn_image(image: Tensor, turn: Turn) -> Tensor:
     """Images (B, C, S, S), turned about their centre; corners that come into view repeat the border."""
     if isinstance(turn, int):
         return rotate_image(image, turn)
+    image = widened(image)
     matrix = turn.matrix().to(image)
     back = torch.cat((matrix, torch.zeros_like(matrix[..., :1])), dim=-1)
-    grid = F.affine_grid(back, list(image.shape), align_corners=False)
-    return F.grid_sample(image, grid, padding_mode="border", align_corners=False)
+    with full_precision(image):
+        grid = F.affine_grid(back, list(image.shape), align_corners=False)
+        return F.grid_sample(image, grid, padding_mode="border", align_corners=False)
 
 
 def turn_points(points: Tensor, turn: Turn) -> Tensor:
     """Where points (B, ..., 2), normalised, of the image lie in the turned one; may be outside [-1, 1]."""
     if isinstance(turn, int):
         return rotate_points(points, turn)
-    return (points.flatten(1, -2) @ turn.matrix().to(points)).view_as(points)
+    with full_precision(points):
+        return (points.flatten(1, -2) @ turn.matrix().to(points)).view_as(points)

@@ -9,6 +9,7 @@ crop and the heatmaps back to one grid before they are averaged.  Gaussians have
 of a 64 x 64 heatmap, as Newell et al.  Losses are means over pixels and labelled joints, summed over the stacks.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,9 @@ from lightning_kp.skeleton import Skeleton
 from lightning_kp.subpixel import Refinement, highest_pixel, refined_points
 
 FAINTEST = 1e-6  # one person is always there: no confidence is 0, which would say absent
+NARROWEST = (
+    0.6  # standard deviation in heatmap pixels from which a Gaussian exceeds 0.5 wherever its centre lies
+)
 SPREAD = (
     3  # standard deviations of the labels' Gaussians in half the window that a covariance is read from (ours)
 )
@@ -128,6 +132,7 @@ class StackedHourglass(KeypointMethod):
         self.augment, self.turn_deg = augment, turn_deg
         self.network: StackedHourglassNet | None = None
         self.columns: list[int] = []
+        self._has_warned = False
         if names:
             self._build(None)
 
@@ -239,11 +244,23 @@ class StackedHourglass(KeypointMethod):
         outputs = self._outputs(image)
         weight = confidence * (joints.abs() <= 1).all(dim=-1)
         size = (outputs[0].shape[-2], outputs[0].shape[-1])
+        self._warn_of_narrow_targets(min(size))
         target = render_gaussians(joints, size, self.sigma)
         if not self.training and not (self._trainer is not None and self.trainer.testing):
             self._score(self.plain, self._read(outputs[-1].detach()), batch)
         losses = [self.loss(output, target, weight) for output in outputs]
         return {"heatmaps": torch.stack(losses).sum()}
+
+    def _warn_of_narrow_targets(self, side: int) -> None:
+        """Once: between pixels a narrow Gaussian nowhere exceeds 0.5, and eq. 2.17 finds no anchor there."""
+        if self._has_warned or self.sigma * side / 2 >= NARROWEST:
+            return
+        self._has_warned = True
+        warnings.warn(
+            f"Targets are {self.sigma * side / 2:.2f} pixels wide on heatmaps of {side}; below {NARROWEST} some joints "
+            f"have no pixel near 1. Set --model.sigma={2 * NARROWEST / side:.3f} or more, or a larger --data.size.",
+            stacklevel=2,
+        )
 
     def test_step(self, batch: LabelledImages, batch_idx: int) -> None:
         """The loss, and the scores of the averaged heatmaps."""

@@ -25,6 +25,7 @@ from lightning_kp.method import (
     Prediction,
     class_path,
 )
+from lightning_kp.precision import full_precision
 
 HEATMAP_SIGMA = 0.06
 """Spread of the maps that stand for named points, in normalised units (ours)."""
@@ -134,7 +135,8 @@ class LinearBridge(KeypointMethod):
     def _named(self, points: Tensor) -> Tensor:
         """Discovered (B, 1, K, 2) -> named (B, 1, L, 2)."""
         features = torch.cat((points.flatten(2), torch.ones_like(points[..., 0, :1])), dim=-1)
-        return torch.einsum("bif,lfd->bild", features, self.linear)
+        with full_precision(points):
+            return torch.einsum("bif,lfd->bild", features, self.linear)
 
     def _confidence(self, confidence: Tensor) -> Tensor:
         """Mean of the discovered ones' (B, 1, K), weighted by how much each moves the named point."""

@@ -54,7 +54,7 @@ class PersonParser(KeypointMethod):
 
     Args:
         names: Keypoints, in the order of the labels.
-        mirror: Which keypoint each one becomes in a mirrored picture (numbers from 0); needed to flip.
+        mirror: Which keypoint each one becomes in a mirrored picture (numbers from 0); by default as the data say.
         instances: Most people that are looked for in an image (ours; the paper names no bound).
         encoder: Any torchvision network, ``timm/NAME``, or ours from scratch: ``small``, ``tiny``, ``fine``.
         pretrained: ImageNet weights of the encoder: true, false, or the path of a state dict.
@@ -99,9 +99,10 @@ class PersonParser(KeypointMethod):
         scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__(weights, optimizer, scheduler)
+        self.save_hyperparameters(ignore=["weights", "optimizer", "scheduler"])
+        self._mirror_is_given = mirror is not None
         mirror = list(range(len(names))) if mirror is None else mirror
         _check(names, mirror, instances, radius)
-        self.save_hyperparameters(ignore=["weights", "optimizer", "scheduler"])
         self.keypoint_names = tuple(names)
         self.instances = instances
         self.radius = radius
@@ -220,6 +221,20 @@ class PersonParser(KeypointMethod):
                 f"The labels name {', '.join(offered)}; the model has {', '.join(self.keypoint_names)}.",
                 remedy=f"Set --model.names=[{','.join(offered)}].",
             )
+        self._take_mirror(list(getattr(datamodule, "mirror", ())))
+
+    def _take_mirror(self, offered: list[int]) -> None:
+        """Mirrored pictures are read as the data mirror them."""
+        known = self.mirror.tolist()
+        if not offered or offered == known:
+            return
+        if self._mirror_is_given:
+            raise ConfigurationError(
+                f"The data exchange keypoints {offered} in a mirrored picture; the model has {known}.",
+                remedy="Leave --model.mirror out: it is taken from the data.",
+            )
+        self.mirror.copy_(torch.tensor(offered))
+        self.hparams["mirror"] = offered  # a checkpoint knows it without the data
 
     def validation_step(self, batch: CrowdImages, batch_idx: int) -> None:
         super().validation_step(batch, batch_idx)

@@ -14,6 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from lightning_kp.geometry import pixel_centres
+from lightning_kp.precision import full_precision
 
 STOP_STEPS = 2  # all-zero heatmaps after the last instance (eq. 3.2)
 
@@ -47,8 +48,9 @@ def matched_targets(logits: Tensor, target: Tensor, there: Tensor, asked: Tensor
     """
     with torch.no_grad():
         # Cross-entropy of a step is softplus(z) - z h; summed over an assignment the first part is constant.
-        weighted = (logits.float() * counts[:, None, None]).flatten(2)
-        cost = -(weighted @ target.float().flatten(2).transpose(1, 2)).cpu().numpy().astype(np.float64)
+        with full_precision(logits):
+            weighted = (logits.float() * counts[:, None, None]).flatten(2)
+            cost = -(weighted @ target.float().flatten(2).transpose(1, 2)).cpu().numpy().astype(np.float64)
         index = torch.full(logits.shape[:2], target.shape[1], dtype=torch.long)
         for image, number in enumerate(asked.tolist()):
             present = torch.nonzero(there[image]).flatten().cpu().numpy()

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
 from lightning_kp.geometry import pixel_centres
+from lightning_kp.precision import full_precision, widened
 
 RARE = 0.01
 """What B1 and B2 say of every cell before training (Lin et al. 2017, Focal Loss, section 3.3)."""
@@ -79,10 +80,11 @@ class KeypointAlignment(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         height, width = features.shape[-2:]
-        coarse = self.coarse(features).unflatten(1, (self.keypoints, 2))
+        coarse = widened(self.coarse(features)).unflatten(1, (self.keypoints, 2))
         # In cells, y before x, as the deformable convolution has it.
         in_cells = coarse.flip(2) * coarse.new_tensor((height, width)).view(2, 1, 1) * (self.reach / 2)
-        read = deform_conv2d(self.reduce(features), in_cells.flatten(1, 2), self.aligned)
+        with full_precision(features):  # a deformable convolution has no 16 bits on a CPU
+            read = deform_conv2d(widened(self.reduce(features)), in_cells.flatten(1, 2), self.aligned)
         fine = self.fine(torch.relu(read)).unflatten(1, (self.keypoints, 2))
         vectors: Tensor = self.reach * (coarse + fine)
         return vectors

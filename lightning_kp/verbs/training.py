@@ -189,7 +189,11 @@ class KpCLI(LightningCLI):
                 yield kind()
         keeps = given.enable_checkpointing is not False and not given.fast_dev_run and not given.barebones
         if keeps and not any(isinstance(callback, ModelCheckpoint) for callback in own):
-            yield ModelCheckpoint(folder / "checkpoints", filename="last", enable_version_counter=False)
+            # After every epoch, whether it validates or not: nothing that was trained is lost.
+            yield ModelCheckpoint(
+                folder / "checkpoints", filename="last", enable_version_counter=False,
+                save_on_train_epoch_end=True,
+            )  # fmt: skip
 
     def _next_folder(self) -> Path:
         if known := os.environ.get(_FOLDER_VARIABLE):
