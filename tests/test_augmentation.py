@@ -3,8 +3,10 @@
 import pytest
 import torch
 
-from lightning_kp.augmentation import augment_pair
+from lightning_kp.augmentation import augment_labelled, augment_pair
 from lightning_kp.geometry import pixel_centres
+from lightning_kp.transplant import transplant
+from lightning_kp.turns import FreeTurn, turn_image, turn_points
 
 
 def spot(x: float, y: float, size: int = 64) -> torch.Tensor:
@@ -59,3 +61,25 @@ def test_a_generator_fixes_everything() -> None:
         augment_pair(frame, future, torch.Generator().manual_seed(7), any_angle=True)[0] for _ in range(2)
     ]
     assert torch.equal(*draws)
+
+
+@pytest.mark.parametrize("sixteen", [torch.bfloat16, torch.float16])
+def test_mixed_precision_changes_neither_images_nor_labels(sixteen: torch.dtype) -> None:
+    """Loss terms run within the trainer's autocast, which would round the sampling grid by half a pixel."""
+    image = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    points = torch.linspace(-0.9, 0.9, 24).view(4, 3, 2)
+    video = torch.zeros(4, dtype=torch.long)
+
+    def changed() -> list[torch.Tensor]:
+        draw = torch.Generator().manual_seed
+        turn = FreeTurn(torch.linspace(0.3, 3.0, 4))
+        return [
+            *augment_labelled(image, points, draw(1), 180.0), *augment_pair(image, image, draw(2), any_angle=True),
+            turn_image(image, turn), turn_points(points, turn), *transplant(image, image.flip(0), video, draw(3)),
+        ]  # fmt: skip
+
+    exact = changed()
+    with torch.autocast("cpu", sixteen):
+        rounded = changed()
+    for one, other in zip(exact, rounded, strict=True):
+        torch.testing.assert_close(other, one, atol=1e-6, rtol=0)

@@ -88,3 +88,9 @@ def test_the_order_follows_seed_and_epoch() -> None:
         assert counts(balance)[0] != counts(balance, 1)[0]
     with pytest.raises(ConfigurationError, match="from 0 to 1"):
         BalancedShuffle(BEHAVIOUR, 0, 1.5)
+
+
+def test_behaviours_are_mixed() -> None:
+    order = torch.tensor(list(BalancedShuffle(BEHAVIOUR, 5, 1.0)))
+    labels = BEHAVIOUR[order]
+    assert all(len(labels[start : start + 100].unique()) == 3 for start in range(0, 1000, 100))

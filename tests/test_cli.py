@@ -333,3 +333,11 @@ def test_a_checkpoint_of_another_method_is_refused_before_training(
     assert "was trained with keypoints=3 (here 5). Use --model.keypoints=3" in error_line(capsys)
     assert fit("--model=toy.OtherToy", "--ckpt_path=run") == 2
     assert "belongs to toy.Toy, not to toy.OtherToy" in error_line(capsys)
+
+
+def test_every_epoch_is_kept_whether_it_validates_or_not() -> None:
+    assert fit("--trainer.max_epochs=4", "--trainer.check_val_every_n_epoch=3") == 0
+    kept = torch.load("runs/toy-1/checkpoints/last.ckpt", weights_only=False)
+    assert kept["epoch"] == 3
+    assert fit("--trainer.max_epochs=1", "--trainer.check_val_every_n_epoch=3") == 0
+    assert torch.load("runs/toy-2/checkpoints/last.ckpt", weights_only=False)["epoch"] == 0

@@ -71,6 +71,22 @@ def test_left_and_right_are_told_from_names() -> None:
     assert mirror_of(["left_only", "Leg"]) == (0, 1)
 
 
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("l_eye", "r_eye"), ("eye_L", "eye_R"), ("earL", "earR"), ("wing.L", "wing.R"), ("LEFT_EAR", "RIGHT_EAR"),
+        ("L-wing", "R-wing"), ("forelegL4", "forelegR4"), ("LeftEar", "RightEar"), ("LEye", "REye"),
+        ("L eye", "R eye"), ("l1", "r1"),
+    ],
+)  # fmt: skip
+def test_usual_names_of_left_and_right(left: str, right: str) -> None:
+    assert mirror_of(["tail", left, right]) == (0, 2, 1)
+
+
+def test_letters_within_words_are_no_sides() -> None:
+    assert mirror_of(["tail", "tair", "Lip", "Rip", "elbow", "erbow", "bright", "bleft2"]) == tuple(range(8))
+
+
 def test_the_derived_file_holds_the_same_crowds(tmp_path: Path) -> None:
     people = read_people(write(tmp_path))
     crowds = people.crowds()

@@ -96,3 +96,9 @@ def test_distances_are_those_of_the_original_picture() -> None:
         shifted, labelled._replace(side=labelled.side * 4)
     )  # the same share of a larger picture, area the same
     assert far.compute()["AP"] < near.compute()["AP"]
+
+
+def test_the_summary_of_nothing() -> None:
+    figures, page = CrowdScores([0.1, 0.1]).summary(["a", "b"])
+    assert "AP" in figures
+    assert "| 0 |" in page

@@ -248,3 +248,13 @@ def test_stored_crowds_are_drawn_once(tmp_path: Path) -> None:
 def test_crowds_that_cannot_be_drawn() -> None:
     with pytest.raises(ConfigurationError, match="3 to 2 animals"):
         CrowdSettings(1, least=3, most=2)
+
+
+def test_a_missing_point_changes_its_name_too() -> None:
+    points = np.array([[np.nan, np.nan], [25, 25]])
+    alone = Person((10, 10, 20, 20), points, 400)
+    one = Crowd(scene(), (10, 10, 20, 20), (alone,), ())
+    dataset = CrowdDataset([one], 50, CrowdAugmentation(turn_deg=0, least_scale=1, most_scale=1))
+    epoch = next(each for each in range(20) if dataset.view(each, 0).flip)
+    assert CrowdDataset([one], 50)[0].confidence.tolist() == [[0, 1]]
+    assert dataset[epoch].confidence.tolist() == [[1, 0]]

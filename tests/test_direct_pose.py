@@ -151,3 +151,41 @@ def test_heatmaps_sum_to_one() -> None:
 def test_refusals(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         small(**options)
+
+
+def many(model: DirectPose) -> LabelledImages:
+    """Sixteen copies of animals near the border, augmented."""
+    batch = two_animals()
+    points = (1.6 * batch.points).clamp(-0.98, 0.98)
+    model.train()
+    return model._augmented(
+        LabelledImages(*(torch.cat([each] * 8) for each in batch._replace(points=points)))
+    )
+
+
+def test_a_part_that_is_turned_out_of_view_is_absent() -> None:
+    found = many(small(augment=True))
+    outside = (found.points.abs() >= 1).any(dim=-1)
+    assert outside.any()
+    assert torch.equal(found.confidence == 0, outside)
+
+
+def test_every_step_has_its_own_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = [0]
+    monkeypatch.setattr(DirectPose, "global_step", property(lambda self: step[0]))
+    model = small(augment=True)
+    first, again = many(model), many(model)
+    torch.testing.assert_close(first.points, again.points)
+    step[0] = 1
+    assert not torch.allclose(many(model).points, first.points)
+
+
+def test_sixteen_bits_train() -> None:
+    model, batch = small(), two_animals()
+    exact = model.terms(batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = model.terms(batch)
+        found = model.eval()(batch.image)
+    assert found.points.dtype == torch.float32
+    for name, term in exact.items():
+        torch.testing.assert_close(rounded[name], term, rtol=0.03, atol=0.02)

@@ -1,12 +1,15 @@
 """Branches that are right give the animals back; doubles and strangers are dropped."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
 
-from lightning_kp.direct_pose_decoding import Animals, _unlike_higher, decode_animals
+from lightning_kp.direct_pose_decoding import Animals, _mean, _unlike_higher, decode_animals
 from lightning_kp.direct_pose_targets import pose_targets
 from lightning_kp.keypoints import Keypoints
+from lightning_kp.methods import DirectPose
 from lightning_kp.nn.direct_pose import Branches
 
 
@@ -85,3 +88,29 @@ def test_suppression_is_the_greedy_one() -> None:
             if all(similarity[0, seed, other] <= 0.7 for other in kept):
                 kept.append(seed)
         assert _unlike_higher(similarity, value, 0.7)[0].nonzero().flatten().tolist() == kept
+
+
+def test_a_proposal_speaks_for_the_animal_that_it_resembles_most() -> None:
+    """Two animals 0.25 apart; OKS is exp(-d^2 / 0.04): the third proposal resembles both, and B more."""
+    a, b, between = (torch.tensor([[0.0, y], [1.0, y]]) for y in (0.0, 0.25, 0.14))
+    found = _mean(
+        torch.stack((a, b, between)).unsqueeze(0), torch.ones(1, 3, 2), torch.ones(1, 3),
+        torch.stack((a, b)).unsqueeze(0), torch.ones(1, 2), similar=0.5, sigma=0.1,
+    )  # fmt: skip
+    torch.testing.assert_close(found.points[0, 0], a)
+    share = math.exp(-(0.11**2) / 0.04)
+    torch.testing.assert_close(
+        found.points[0, 1, :, 1], torch.full((2,), (0.25 + 0.14 * share) / (1 + share))
+    )
+
+
+@pytest.mark.parametrize("sixteen", [torch.bfloat16, torch.float16])
+def test_mixed_precision_moves_no_animal(sixteen: torch.dtype) -> None:
+    model = DirectPose(["a", "b", "c"], 6, "tiny", False, 4, 8, 1, 4)
+    target = pose_targets(some(), (128, 128), owner="animal")
+    branches = Branches(target.keypoints, 8 * target.boxes - 4, target.vectors)
+    exact = model.decode(branches)
+    with torch.autocast("cpu", sixteen):
+        rounded = model.decode(branches)
+    assert rounded.points.dtype == torch.float32
+    torch.testing.assert_close(rounded.points, exact.points)

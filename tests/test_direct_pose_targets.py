@@ -112,3 +112,11 @@ def test_the_order_of_the_animals_plays_no_part(seed: int, owner: str) -> None:
     first, second = (each._replace(vectors=each.vectors * known) for each in (first, second))
     for one, other in zip(first, second, strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_a_small_animal_on_a_large_one_keeps_its_cells() -> None:
+    large, small = [centre(0, 0), centre(7, 7)], [centre(3, 3), centre(4, 3)]
+    for animals in ([large, small], [small, large]):
+        found = pose_targets(labelled(*animals), GRID, owner="animal")
+        torch.testing.assert_close(found.vectors[0, 0, :, 3, 4], torch.tensor([-0.25, 0.0]))
+        torch.testing.assert_close(found.vectors[0, 0, :, 6, 6], torch.tensor([-1.5, -1.5]))

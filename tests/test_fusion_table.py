@@ -138,3 +138,17 @@ def test_every_setting_has_its_experiments(root: Path) -> None:
     for setting in SETTINGS.values():
         for kind in ("directpose", "semimultipose"):
             assert (root / "experiments" / f"{kind}_{setting.experiment}.yaml").is_file()
+
+
+def test_steps_that_are_no_whole_epochs_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--data", ".", "--steps", "130"])
+    assert "130 steps are no whole epochs of 50; the next is 150" in capsys.readouterr().err
+
+
+def test_fewer_steps_than_an_epoch(options: argparse.Namespace, tmp_path: Path) -> None:
+    options.steps = 20
+    line = command(planned(["flies"], ["SemiMultiPose"], [0])[0], tmp_path, options)
+    assert {"--trainer.max_epochs=1", "--data.batches=20"} <= set(line)
+    starts = json.loads((tmp_path / "curriculum.yaml").read_text())["trainer"]["callbacks"][0]
+    assert starts["init_args"]["start"] == {"fusion_labelled": 3, "fusion_unlabelled": 7}

@@ -276,3 +276,48 @@ def test_the_command_tests_a_checkpoint_whose_names_came_with_the_data(
     assert main(["fit", *options, "--trainer.max_steps=1", f"--trainer.default_root_dir={tmp_path}"]) == 0
     (checkpoint,) = tmp_path.rglob("last.ckpt")
     assert main(["test", *options, f"--ckpt_path={checkpoint}"]) == 0
+
+
+def test_every_stack_is_taught() -> None:
+    class Two(torch.nn.Module):
+        def __init__(self, outputs: list[Tensor]) -> None:
+            super().__init__()
+            self.outputs = outputs
+
+        def forward(self, image: Tensor) -> list[Tensor]:
+            return self.outputs
+
+    def loss(*outputs: Tensor) -> float:
+        method = StackedHourglass(**LEFT_RIGHT, loss="mse").eval()
+        method.network = Two(list(outputs))  # type: ignore[assignment]
+        return float(method.terms(batch(2))["heatmaps"])
+
+    one, other = torch.zeros(2, 3, 8, 8), torch.ones(2, 3, 8, 8)
+    assert loss(one) != loss(other)
+    assert loss(one, other) == pytest.approx(loss(one) + loss(other))
+
+
+def test_joints_are_taken_by_name() -> None:
+    """Two of three labelled joints, in another order."""
+    method = StackedHourglass(
+        **LEFT_RIGHT | {"names": ["top", "left"], "mirror_pairs": []}, loss="mse"
+    ).eval()
+    method.columns = [2, 0]
+    good = batch(2)
+
+    class Perfect(torch.nn.Module):
+        def forward(self, image: Tensor) -> list[Tensor]:
+            return [render_gaussians(good.points[:, 0, [2, 0]], (8, 8), 0.25)]
+
+    method.network = Perfect()  # type: ignore[assignment]
+    assert float(method.terms(good)["heatmaps"]) == pytest.approx(0, abs=1e-9)
+
+
+def test_narrow_targets_are_told_once(recwarn: pytest.WarningsRecorder) -> None:
+    method = StackedHourglass(**LEFT_RIGHT | {"sigma": 2 / 64}, loss="bce").eval()
+    with pytest.warns(UserWarning, match=r"0.12 pixels wide on heatmaps of 8; .* Set --model.sigma=0.150"):
+        method.terms(batch(2))
+    recwarn.clear()
+    method.terms(batch(2))
+    StackedHourglass(**LEFT_RIGHT, loss="bce").eval().terms(batch(2))
+    assert not [each for each in recwarn if "pixels wide" in str(each.message)]

@@ -13,7 +13,7 @@ from lightning_kp.cut_and_paste import cut_and_paste
 from lightning_kp.datamodules import GroupsAndUnlabelled, LabelledGroups
 from lightning_kp.errors import DataError
 from lightning_kp.geometry import to_pixels
-from lightning_kp.group_data import divide_groups
+from lightning_kp.group_data import GroupDataset, divide_groups
 from lightning_kp.label_reading import open_labels
 from lightning_kp.labels import LabelledAnimals
 
@@ -183,3 +183,20 @@ def test_training_on_pasted_images(archive: Path) -> None:
     batch = next(iter(data.train_dataloader()))
     assert batch.points.shape[1] >= 2
     assert len(data.test_dataloader().dataset) == 2
+
+
+def test_what_is_laid_over_an_animal_hides_its_parts() -> None:
+    labelled = whole_and_partial()
+    one = LabelledAnimals(labelled.image[:1], labelled.points[:1], labelled.names)
+    made = cut_and_paste(one, images=60, animals=1, border=0.3)
+    known = ~torch.isnan(made.points).any(dim=-1)
+    # Only covering takes parts away here: sometimes one of the first animal's two, sometimes none.
+    assert (known.sum(dim=(1, 2)) == 3).any()
+    assert (known.sum(dim=(1, 2)) == 4).any()
+
+
+def test_animals_out_of_view_are_neither_trained_on_nor_missed() -> None:
+    points = torch.tensor([[[[0.0, 0.0], [0.5, 0.0]], [[1.5, 0.0], [0.9, 0.0]], [[1.5, 0], [1.7, 0]]]])
+    image = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
+    data = GroupDataset(LabelledAnimals(image, points, ("head", "tail")), np.arange(1))
+    assert data[0].confidence.tolist() == [[1, 1], [0, 1], [0, 0]]

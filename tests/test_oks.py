@@ -238,3 +238,30 @@ def test_two_processes_agree_with_one(tmp_path: Path) -> None:
     assert len(expected) == 2 * len(NAMES)
     for rank, found in enumerate(on_two_processes(measure, tmp_path)):
         assert found == pytest.approx(expected, nan_ok=True), rank
+
+
+def crossed(rank: int, world: int) -> float:
+    """Each image's animal is found where the other image has one."""
+    here = posed([[[10.0, 10.0], [20.0, 10.0]]])
+    there = posed([[[70.0, 70.0], [80.0, 70.0]]])
+    metric = OKSAveragePrecision(0.1, keypoints=2)
+    pairs = [(there, here), (here, there)]
+    for found, labelled in pairs if world == 1 else [pairs[rank]]:
+        metric.update(found, labelled, size=SIZE)
+    return float(metric.compute()["AP"])
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method of metric")
+def test_images_of_two_processes_are_not_mixed(tmp_path: Path) -> None:
+    assert crossed(0, 1) == 0
+    assert on_two_processes(crossed, tmp_path) == [0, 0]
+
+
+def test_sizes_of_images_may_differ() -> None:
+    predicted, labelled, area = drawn(4)
+    one, each = (OKSAveragePrecision(0.1, keypoints=3) for _ in range(2))
+    one.update(predicted, labelled, area, size=(60, 90))
+    each.update(predicted, labelled, area, size=tensor([[60, 90]] * 4))
+    assert {name: value.item() for name, value in each.compute().items()} == pytest.approx(
+        {name: value.item() for name, value in one.compute().items()}, nan_ok=True
+    )

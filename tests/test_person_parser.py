@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -249,3 +250,99 @@ def test_a_method_that_finds_all_at_once_is_refused(tmp_path: Path) -> None:
         trainer(tmp_path, Curriculum(instances=InstanceSchedule()), max_steps=1).fit(
             toy.Toy(), toy.NoiseData()
         )
+
+
+class Knowing(Told):
+    """Tells left from right in mirrored pictures too, and there finds people in the other order."""
+
+    def _sequence(self, image: Tensor) -> Tensor:
+        maps = super()._sequence(image)
+        if bool(image[0, 0, 0, 0] > 0.5):
+            return maps
+        return maps.flip(-1)[:, [1, 0, 2]][:, :, self.mirror]
+
+
+def marked() -> Tensor:
+    """A picture (1, 3, 96, 96) that shows whether it is mirrored."""
+    image = torch.zeros(1, 3, 96, 96)
+    image[..., :48] = 1
+    return image
+
+
+def test_flip_testing_exchanges_left_and_right_of_the_same_person() -> None:
+    points = tensor([[[-0.8, -0.5], [-0.6, 0.0], [-0.3, 0.5]], [[0.8, 0.5], [0.5, 0.0], [0.3, -0.5]]])
+    points = torch.cat((points, torch.zeros(1, 3, 2)))
+    seen = tensor([[1.0, 1, 1], [1, 1, 0], [0, 0, 0]])
+    parser = Knowing(**SMALL).tell(points, seen).eval()
+    torch.testing.assert_close(parser.person_heatmaps(marked())[0], parser.told)
+
+
+def test_flip_testing_of_peaks_exchanges_left_and_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = tensor([[[-0.8, -0.5], [-0.6, 0.0], [-0.3, 0.5]]])
+    parser = PersonParser(**SMALL, decode="peaks", weights=PersonParserWeights(person=0)).eval()
+    logits = 40 * discs(points, torch.ones(1, 3), (24, 24), 1.0) - 20
+
+    def encode(image: Tensor) -> tuple[list[Tensor], Tensor]:
+        upright = bool(image[0, 0, 0, 0] > 0.5)
+        return [], logits if upright else logits.flip(-1)[:, parser.mirror]
+
+    monkeypatch.setattr(parser, "encode", encode)
+    found = parser(marked())
+    assert found.confidence[0, 0].tolist() == pytest.approx([1, 1, 1])
+    assert (found.points[0, 0] - points[0]).abs().max() < 0.05
+
+
+def test_who_comes_after_the_stop_is_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Image 1 stops before its second step and stays stopped, while image 0 goes on."""
+    parser = PersonParser(**SMALL).eval()
+    sure = [[True, True], [True, False], [True, True]]
+
+    class Steps:
+        def __init__(self) -> None:
+            self.number = 0
+
+        def step(self) -> Tensor:
+            self.number += 1
+            height = 20 * tensor(sure[self.number - 1]).float() - 10
+            return height.view(2, 1, 1, 1).expand(2, 3, 8, 8)
+
+    monkeypatch.setattr(parser.decoder, "start", lambda features: Steps())
+    found = parser._sequence(torch.rand(2, 3, 32, 32)).amax(dim=(-3, -2, -1)) > 0.5
+    assert found.tolist() == [[True, True, True], [True, False, False]]
+
+
+def beside(parser: PersonParser, mirror: tuple[int, ...]) -> None:
+    """Let the parser meet data that are mirrored so."""
+    data = SimpleNamespace(point_names=tuple(NAMES), mirror=mirror, batch_type=CrowdImages)
+    parser._trainer = SimpleNamespace(datamodule=data)  # type: ignore[assignment]
+    parser.setup("fit")
+
+
+def test_mirrored_pictures_are_read_as_the_data_mirror_them() -> None:
+    parser = PersonParser(**{name: value for name, value in SMALL.items() if name != "mirror"})
+    beside(parser, (0, 2, 1))
+    assert parser.mirror.tolist() == parser.hparams["mirror"] == [0, 2, 1]
+    beside(parser, (0, 2, 1))
+    given = PersonParser(**SMALL)
+    beside(given, (0, 2, 1))
+    with pytest.raises(ConfigurationError, match=r"Leave --model\.mirror out"):
+        beside(given, (0, 1, 2))
+
+
+def test_sixteen_bits_find_the_same_people() -> None:
+    torch.manual_seed(0)
+    parser, batch = PersonParser(**SMALL), crowd()
+    exact = parser.terms(batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = parser.terms(batch)
+        found = parser.eval()(batch.image)
+    assert found.points.dtype == torch.float32
+    for name, term in exact.items():
+        torch.testing.assert_close(rounded[name], term, rtol=0.02, atol=0.02)
+
+
+def test_a_loss_that_creeps_down_has_not_converged() -> None:
+    convergence, schedule = Convergence(), InstanceSchedule(patience=3, least_gain=0.02)
+    for epoch, loss in enumerate([1, 0.985, 0.97, 0.955, 0.94, 0.93]):
+        convergence.note(epoch, loss, schedule)
+    assert convergence.converged is None

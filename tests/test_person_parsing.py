@@ -175,3 +175,10 @@ def test_gradients() -> None:
         patch.setattr(Tensor, "float", Tensor.double)  # the losses compute in single precision
         assert torch.autograd.gradcheck(lambda z: person_loss(z, ordered, asked + 2, counts), logits)
         assert torch.autograd.gradcheck(lambda z: part_loss(z[:, 0], ordered[:, 0], counts), logits)
+
+
+def test_the_mean_is_taken_over_pixels_that_count() -> None:
+    logits, zeros = torch.zeros(1, 1, 1, 2, 2), torch.zeros(1, 1, 1, 2, 2)
+    half = tensor([[[1.0, 1.0], [0.0, 0.0]]])
+    assert person_loss(logits, zeros, tensor([1]), half).item() == pytest.approx(math.log(2))
+    assert part_loss(logits[:, 0], zeros[:, 0], half).item() == pytest.approx(math.log(2))

@@ -110,3 +110,13 @@ def test_the_papers_weights() -> None:
     assert model.loss_weights["fusion_labelled"] == 0.01
     assert model.loss_weights["fusion_unlabelled"] == 0.1
     assert (model.gamma, model.kappa, model.threshold) == (2.0, 0.25, 0.05)
+
+
+def test_unlabelled_images_change_with_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = [0]
+    monkeypatch.setattr(SemiMultiPose, "global_step", property(lambda self: step[0]))
+    model, image = small(augment=True).train(), two_animals().image
+    first = model._changed(image)
+    torch.testing.assert_close(model._changed(image), first)
+    step[0] = 1
+    assert not torch.allclose(model._changed(image), first)

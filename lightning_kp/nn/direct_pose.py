@@ -83,8 +83,9 @@ class KeypointAlignment(nn.Module):
         coarse = widened(self.coarse(features)).unflatten(1, (self.keypoints, 2))
         # In cells, y before x, as the deformable convolution has it.
         in_cells = coarse.flip(2) * coarse.new_tensor((height, width)).view(2, 1, 1) * (self.reach / 2)
+        reduced = widened(self.reduce(features))
         with full_precision(features):  # a deformable convolution has no 16 bits on a CPU
-            read = deform_conv2d(widened(self.reduce(features)), in_cells.flatten(1, 2), self.aligned)
+            read = deform_conv2d(reduced, in_cells.flatten(1, 2), self.aligned)
         fine = self.fine(torch.relu(read)).unflatten(1, (self.keypoints, 2))
         vectors: Tensor = self.reach * (coarse + fine)
         return vectors
