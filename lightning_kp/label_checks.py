@@ -1,8 +1,9 @@
 """Everything that is wrong with label files, told at once and before training starts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+from tqdm import tqdm
 
 from lightning_kp.errors import DataError
 from lightning_kp.label_frames import Image, OpenFrame, OpenLabels
@@ -14,31 +15,44 @@ TOLERANCE_PX = 1.0
 
 
 def load_images(
-    labels: OpenLabels, *, names: Sequence[str] | None = None, strict: bool = True
-) -> list[Image]:
-    """Read the images of all frames.  Raises DataError with every problem of the file.
+    labels: OpenLabels,
+    take: Callable[[OpenFrame, Image], None],
+    *,
+    names: Sequence[str] | None = None,
+    strict: bool = True,
+) -> None:
+    """Read the images of all frames and hand them to ``take``, one after another.
 
-    ``names``: points that the file has to know.  Not ``strict``: points may lie outside their image.
+    ``names``: points that the file has to know.  Not ``strict``: points may lie outside their image.  Raises
+    DataError with every problem of the file; where many images cannot be read, the rest is not tried.
     """
     problems = list(labels.problems)
     if not labels.frames and not problems:
         problems.append("it holds no labelled frame")
-    unknown = [name for name in names or () if name not in labels.names]
-    if labels.frames:
-        problems += [f"no point is called {name}: {did_you_mean(name, labels.names)}" for name in unknown]
-    images = []
-    for frame in labels.frames:
+    unknown = [name for name in names or () if name not in labels.names] if labels.frames else []
+    unread = 0
+    for frame in tqdm(labels.frames, f"read {labels.path.name}", delay=1.0, unit="frame", leave=False):
         try:
             image = frame.read()
         except Exception as error:  # noqa: BLE001  (readers of images and videos have their own kinds)
             problems.append(f"the image of {frame.name} cannot be read ({type(error).__name__}: {error})")
-            continue
-        images.append(image)
+            unread += 1
+            if unread < AT_MOST:
+                continue
+            problems.append("the images after it were not tried")
+            break
         if strict:
             problems += _misplaced(frame, image, labels.names)
+        take(frame, image)
+    if unknown and not problems:
+        raise DataError(
+            f"{labels.path} labels {', '.join(labels.names)}; {', '.join(unknown)} is not among them.",
+            remedy=did_you_mean(unknown[0], labels.names),
+        )
+    hints = [(name, did_you_mean(name, labels.names).rstrip(".")) for name in unknown]
+    problems += [f"no point is called {name} ({hint})" for name, hint in hints]
     if problems:
         raise _error(labels, problems)
-    return images
 
 
 def _misplaced(frame: OpenFrame, image: Image, names: Sequence[str]) -> list[str]:
@@ -60,5 +74,5 @@ def _error(labels: OpenLabels, problems: Sequence[str]) -> DataError:
     more = f"; and {len(problems) - AT_MOST} more" if len(problems) > AT_MOST else ""
     return DataError(
         f"{labels.path} has {len(problems)} problem(s): {shown}{more}.",
-        remedy="Correct the file, or put the images where it looks for them (or --data.root).",
+        remedy="Correct the file, or say below which folder its images lie (--data.root; `kp name`: --root).",
     )

@@ -69,6 +69,7 @@ def from_sleap_io(path: Path, labels: Any, problems: list[str]) -> OpenLabels:
     names = tuple(labels.skeletons[0].node_names) if labels.skeletons else ()
     slots = _slots(labels, [animals for _, _, animals in chosen])
     sources = [_source(frame) for _, frame, _ in chosen]
+    opened: dict[str, Any] = {}
     # Two videos, or the images of two folders, may have the same name.
     alike = Counter(_label(source) for source in set(sources))
     frames = []
@@ -82,7 +83,7 @@ def from_sleap_io(path: Path, labels: Any, problems: list[str]) -> OpenLabels:
         points = np.full((max(slots.animals, len(animals)), len(names), 2), np.nan)
         for place, animal in enumerate(animals):
             points[slots.of(animal, place)] = animal.numpy()[:, :2]
-        frames.append(OpenFrame(label, _frame_reader(frame), points, source))
+        frames.append(OpenFrame(label, _frame_reader(frame, opened), points, source))
     named = (_label(source) if alike[_label(source)] == 1 else source for source in sources)
     repeated = [f"{name} is labelled {count} times" for name, count in Counter(named).items() if count > 1]
     return OpenLabels(path, names, frames, [*problems, *repeated])
@@ -138,7 +139,8 @@ def image_reader(file: Path) -> Callable[[], Image]:
     return read
 
 
-def _frame_reader(frame: Any) -> Callable[[], Image]:
+def _frame_reader(frame: Any, opened: dict[str, Any]) -> Callable[[], Image]:
+    """What reads a frame of sleap-io; its frames of one video share the reader that ``opened`` keeps."""
     name = frame.video.filename
     if isinstance(name, list) and frame.frame_idx < len(name):
         return image_reader(Path(name[frame.frame_idx]))
@@ -152,7 +154,9 @@ def _frame_reader(frame: Any) -> Callable[[], Image]:
             if Path(name).suffix == ".slp":
                 frame.video.open()
             else:
-                frame.video = sio.Video.from_filename(name)
+                if name not in opened:
+                    opened[name] = sio.Video.from_filename(name)
+                frame.video = opened[name]
         pixels: Image = np.asarray(frame.image, np.uint8)
         return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else np.ascontiguousarray(pixels[..., :3])
 

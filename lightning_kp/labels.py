@@ -17,7 +17,7 @@ from lightning_kp.boxes import Boxes
 from lightning_kp.errors import DataError
 from lightning_kp.geometry import Fit, Placement, place
 from lightning_kp.label_checks import load_images
-from lightning_kp.label_frames import OpenLabels
+from lightning_kp.label_frames import OpenFrame, OpenLabels
 from lightning_kp.label_reading import open_labels
 from lightning_kp.label_scenes import preprocess_labelled, scene_of
 from lightning_kp.preprocessing import NOTHING, Preprocessing
@@ -73,7 +73,7 @@ def read_labels(
         return _read_truth(path, view, at_most).flat(numbered=True)
     labels = open_labels(path)
     chosen = labels._replace(frames=[labels.frames[i] for i in thinned(len(labels.frames), at_most)])
-    return _in_view(chosen, load_images(chosen, strict=False), view).flat()
+    return _in_view(chosen, view, strict=False).flat()
 
 
 def read_animals(
@@ -101,7 +101,7 @@ def read_animals(
         if at_most is not None:
             chosen = thinned(len(labels.frames), at_most)
             labels = labels._replace(frames=[labels.frames[i] for i in chosen])
-        found = _in_view(labels, load_images(labels, names=names), view)
+        found = _in_view(labels, view, names=names)
     if names is None:
         return found
     order = [found.names.index(name) for name in names]
@@ -128,16 +128,22 @@ def _view(size: int, fit: Fit, boxes: Boxes, preprocessing: Preprocessing = NOTH
     return _View(size, fit, boxes, preprocessing)
 
 
-def _in_view(labels: OpenLabels, images: Sequence[NDArray[np.uint8]], view: _View) -> LabelledAnimals:
-    animals = max(len(frame.points_px) for frame in labels.frames)
+def _in_view(
+    labels: OpenLabels, view: _View, *, names: Sequence[str] | None = None, strict: bool = True
+) -> LabelledAnimals:
+    animals = max((len(frame.points_px) for frame in labels.frames), default=0)
     prepared, points, placements = [], [], []
-    for frame, image in zip(labels.frames, images, strict=True):
+
+    def take(frame: OpenFrame, image: NDArray[np.uint8]) -> None:
+        """Keep the square alone: thousands of whole frames of a video do not fit into memory."""
         placement = view.of(image)
         prepared.append(prepare(image, placement))
         placements.append(placement)
         points_px = np.full((animals, len(labels.names), 2), np.nan)
         points_px[: len(frame.points_px)] = frame.points_px
         points.append(placement.region.from_original_px(torch.from_numpy(points_px)))
+
+    load_images(labels, take, names=names, strict=strict)
     scenes = [scene_of(frame.source or frame.name) for frame in labels.frames]
     squares, moved = preprocess_labelled(
         np.stack(prepared), torch.stack(points), placements, scenes, view.preprocessing

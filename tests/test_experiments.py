@@ -42,6 +42,7 @@ PAPER = {
     "bkind_calms21": (10, 256, 6, 5),
     "bkind_flyvsfly": (10, 256, 3, 5),
     "bkind_human36m": (16, 128, 20, 36),
+    "paper": (10, 256, 6, 5),
 }
 
 
@@ -54,7 +55,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def test_there_are_experiments_and_presets() -> None:
-    assert PAPER.keys() <= {file.stem for file in EXPERIMENTS}
+    assert PAPER.keys() <= {file.stem for file in [*EXPERIMENTS, *PRESETS]}
     assert "laptop" in {file.stem for file in PRESETS}
 
 
@@ -150,7 +151,8 @@ def tiny_labels(settings: dict[str, Any], video: Path, folder: Path) -> list[str
 
 @pytest.mark.parametrize("name", PAPER)
 def test_the_papers_settings(name: str) -> None:
-    config: dict[str, Any] = yaml.safe_load((ROOT / "experiments" / f"{name}.yaml").read_text())
+    file = next(file for file in [*EXPERIMENTS, *PRESETS] if file.stem == name)
+    config: dict[str, Any] = yaml.safe_load(file.read_text())
     model, data = config["model"]["init_args"], config["data"]["init_args"]
     assert (model["keypoints"], data["size"], data["gap"], data["batch_size"]) == PAPER[name]
     assert (model["encoder"], model["target"], model["reconstruction"]) == ("resnet50", "ssim", "perceptual")

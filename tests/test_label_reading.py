@@ -1,6 +1,7 @@
 """Files of five labelling tools, read with their images wherever these lie; all mistakes told at once."""
 
 import json
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image as Pictures
 
+from lightning_kp.arena import write_arena
+from lightning_kp.arena_body import ArenaSettings
 from lightning_kp.errors import DataError
 from lightning_kp.label_checks import AT_MOST, load_images
-from lightning_kp.label_frames import OpenLabels, find_file
+from lightning_kp.label_frames import OpenFrame, OpenLabels, find_file
 from lightning_kp.label_reading import open_labels
 from lightning_kp.label_scenes import scene_of
 from lightning_kp.label_tables import read_table
@@ -142,7 +145,7 @@ def project(tmp_path: Path) -> Path:
 def test_every_format_gives_the_same_labels(name: str, project: Path) -> None:
     write: Write = FORMATS[name]
     labels = open_labels(write(project, project / "labeled-data" / "session"), project)
-    images = load_images(labels)
+    images = images_of(labels)
     assert labels.problems == []
     assert [int(image[0, 0, 0]) for image in images] == [10, 20, 100]
     assert all(image.shape == (HEIGHT, WIDTH, 3) and image.dtype == np.uint8 for image in images)
@@ -167,12 +170,18 @@ def test_a_project_that_was_moved_is_found_below_the_data_root(
     root = elsewhere if name != "COCO" else elsewhere / "labeled-data" / "session"
     if name == "DeepLabCut":
         file = elsewhere
-    assert len(load_images(open_labels(file, root))) == 3
+    assert len(images_of(open_labels(file, root))) == 3
+
+
+def images_of(labels: OpenLabels, **options: Any) -> list[np.ndarray]:
+    images: list[np.ndarray] = []
+    load_images(labels, lambda frame, image: images.append(image), **options)
+    return images
 
 
 def problems_of(labels: OpenLabels, **options: Any) -> str:
     with pytest.raises(DataError) as caught:
-        load_images(labels, **options)
+        images_of(labels, **options)
     return str(caught.value)
 
 
@@ -192,7 +201,7 @@ def test_everything_wrong_with_a_table_is_told_at_once(project: Path) -> None:
         "labeled-data/session/img010.png is labelled 2 times",
         "labeled-data/session/img404.png is missing",
         "the image of labeled-data/session/img010.png cannot be read",
-        "no point is called tial: Did you mean tail?",
+        "no point is called tial (Did you mean tail?)",
     ):
         assert part in told, part
     assert "has 7 problem(s)" in told  # the damaged image is labelled twice
@@ -321,7 +330,7 @@ def test_videos_of_one_file_may_be_alike_in_name_and_number(packed: bool, tmp_pa
     sio.Labels(frames, videos, [skeleton]).save(str(path), embed=packed, verbose=False)
     labels = open_labels(path)
     assert labels.problems == []
-    assert [int(image[0, 0, 0]) for image in load_images(labels)] == [10, 20, 10, 20]
+    assert [int(image[0, 0, 0]) for image in images_of(labels)] == [10, 20, 10, 20]
     assert len({frame.name for frame in labels.frames}) == 4
     scenes = [scene_of(frame.source) for frame in labels.frames]
     assert scenes[0] == scenes[1] != scenes[2] == scenes[3]
@@ -383,3 +392,48 @@ def test_real_files(file: str, frames: int, points: int, kp_data: Path) -> None:
     assert len(animals.image) == frames
     assert animals.points.shape[2:] == (points, 2)
     assert animals.points[~animals.points.isnan()].abs().max() <= 1.05
+
+
+def test_a_wrong_name_is_not_the_files_fault(project: Path) -> None:
+    path = project / "CollectedData.csv"
+    path.write_text("\n".join(table_lines("labeled-data/session")))
+    with pytest.raises(DataError) as caught:
+        images_of(open_labels(path), names=["nose", "tial"])
+    assert str(caught.value) == f"{path} labels nose, tail; tial is not among them. Did you mean tail?"
+
+
+def handles_on(file: Path) -> int:
+    """How often this process has a file open, where the system tells."""
+    folder = Path("/proc/self/fd")
+    links = list(folder.iterdir()) if folder.is_dir() else []
+    return sum(link.exists() and link.resolve() == file.resolve() for link in links)
+
+
+def test_a_video_is_opened_once_and_its_frames_are_not_kept(tmp_path: Path) -> None:
+    """Whole frames of a video, thousands of them, would not fit into memory."""
+    import sleap_io as sio
+
+    video = write_arena(ArenaSettings(size=64, frames=12, animals=1), tmp_path, "arena")
+    skeleton = sio.Skeleton(["nose"])
+    film = sio.Video.from_filename(str(video))
+    frames = [
+        sio.LabeledFrame(
+            video=film,
+            frame_idx=n,
+            instances=[sio.Instance.from_numpy(np.full((1, 2), 9.0), skeleton=skeleton)],
+        )
+        for n in range(12)
+    ]
+    sio.Labels(labeled_frames=frames, skeletons=[skeleton]).save(str(tmp_path / "labels.slp"))
+    labels, before = open_labels(tmp_path / "labels.slp"), handles_on(video)
+    kept: list[weakref.ref[np.ndarray]] = []
+    alive: list[int] = []
+
+    def take(frame: OpenFrame, image: np.ndarray) -> None:
+        alive.append(sum(each() is not None for each in kept))
+        kept.append(weakref.ref(image))
+
+    load_images(labels, take)
+    assert len(kept) == 12
+    assert max(alive) <= 1
+    assert handles_on(video) <= before + 1

@@ -180,6 +180,13 @@ def test_suggestions_replace_a_shipped_preset_only() -> None:
     assert plan(data_boxes=[1, 2, 30, 40]).options()[1:] == ["--data.boxes=[1, 2, 30, 40]"]
 
 
+def test_the_paper_decides_its_size_and_weights() -> None:
+    suggestions = {"data.gap": 4, "data.size": 96, "model.keypoints": 8, **discover.ALONE}
+    given = discover.Plan(discover.preset_path("paper"), suggestions, ())
+    assert given.options()[1:] == ["--data.gap=4", "--model.keypoints=8"]
+    assert given.chosen()["data.size"] == 256
+
+
 def test_a_preset_of_ones_own_wins_over_suggestions(tmp_path: Path) -> None:
     own = tmp_path / "own.yaml"
     own.write_text("data:\n  init_args:\n    gap: 4\nmodel:\n  keypoints: 5\ntrainer: {max_epochs: 7}\n")

@@ -25,6 +25,7 @@ LARGEST_ON_CPU = 128  # pixels (ours): above it training takes hours on two core
 # One animal needs no term that shares keypoints out among several, and bears a stronger rotation term:
 # on the open-field mouse the preset's own weights left half of the keypoints turning with the image, not the animal.
 ALONE = {"model.weights.coverage": 0.0, "model.weights.rotation": 100.0, "model.rotation_variance": 0.02}
+SETTLED = {"paper": {"data.size", *ALONE}}  # what a shipped preset decides, whatever inspection suggests
 ALONE_REGIONS = 1.5  # moving regions per frame: a second animal that stands out less is one of them
 MADE_FOR = "made_for"  # in inspection.json: the videos of the run, by name and size
 
@@ -49,7 +50,9 @@ class Plan:
 
     def chosen(self) -> dict[str, Any]:
         """What the user decided, by option name."""
-        own = {} if self._is_shipped else flattened(_yaml(self.preset))
+        own = flattened(_yaml(self.preset))
+        if self._is_shipped:
+            own = {name: own.get(name) for name in SETTLED.get(self.preset.stem, ())}
         return own | typed(list(self.overrides))
 
     @property
