@@ -78,7 +78,7 @@ class LiveDiagnostics(L.Callback):
         self._collector = None
         if not parts:
             return
-        self.diagnosis = diagnose(Evidence.joined(parts))
+        self.diagnosis = diagnose(Evidence.joined(parts), steps=trainer.global_step)
         figures = logged_figures(self.diagnosis)
         # Every process logs the same figures: their mean is right, and Lightning need not warn.
         pl_module.log_dict(figures, on_epoch=True, sync_dist=True, batch_size=1)

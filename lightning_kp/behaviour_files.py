@@ -47,16 +47,29 @@ def stem_of(path: Path) -> str:
     return path.name.removesuffix(max(suffixes, key=len, default=path.suffix))
 
 
-def refuse_equal_names(files: Sequence[Path]) -> None:
-    """Raise DataError where two recordings have one name: results are kept, and measurements found, by name."""
+def one_of_each(files: Sequence[Path]) -> list[Path]:
+    """One file of each recording: `kp track` writes several formats of one, and a glob names them all.
+
+    Raises DataError where recordings of several folders have one name: results are kept, and measurements found,
+    by name.
+    """
     named: dict[str, Path] = {}
     for file in files:
         first = named.setdefault(stem_of(file), file)
-        if first is not file:
+        if first.parent.resolve() != file.parent.resolve():
             raise DataError(
                 f"{first} and {file} have one name, {stem_of(file)}.",
                 remedy="Rename one of them, or give them one at a time with an --out of their own.",
             )
+        if _fullness(file) < _fullness(first):
+            named[stem_of(file)] = file
+    return list(named.values())
+
+
+def _fullness(file: Path) -> int:
+    """The place of a file's format in SUFFIXES, those that hold most first."""
+    suffix = file.name.removeprefix(stem_of(file))
+    return SUFFIXES.index(suffix) if suffix in SUFFIXES else len(SUFFIXES)
 
 
 def read_keypoints(path: Path, fps: float = 0.0, frame_size: Sequence[int] = ()) -> Tracks:

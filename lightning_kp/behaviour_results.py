@@ -107,22 +107,33 @@ class Setting:
 
 
 def table_lines(settings: Sequence[Setting]) -> list[str]:
-    """A Markdown table: MAP, average precision by behaviour, mean F1, each as mean ± deviation over seeds."""
+    """A Markdown table: MAP, mean F1, average precision and F1 by behaviour, each as mean ± deviation over seeds."""
     summaries = [setting.summary() for setting in settings]
-    names = list(dict.fromkeys(name for each in summaries for name in each if not name.startswith("f1_")))
+    names = sorted(dict.fromkeys(name for each in summaries for name in each), key=_kind)
     head = ["", *(_heading(name) for name in names), "seeds"]
     rows = [head, ["---"] * len(head)]
     for setting, summary in zip(settings, summaries, strict=True):
         cells = [
-            "{:.3f} ± {:.3f}".format(*summary[name]) if name in summary else "–"  # noqa: RUF001
+            _told(summary[name], len(setting.by_seed)) if name in summary else "–"  # noqa: RUF001
             for name in names
         ]
         rows.append([setting.name or "all", *cells, setting.problem or str(len(setting.by_seed))])
     return ["| " + " | ".join(row) + " |" for row in rows]
 
 
+def _kind(name: str) -> int:
+    """The means first, then average precisions, then F1; within a kind the order stays."""
+    return 0 if name in ("map", "mean_f1") else 2 if name.startswith("f1_") else 1
+
+
+def _told(figure: tuple[float, float], seeds: int) -> str:
+    """One seed has no deviation."""
+    return "{:.3f} ± {:.3f}".format(*figure) if seeds > 1 else f"{figure[0]:.3f}"
+
+
 def _heading(name: str) -> str:
-    return {"map": "MAP", "mean_f1": "mean F1"}.get(name, name.removeprefix("ap_"))
+    kind, _, behaviour = name.partition("_")
+    return {"map": "MAP", "mean_f1": "mean F1"}.get(name, f"{kind.upper()} {behaviour}")
 
 
 def write_settings(folder: Path, settings: Sequence[Setting]) -> None:

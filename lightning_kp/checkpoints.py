@@ -209,7 +209,7 @@ def _refuse_other_class(file: Path, content: dict[str, Any], kind: type[Method])
     if wanted != class_path(kind):
         raise CheckpointError(
             f"The checkpoint {file} belongs to {wanted}, not to {class_path(kind)}.",
-            remedy=f"Use --model {_typed(wanted)}, or another checkpoint.",
+            remedy=f"Use --model {_typed(wanted)}, another checkpoint, or another run folder.",
         )
 
 
@@ -232,7 +232,7 @@ def _refuse_other_shapes(file: Path, content: dict[str, Any], method: Method) ->
             f"The checkpoint {file} was trained with {told}.",
             remedy="Use "
             + " ".join(f"--model.{name}={then[name]}" for name in changed)
-            + ", or another checkpoint.",
+            + ", another checkpoint, or another run folder.",
         )
     name = different[0] if different else min(saved.keys() ^ own.keys())
     detail = f"{tuple(saved[name].shape)}, not {tuple(own[name].shape)}" if different else "on one side only"

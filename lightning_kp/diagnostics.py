@@ -55,10 +55,16 @@ class Thresholds:
     small_body_px: float = 8.0  # network pixels: a body with room for two or three keypoints
     small_step: float = 0.1  # body sizes within a pair, in its livelier quarter: nothing to reconstruct
     least_frames: int = 8  # frames with foreground, for any statement about it
+    least_steps: int = 300  # the small preset's terms count from step 150 on, and need about as many again
 
 
-def diagnose(evidence: Evidence, thresholds: Thresholds | None = None) -> Diagnosis:
-    """Judge every keypoint and the run; reordering the keypoints only reorders the verdicts."""
+def diagnose(
+    evidence: Evidence, thresholds: Thresholds | None = None, *, steps: int | None = None
+) -> Diagnosis:
+    """Judge every keypoint and the run; reordering the keypoints only reorders the verdicts.
+
+    ``steps`` of training, where they are known: after very few the remedy is to go on, whatever is wrong.
+    """
     limits = thresholds or Thresholds()
     scene = _scene(evidence)
     measures = _measures(evidence, scene, limits)
@@ -66,10 +72,16 @@ def diagnose(evidence: Evidence, thresholds: Thresholds | None = None) -> Diagno
     keypoints = []
     for figures, (twin, share) in zip(measures, duplicates, strict=True):
         figures = dataclasses.replace(figures, duplicate_share=share)
-        keypoints.append(_judge(figures, twin, scene, limits))
+        judged = _judge(figures, twin, scene, limits)
+        if judged.remedy and steps is not None and steps < limits.least_steps:
+            judged = dataclasses.replace(judged, remedy=Remedy.EPOCHS)
+        keypoints.append(judged)
     found = [k for k, keypoint in enumerate(keypoints) if keypoint.verdict is Verdict.FOUND]
     coverage = _coverage(evidence, found, scene, limits)
     verdict, reason, remedy = _judge_run(keypoints, coverage, scene, limits)
+    if steps is not None and steps < limits.least_steps:
+        reason += f" Trained for {steps} steps only."
+        remedy = Remedy.EPOCHS if remedy else remedy
     return Diagnosis(verdict, reason, remedy, coverage, scene, tuple(keypoints))
 
 

@@ -48,6 +48,8 @@ def open_labels(path: str | Path, root: str | Path | None = None) -> OpenLabels:
             content = json.loads(path.read_text(encoding="utf-8"))
             read = open_coco if isinstance(content, dict) else open_label_studio
             return read(path, content, places)
+        if path.suffix != ".slp":
+            raise DataError(f"{path} is no label file that is known by its ending.", remedy=f"Give {KINDS}.")
         return _open_sleap(path, places)
     except DataError:
         raise

@@ -72,6 +72,12 @@ class RunFolder:
             ) from error
         return self
 
+    def remove_if_empty(self) -> None:
+        """Take away what :meth:`create` made, if nothing has come to lie in it."""
+        for folder in (self.checkpoints, self.path):
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+
     def add_metrics(self, figures: Mapping[str, Any]) -> None:
         """Merge figures into ``metrics.json``, whole or not at all."""
         merged = _without_nan(read_json(self.metrics) | dict(figures))

@@ -20,6 +20,8 @@ from lightning_kp.tracks import Tracks
 Floats = NDArray[np.float64]
 SAME = 1e-6
 """Poses no farther apart than this (normalised units) are the same."""
+APART_S = 1.0
+"""Seconds within which two frames of a video look alike."""
 FLOOR = 0.1
 """Worth of a frame about which there is no doubt, against 1 of the most doubtful one."""
 
@@ -47,10 +49,11 @@ class Suggestion:
 
 
 class Candidates(NamedTuple):
-    """All frames of all videos: ``video`` and ``frame`` (N), ``pose`` (N, F), ``uncertain`` and ``doubtful`` (N)."""
+    """All frames of all videos: ``pose`` (N, F), all else (N); ``uncertain`` and ``doubtful`` are ranks in [0, 1]."""
 
     video: NDArray[np.int64]
     frame: NDArray[np.int64]
+    time_s: Floats
     pose: Floats
     uncertain: Floats
     doubtful: Floats
@@ -65,6 +68,7 @@ def candidates(tracks: Sequence[Tracks], poses: Sequence[Floats]) -> Candidates:
     return Candidates(
         np.concatenate([np.full(len(each), number) for number, each in enumerate(tracks)]),
         np.concatenate([np.arange(len(each)) for each in tracks]),
+        np.concatenate([each.times_s for each in tracks]),
         np.where(np.isnan(pose), middle, pose) / np.sqrt(pose.shape[1] / 2),
         _ranks(np.concatenate([uncertainty(each) for each in tracks])),
         _ranks(np.concatenate([jump(each) for each in tracks])),
@@ -106,7 +110,9 @@ def jump(tracks: Tracks) -> Floats:
 def choose(frames: Candidates, labelled: Floats | None, count: int) -> list[Suggestion]:
     """The ``count`` frames of most worth, best first; ``labelled`` (M, F): poses that need no more labels.
 
-    Worth is doubt times distance.  Fewer are returned where no other pose is left.
+    Worth is doubt times distance.  Frames less than APART_S from a chosen one come last: an unsure network
+    scatters its points, and neighbours in time look alike for all that.  Fewer are returned where no other pose is
+    left.
     """
     scale = 1 / np.sqrt(frames.pose.shape[1] / 2)
     doubt = FLOOR + (1 - FLOOR) * (frames.uncertain + frames.doubtful) / 2
@@ -118,9 +124,10 @@ def choose(frames: Candidates, labelled: Floats | None, count: int) -> list[Sugg
         distance = np.full(len(doubt), from_middle.max() + SAME)
     found: list[Suggestion] = []
     far = max(float(distance.max()), SAME)
+    seen = np.zeros(len(doubt), dtype=bool)
     for _ in range(min(count, len(doubt))):
         worth = doubt * distance / far
-        best = int(worth.argmax())
+        best = int(np.where(distance < SAME, -2.0, worth - seen).argmax())  # worth is at most 1
         if distance[best] < SAME:
             break
         found.append(
@@ -134,6 +141,8 @@ def choose(frames: Candidates, labelled: Floats | None, count: int) -> list[Sugg
             )
         )
         distance = np.minimum(distance, np.linalg.norm(frames.pose - frames.pose[best], axis=1))
+        near = np.abs(frames.time_s - frames.time_s[best]) < APART_S
+        seen |= near & (frames.video == frames.video[best])
     return found
 
 

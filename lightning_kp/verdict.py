@@ -26,11 +26,11 @@ class Problem(StrEnum):
     CENTRE = "stuck at the image centre"
     STUCK = "stuck in one place"
     BACKGROUND = "on the background"
-    LEAVES = "leaves the animal"
+    LEAVES = "leaving the animal"
     DUPLICATE = "duplicate"
-    JITTER = "jitters"
-    ROTATION = "does not turn with the image"
-    UNSEEN = "nothing moved"
+    JITTER = "jittering"
+    ROTATION = "not turning with the image"
+    UNSEEN = "not judged: nothing moved"
 
 
 class Remedy(StrEnum):

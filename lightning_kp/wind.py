@@ -101,7 +101,7 @@ def fit_wind(clips: Sequence[Clip]) -> WindLaw:
     known = [clip for clip in clips if not math.isnan(clip.speed)]
     if len(known) < 2:
         raise DataError(
-            f"{len(known)} clips have a measured wind speed; the law needs at least 2.",
+            f"A law needs measured wind speeds of at least 2 clips; {len(known)} was given.",
             remedy="Give more clips with --speeds, or a known --coefficient.",
         )
     x, y = np.array([clip.sway for clip in known]), np.array([clip.speed for clip in known])

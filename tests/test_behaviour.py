@@ -158,11 +158,14 @@ def test_table_by_hand() -> None:
     ]
     assert settings[0].summary()["map"] == pytest.approx((0.6, math.sqrt(0.02)))
     assert table_lines(settings) == [
-        "|  | MAP | a | seeds |",
-        "| --- | --- | --- | --- |",
-        "| pose | 0.600 ± 0.141 | 1.000 ± 0.000 | 2 |",
-        "| covariance | – | – | left out: none |",  # noqa: RUF001
+        "|  | MAP | AP a | F1 a | seeds |",
+        "| --- | --- | --- | --- | --- |",
+        "| pose | 0.600 ± 0.141 | 1.000 ± 0.000 | 0.150 ± 0.071 | 2 |",
+        "| covariance | – | – | – | left out: none |",  # noqa: RUF001
     ]
+    one = Setting("", {0: {"map": 0.5, "f1_left_turn": 0.25, "ap_left_turn": 0.75, "mean_f1": 0.25}})
+    assert table_lines([one])[0] == "|  | MAP | mean F1 | AP left_turn | F1 left_turn | seeds |"
+    assert table_lines([one])[2] == "| all | 0.500 | 0.250 | 0.750 | 0.250 | 1 |"
 
 
 CONFIG = """

@@ -382,3 +382,13 @@ def test_a_resting_animal_is_seen_against_a_background_of_the_whole_video() -> N
     informed = collect_evidence(Looking(), [rest], backgrounds=sampled_backgrounds(Pairs()))
     assert np.isnan(alone.foreground_under).all()
     assert (informed.foreground_under[:, 0] > 0.5).all()
+
+
+def test_after_few_steps_the_remedy_is_to_go_on() -> None:
+    turned = {0: GOOD[2]}  # swaps ends
+    early, late = (diagnose(evidence(*GOOD, turned=turned), steps=steps) for steps in (40, 800))
+    assert early.keypoints[0].remedy is Remedy.EPOCHS
+    assert early.keypoints[1].remedy is Remedy.NONE
+    assert "Trained for 40 steps only." in early.reason
+    assert early.remedy is Remedy.EPOCHS
+    assert late == diagnose(evidence(*GOOD, turned=turned))

@@ -437,3 +437,9 @@ def test_a_video_is_opened_once_and_its_frames_are_not_kept(tmp_path: Path) -> N
     assert len(kept) == 12
     assert max(alive) <= 1
     assert handles_on(video) <= before + 1
+
+
+def test_a_video_is_no_label_file(tmp_path: Path) -> None:
+    (tmp_path / "mouse.mp4").write_bytes(b"film")
+    with pytest.raises(DataError, match=r"mouse\.mp4 is no label file that is known by its ending"):
+        open_labels(tmp_path / "mouse.mp4")

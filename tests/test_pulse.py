@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from dots import ring, track_dots
 
+from lightning_kp.behaviour_files import one_of_each
 from lightning_kp.cli import main
 from lightning_kp.errors import ConfigurationError, DataError
 from lightning_kp.pulse import Pulse, find_pulse, mean_distance, most_confident
@@ -141,3 +142,13 @@ def test_recordings_of_one_name_are_refused(capsys: pytest.CaptureFixture[str]) 
     assert "have one name, clip" in capsys.readouterr().err
     assert main(["wind", "one/clip.csv", "two/clip.slp", "--coefficient", "1"]) == 2
     assert "have one name, clip" in capsys.readouterr().err
+
+
+def test_all_formats_of_a_recording_are_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``RUN/tracks/*.csv`` names the table for DeepLabCut too."""
+    table = track_dots(tmp_path, "medusa", list(pulsing(6, 7.0, fps=48)), fps=48)
+    other = table.with_name("medusa.dlc.csv")
+    other.write_text("not read")
+    assert one_of_each([other, table]) == one_of_each([table, other]) == [table]
+    assert main(["pulse", str(other), str(table), "--out", str(tmp_path / "out"), "--window-s", "2"]) == 0
+    assert capsys.readouterr().out.count("medusa: 7.0") == 1

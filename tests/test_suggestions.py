@@ -100,3 +100,13 @@ def test_absent_points_do_not_hide_a_frame() -> None:
 def test_videos_without_a_frame() -> None:
     with pytest.raises(DataError, match="hold no frame"):
         candidates([tracks()[:0]], [poses(tracks())[:0]])
+
+
+def test_neighbours_in_time_come_last() -> None:
+    """An unsure network scatters its points: far poses a moment apart show the same picture."""
+    scattered = np.random.default_rng(0).uniform(0, 100, tracks().points_px.shape).astype(np.float32)
+    own = tracks(points_px=scattered, times_s=np.arange(FRAMES) / 10)
+    found = choose(candidates([own], [poses(own)]), None, 6)
+    first = sorted(each.frame for each in found[: FRAMES // 20])
+    assert min(np.diff(first)) >= 10
+    assert len({each.frame for each in found}) == 6  # and then the others after all

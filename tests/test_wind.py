@@ -113,7 +113,7 @@ def test_videos_whose_wind_is_known(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_errors_say_what_to_type(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(DataError, match="needs at least 2"):
+    with pytest.raises(DataError, match="at least 2 clips; 1 was given"):
         fit_wind([Clip("a", 0, 1, 1.0, 2.0)])
     with pytest.raises(DataError, match="Nothing sways"):
         fit_wind([Clip("a", 0, 1, 0.0, 2.0), Clip("b", 0, 1, 0.0, 3.0)])

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from pathlib import Path
 from typing import Any, NoReturn
 
 from lightning_kp.errors import ConfigurationError
@@ -61,6 +62,19 @@ def typed(handed_on: list[str]) -> dict[str, str]:
     """Last value typed for each option; ``--data.init_args.gap`` and ``--data.gap`` are one."""
     pairs = (option.removeprefix("--").partition("=") for option in handed_on)
     return {name.replace(".init_args.", "."): value for name, _, value in pairs}
+
+
+def settings_of(preset: Path) -> dict[str, Any]:
+    """Settings of a YAML file by option name.  Raises ConfigurationError where it cannot be read."""
+    import yaml
+
+    try:
+        return flattened(yaml.safe_load(preset.read_text(encoding="utf-8")) or {})
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigurationError(
+            f"The preset {preset} cannot be read ({' '.join(str(error).split())}).",
+            remedy="It has to be a YAML file as `kp fit --print_config` writes.",
+        ) from error
 
 
 def flattened(settings: Any, prefix: str = "") -> dict[str, Any]:

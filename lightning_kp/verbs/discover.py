@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_kp.verbs.arguments import VerbParser, flattened, split, typed
+from lightning_kp.verbs.arguments import VerbParser, settings_of, split, typed
 
 if TYPE_CHECKING:
     from lightning_kp.diagnostics import Diagnosis
@@ -50,7 +50,7 @@ class Plan:
 
     def chosen(self) -> dict[str, Any]:
         """What the user decided, by option name."""
-        own = flattened(_yaml(self.preset))
+        own = settings_of(self.preset)
         if self._is_shipped:
             own = {name: own.get(name) for name in SETTLED.get(self.preset.stem, ())}
         return own | typed(list(self.overrides))
@@ -62,7 +62,7 @@ class Plan:
     @property
     def max_epochs(self) -> int | None:
         """Epochs to train, where they are limited by number."""
-        value = (flattened(_yaml(self.preset)) | typed(list(self.overrides))).get("trainer.max_epochs")
+        value = (settings_of(self.preset) | typed(list(self.overrides))).get("trainer.max_epochs")
         return int(str(value)) if str(value).isdigit() else None
 
 
@@ -78,6 +78,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--no-overlay", action="store_true", help="leave the overlay videos out")
     given = parser.parse_args(own)
 
+    from lightning_kp.errors import KeypointError
     from lightning_kp.run_folder import RunFolder
     from lightning_kp.verbs.training import refuse_wrong_options
     from lightning_kp.video import find_videos
@@ -90,8 +91,12 @@ def run(arguments: list[str]) -> int:
         [f"--config={preset}", f"--data.videos={json.dumps([str(v) for v in videos])}", *overrides]
     )
     folder = RunFolder(Path(given.out)).create()
-    _refuse_other_videos(videos, folder)
-    suggested = inspect_and_suggest(videos, folder)
+    try:
+        _refuse_other_videos(videos, folder)
+        suggested = inspect_and_suggest(videos, folder)
+    except KeypointError:
+        folder.remove_if_empty()  # what was refused leaves nothing behind
+        raise
     plan = Plan(preset, suggested, tuple(overrides))
     plan = Plan(preset, _bearable(plan), tuple(overrides))
     train(videos, folder, plan)
@@ -208,7 +213,7 @@ def train(videos: list[Path], folder: "RunFolder", plan: Plan) -> None:
     options = [*plan.options(), f"--data.videos={json.dumps([str(video.resolve()) for video in videos])}"]
     options.append(f"--trainer.default_root_dir={folder.path}")
     if folder.last_checkpoint.exists():
-        done = _epochs_done(folder.last_checkpoint)
+        done = _progress(folder)[0] or 0
         if plan.max_epochs is not None and done >= plan.max_epochs:
             print(f"Training is complete ({done} epochs); --trainer.max_epochs={2 * done} would train on.")
             return
@@ -222,12 +227,15 @@ def train(videos: list[Path], folder: "RunFolder", plan: Plan) -> None:
         raise KeyboardInterrupt(f"{kept}; type the same command again to go on.") from None
 
 
-def _epochs_done(checkpoint: Path) -> int:
+def _progress(folder: "RunFolder") -> tuple[int | None, int | None]:
+    """Finished epochs and steps of the run's training; None without a checkpoint."""
     from lightning_kp.checkpoints import read_checkpoint
 
-    loops = read_checkpoint(checkpoint).get("loops", {})
-    progress = loops.get("fit_loop", {}).get("epoch_progress", {}).get("current", {})
-    return int(progress.get("processed", 0))
+    if not folder.last_checkpoint.exists():
+        return None, None
+    content = read_checkpoint(folder.last_checkpoint)
+    progress = content.get("loops", {}).get("fit_loop", {}).get("epoch_progress", {}).get("current", {})
+    return int(progress.get("processed", 0)), int(content.get("global_step", 0))
 
 
 def finish(videos: list[Path], folder: "RunFolder", *, overlay: bool = True) -> None:
@@ -274,7 +282,7 @@ def judge_pairs(method: "KeypointMethod", pairs: Any, folder: "RunFolder") -> "D
 
     batches = tqdm(sampled_batches(pairs), desc="judge", unit="batch", delay=1.0, leave=False)
     evidence = collect_evidence(method, batches, backgrounds=sampled_backgrounds(pairs))
-    diagnosis = diagnose(evidence)
+    diagnosis = diagnose(evidence, steps=_progress(folder)[1])
     write_whole(folder.diagnostics, diagnosis.to_json() + "\n")
     folder.add_metrics(
         {
@@ -284,17 +292,3 @@ def judge_pairs(method: "KeypointMethod", pairs: Any, folder: "RunFolder") -> "D
         }
     )
     return diagnosis
-
-
-def _yaml(path: Path) -> Any:
-    import yaml
-
-    from lightning_kp.errors import ConfigurationError
-
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigurationError(
-            f"The preset {path} cannot be read ({' '.join(str(error).split())}).",
-            remedy="It has to be a YAML file as `kp fit --print_config` writes.",
-        ) from error

@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lightning_kp.verbs.arguments import VerbParser
+
 if TYPE_CHECKING:
     from lightning_kp.inspection import Inspection
 
@@ -41,8 +43,8 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="kp inspect", description=HELP, allow_abbrev=False)
+def _parser() -> VerbParser:
+    parser = VerbParser("inspect", HELP)
     parser.add_argument("videos", nargs="+", metavar="VIDEO", help="video files, folders, or globs in quotes")
     parser.add_argument("--out", metavar="DIR", help="write inspection.png, .txt and .json into this folder")
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")

@@ -46,6 +46,8 @@ def run(arguments: list[str]) -> int:
     named = LinearBridge.of(method, [labels.names[place] for place in kept], bridge)
     folder = RunFolder(Path(given.out) if given.out else _beside(Path(given.run))).create()
     write_method(folder.last_checkpoint, named, data_settings(checkpoint))
+    errors = dict(zip(named.keypoint_names, (50 * bridge.error).tolist(), strict=True))
+    folder.add_metrics({f"bridge/error_percent_of_side/{name}": error for name, error in errors.items()})
     print(f"Named points: `kp track {folder.path} VIDEOS`")
     return 0
 

@@ -27,20 +27,19 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--high-hz", type=float, help="highest frequency (default: half the frame rate)")
     given = parser.parse_args(arguments)
 
-    from lightning_kp.behaviour_files import refuse_equal_names, stem_of
+    from lightning_kp.behaviour_files import one_of_each, stem_of
     from lightning_kp.pulse import find_pulse, write_pulse
     from lightning_kp.track_reading import read_tracks
 
-    refuse_equal_names([Path(name) for name in given.tracks])
-    for name in given.tracks:
-        tracks = read_tracks(Path(name))
+    for file in one_of_each([Path(name) for name in given.tracks]):
+        tracks = read_tracks(file)
         found = find_pulse(
             tracks, keypoints=given.keypoints or min(MOST, tracks.points_px.shape[2]), animal=given.animal - 1,
             window_s=given.window_s, low_hz=given.low_hz, high_hz=given.high_hz,
         )  # fmt: skip
-        write_pulse(found, Path(given.out), stem_of(Path(name)))
+        write_pulse(found, Path(given.out), stem_of(file))
         share = found.is_pulsing.mean()
         told = f"{found.typical_hz:.2f} Hz while pulsing, {share:.0%} of the time" if share else "no pulse"
-        print(f"{stem_of(Path(name))}: {told}")
+        print(f"{stem_of(file)}: {told}")
     print(f"Results: {given.out}")
     return 0

@@ -214,6 +214,8 @@ class KpCLI(LightningCLI):
             refuse_foreign(Path(checkpoint), self.model)
         try:
             super()._run_subcommand(subcommand)
+            if subcommand == "fit" and self.trainer.is_global_zero and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+                print(f"Run folder: {self.trainer.default_root_dir}", file=sys.stderr)
         except SystemExit:
             if not self.trainer.interrupted:
                 raise

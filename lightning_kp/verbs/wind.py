@@ -47,13 +47,13 @@ def run(arguments: list[str]) -> int:
 
 def _clips(files: list[Path], speeds: str | None) -> "list[Clip]":
     """One clip for each measured part, or for each whole file where nothing was measured."""
-    from lightning_kp.behaviour_files import refuse_equal_names, stem_of
+    from lightning_kp.behaviour_files import one_of_each, stem_of
     from lightning_kp.errors import DataError
     from lightning_kp.track_reading import read_tracks
     from lightning_kp.wind import Clip, read_speeds, sway
 
     measured = read_speeds(Path(speeds)) if speeds is not None else []
-    refuse_equal_names(files)
+    files = one_of_each(files)
     names = {stem_of(file) for file in files}
     if unknown := sorted({video for video, *_ in measured} - names):
         raise DataError(
