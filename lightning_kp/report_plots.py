@@ -120,6 +120,8 @@ def _ways(points: NDArray[Any], frame_size: tuple[int, int]) -> bytes:
         axis.set_xlim(0, width)
         axis.set_ylim(height, 0)
     axis.set_aspect("equal")
+    axis.set_xlabel("x (px)", color=INK)
+    axis.set_ylabel("y (px)", color=INK)
     return _svg(figure)
 
 

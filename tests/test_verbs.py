@@ -9,6 +9,7 @@ from typing import Any
 import lightning  # noqa: F401  (before a test captures the stream that it logs to)
 import pytest
 import yaml
+from PIL import Image as Pictures
 
 from lightning_kp.arena import ArenaSettings, write_arena
 from lightning_kp.cli import main
@@ -299,6 +300,17 @@ def test_a_broken_video_does_not_keep_the_others_waiting(
     line = error_line(capsys)
     assert "a.mp4" in line
     assert "1 of 2 videos were left out" in line
+
+
+def test_frames_of_a_folder_of_images_are_known_by_name(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "session 1"
+    folder.mkdir()
+    for name in ("img2.png", "img10.png"):
+        Pictures.new("RGB", (48, 48)).save(folder / name)
+    with pytest.warns(UserWarning, match="images carry no times"):
+        assert main(["track", str(run), str(folder), "--out", str(tmp_path / "out")]) == 0
+    told = (tmp_path / "out" / "tracks" / "session 1.images.txt").read_text()
+    assert told == "frame\timage\n0\timg2.png\n1\timg10.png\n"
 
 
 @pytest.mark.parametrize(
