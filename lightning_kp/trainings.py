@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from lightning_kp.errors import DataError
+from lightning_kp.verbs.arguments import split
 
 STEPS_PER_EPOCH = 50  # of the experiments that are compared
 
@@ -71,11 +72,12 @@ def parsed(
     parser: argparse.ArgumentParser, arguments: Sequence[str] | None, choice: str, known: Collection[str]
 ) -> argparse.Namespace:
     """Options with ``more``, those of ``kp fit``; the names given for ``choice`` have to be among the known ones."""
-    options, options_of_fit = parser.parse_known_args(arguments)
-    options.more = options_of_fit
+    options, others = parser.parse_known_args(arguments)
+    strangers, options.more = split(others)  # values may follow their option after a blank
     if options.experiments is None:
         parser.error("the experiment files are part of the repository: --experiments FOLDER")
     unknown = [name for name in getattr(options, choice) if name not in known]
+    unknown += strangers
     unknown += [option for option in options.more if not option.startswith(OF_KP_FIT)]
     if unknown:
         parser.error(f"{unknown[0]} is not known; {choice} are {', '.join(known)}, options those of kp fit")

@@ -152,3 +152,11 @@ def test_fewer_steps_than_an_epoch(options: argparse.Namespace, tmp_path: Path) 
     assert {"--trainer.max_epochs=1", "--data.batches=20"} <= set(line)
     starts = json.loads((tmp_path / "curriculum.yaml").read_text())["trainer"]["callbacks"][0]
     assert starts["init_args"]["start"] == {"fusion_labelled": 3, "fusion_unlabelled": 7}
+
+
+def test_values_may_follow_their_option_after_a_blank(capsys: pytest.CaptureFixture[str]) -> None:
+    options = fusion_table._options(["--data", ".", "--data.size", "160", "--model.width=8"])
+    assert options.more == ["--data.size=160", "--model.width=8"]
+    with pytest.raises(SystemExit):
+        fusion_table._options(["--data", ".", "160"])
+    assert "160 is not known" in capsys.readouterr().err
