@@ -57,7 +57,9 @@ def draw_curves(rows: Sequence[Row], path: Path) -> None:
                 panel.set_title(dataset.replace("_", " "))
             else:
                 panel.set_xlabel("labelled frames")
-    axes[0][0].legend(frameon=False)
+    # Below all panels: within one it would hide a curve.
+    handles, names = axes[0][0].get_legend_handles_labels()
+    picture.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.savefig(path, dpi=130)
 

@@ -44,14 +44,16 @@ class Run(NamedTuple):
         return f"{self.dataset}-{self.method}-{self.labels}-{self.seed}"
 
 
-def planned(datasets: Sequence[str], labels: Sequence[int], seeds: Sequence[int]) -> list[Run]:
+def planned(
+    datasets: Sequence[str], labels: Sequence[int], seeds: Sequence[int], methods: Sequence[str] = METHODS
+) -> list[Run]:
     """All trainings, seed after seed, so that what was stopped early can be told; the longest of a seed first."""
     runs: list[Run] = []
     for seed in seeds:
         semi = [Run(data, "semi-supervised", number, seed) for number in labels for data in datasets]
         alone = [Run(data, "bridge", 0, seed) for data in datasets]
         runs += [*semi, *alone, *(run._replace(method="supervised") for run in semi)]
-    return runs
+    return [run for run in runs if run.method in methods]
 
 
 def folder_of(run: Run, options: argparse.Namespace) -> Path:
@@ -116,7 +118,7 @@ def run_all(options: argparse.Namespace) -> tuple[list[dict[str, Any]], list[str
     """Every run's scores as rows, and what failed; the others go on."""
     rows: list[dict[str, Any]] = []
     failed: list[str] = []
-    runs = planned(options.sets, options.labels, options.seeds)
+    runs = planned(options.sets, options.labels, options.seeds, options.methods)
     if options.finished:
         runs = [run for run in runs if _scored(run, options)]
     with ThreadPoolExecutor(options.jobs) as pool:
@@ -174,6 +176,12 @@ def _cache(data: LabelSet, options: argparse.Namespace) -> None:
         kind(**settings).prepare_data()
 
 
+def _methods(given: Sequence[str]) -> Sequence[str]:
+    if unknown := [name for name in given if name not in METHODS]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]} is not one of {', '.join(METHODS)}")
+    return given
+
+
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = comparison_parser(
         "label_efficiency", __doc__, data="mouse_openfield and mirror_mouse", steps=1200
@@ -183,6 +191,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--finished", action="store_true", help="train nothing: table and plot of what is done"
     )
     parser.add_argument("--labels", type=numbers, default=[5, 10, 25, 50], help="numbers of labelled frames")
+    parser.add_argument(
+        "--methods", type=lambda text: _methods(names(text)), default=METHODS, help=",".join(METHODS)
+    )
     parser.add_argument("--sets", type=names, default=list(SETS), help=",".join(SETS))
     return parsed(parser, arguments, "sets", SETS)
 

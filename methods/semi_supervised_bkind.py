@@ -20,7 +20,7 @@ from lightning_kp.augmentation import augment_labelled
 from lightning_kp.batches import FramePairs, LabelledImages, PairsAndLabels
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.heatmaps import spatial_softmax
-from lightning_kp.losses.heatmap_mse import heatmap_mse
+from lightning_kp.losses.supervision import Supervision, supervision_loss
 from lightning_kp.method import KeypointMethod, LRSchedulerCallable, OptimizerCallable
 from lightning_kp.methods.bkind import BKinD, BKinDWeights
 from lightning_kp.nn.encoders import ImageNetNormalise, build_encoder
@@ -30,7 +30,7 @@ from lightning_kp.nn.weights import Pretrained
 
 @dataclass(frozen=True)
 class SemiSupervisedWeights(BKinDWeights):
-    """Those of eq. 5.4 and of the labelled frames' term (the paper: a sum; the scale of ours is in heatmap_mse)."""
+    """Those of eq. 5.4 and of the labelled frames' term (the paper: a sum; scale: losses/supervision.py)."""
 
     supervision: float = 1.0
 
@@ -49,6 +49,8 @@ class SemiSupervisedBKinD(BKinD):
         names: Labelled points; with several animals, name_1, name_2, ... of each.  It finds these.
         keypoints: Keypoints of the discovery objective; the first of them are the named ones.
         sigma: Standard deviation of the labels' Gaussians in normalised units (ours).
+        supervision: Of labelled frames: ``mse`` (the paper), or ``cross_entropy`` (ours), which frees keypoints that
+            are sure of a wrong place.
         turn_deg: With ``augment``, labelled frames are turned by up to so many degrees.
         augment: Train on randomly changed images (ours; the paper does not).
         weights: Weights of the terms.
@@ -66,6 +68,7 @@ class SemiSupervisedBKinD(BKinD):
         names: list[str],
         keypoints: int = 10,
         sigma: float = 0.06,
+        supervision: Supervision = "mse",
         turn_deg: float = 30.0,
         augment: bool = False,
         weights: SemiSupervisedWeights | None = None,
@@ -85,6 +88,7 @@ class SemiSupervisedBKinD(BKinD):
             )
         self.keypoint_names = tuple(names)
         self.sigma = sigma
+        self.supervision: Supervision = supervision
         self.turn_deg = turn_deg
 
     def heatmaps(self, image: Tensor) -> Tensor:
@@ -107,7 +111,7 @@ class SemiSupervisedBKinD(BKinD):
         terms = self.discovery_terms(pairs, turns, pyramid[-1][: len(views)], heatmaps[: len(views)])
         if self.is_active("supervision"):
             named = heatmaps[len(views) :, : len(self.keypoint_names)]
-            terms["supervision"] = _supervision(named, labelled, self.sigma)
+            terms["supervision"] = _supervision(self, named, labelled)
         return terms
 
 
@@ -122,6 +126,8 @@ class SupervisedKeypoints(KeypointMethod):
         sharpness: Initial scale of its last normalisation; 5 when trained from scratch.
         fuse: ``finest`` head alone (4.8) or the ``sum`` of all (4.4).
         sigma: Standard deviation of the labels' Gaussians in normalised units (ours).
+        supervision: Of labelled frames: ``mse`` (the paper), or ``cross_entropy`` (ours), which frees keypoints that
+            are sure of a wrong place.
         turn_deg: With ``augment``, frames are turned by up to so many degrees.
         augment: Train on randomly changed images (ours; the paper does not).
         weights: Weight of the only term.
@@ -142,6 +148,7 @@ class SupervisedKeypoints(KeypointMethod):
         sharpness: float = 1.0,
         fuse: Fuse = "finest",
         sigma: float = 0.06,
+        supervision: Supervision = "mse",
         turn_deg: float = 30.0,
         augment: bool = False,
         weights: SupervisedWeights | None = None,
@@ -154,6 +161,7 @@ class SupervisedKeypoints(KeypointMethod):
         self.save_hyperparameters(ignore=["weights", "optimizer", "scheduler"])
         self.keypoint_names = tuple(names)
         self.sigma = sigma
+        self.supervision: Supervision = supervision
         self.turn_deg = turn_deg
         self.augment = augment
         self.normalise = ImageNetNormalise()
@@ -175,7 +183,7 @@ class SupervisedKeypoints(KeypointMethod):
         if self.augment and self.training:
             generator = torch.Generator().manual_seed(2 * self.global_step)
             batch = _augmented(batch, generator, self.turn_deg)
-        return {"supervision": _supervision(self.heatmaps(batch.image), batch, self.sigma)}
+        return {"supervision": _supervision(self, self.heatmaps(batch.image), batch)}
 
 
 def refuse_other_names(method: KeypointMethod) -> None:
@@ -195,6 +203,9 @@ def _augmented(batch: LabelledImages, generator: torch.Generator, turn_deg: floa
     return LabelledImages(image, points, batch.confidence)
 
 
-def _supervision(heatmaps: Tensor, batch: LabelledImages, sigma: float) -> Tensor:
+def _supervision(
+    method: SemiSupervisedBKinD | SupervisedKeypoints, heatmaps: Tensor, batch: LabelledImages
+) -> Tensor:
     """Points of all animals one after another, in the order of their names."""
-    return heatmap_mse(heatmaps, batch.points.flatten(1, 2), batch.confidence.flatten(1, 2), sigma)
+    points, confidence = batch.points.flatten(1, 2), batch.confidence.flatten(1, 2)
+    return supervision_loss(method.supervision, heatmaps, points, confidence, method.sigma)

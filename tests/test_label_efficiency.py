@@ -197,3 +197,12 @@ def test_a_method_without_results_is_left_out(tmp_path: Path) -> None:
     draw_curves([row("bridge", 5, 0, 0.4)], tmp_path / "new" / "curve.png")
     assert (tmp_path / "new" / "curve.png").is_file()
     assert "supervised" not in table([row("bridge", 5, 0, 0.4)])
+
+
+def test_methods_can_be_chosen(capsys: pytest.CaptureFixture[str]) -> None:
+    options = label_efficiency._options(["--data", ".", "--methods", "supervised,bridge"])
+    runs = label_efficiency.planned(["mirror_mouse"], [5, 10], [0], options.methods)
+    assert [run.method for run in runs] == ["bridge", "supervised", "supervised"]
+    with pytest.raises(SystemExit):
+        label_efficiency._options(["--data", ".", "--methods", "supervise"])
+    assert "supervise is not one of supervised, semi-supervised, bridge" in capsys.readouterr().err
