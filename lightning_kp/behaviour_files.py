@@ -26,13 +26,14 @@ def find_recordings(folder: Path, patterns: Sequence[str]) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for pattern in patterns:
-        before = len(found)
+        is_known = False
         for suffix in SUFFIXES:
             for path in sorted(folder.glob(f"{pattern}{suffix}")):
                 name = stem_of(path)
                 if path.name == name + suffix and not path.name.endswith(LABELS):
                     found.setdefault(name, path)
-        if len(found) == before:
+                    is_known = True
+        if not is_known:
             there = sorted({stem_of(path) for path in folder.glob("*") if path.name.endswith(SUFFIXES)})
             raise DataError(
                 f"{folder} has no keypoints named {pattern}.",

@@ -46,6 +46,10 @@ class ScoredRecording:
     def _of(self, bout: Bout) -> NDArray[np.float32]:
         return self.probability[bout.start : bout.stop + 1, self.behaviours.index(bout.behaviour)]
 
+    def _times(self) -> NDArray[np.float64] | None:
+        times = self.recording.tracks.times_s
+        return times if len(times) == len(self.chosen) and bool((np.diff(times) > 0).all()) else None
+
     def write(self, folder: Path) -> list[Path]:
         """``<name>.frames.csv`` (probabilities) and ``<name>.bouts.csv`` (labels for another training)."""
         name, fps = self.recording.name.replace("/", "_"), self.recording.tracks.fps
@@ -58,7 +62,7 @@ class ScoredRecording:
             for frame, (time, label, values) in enumerate(rows):
                 numbers = (f"{value:.4f}" for value in values)
                 table.writerow((frame, f"{time:.4f}", self.behaviours[label], *numbers))
-        return [frames, write_bouts(folder / f"{name}.bouts.csv", self.bouts, fps, name)]
+        return [frames, write_bouts(folder / f"{name}.bouts.csv", self.bouts, fps, name, self._times())]
 
 
 @torch.inference_mode()

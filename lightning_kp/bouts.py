@@ -9,7 +9,7 @@ import csv
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,14 +78,27 @@ def majority(votes: Sequence[Labels]) -> Labels:
     return winner
 
 
-def write_bouts(path: Path, bouts: Iterable[Bout], fps: float, video: str) -> Path:
-    """Write bouts; :func:`read_bouts` reads them.  Seconds are those of the first and after the last frame."""
+def write_bouts(
+    path: Path, bouts: Iterable[Bout], fps: float, video: str, times_s: NDArray[np.float64] | None = None
+) -> Path:
+    """Write bouts; :func:`read_bouts` reads them.  Seconds are those of the first and after the last frame.
+
+    ``times_s`` of all frames, where the time between them varies.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(("video", "behaviour", "start_frame", "stop_frame", "start_s", "stop_s", "confidence"))
         for bout in bouts:
-            seconds = (bout.start / fps, (bout.stop + 1) / fps) if fps > 0 else ("", "")
+            seconds: tuple[Any, Any] = ("", "")
+            if fps > 0:
+                after = 1 / fps
+                ends = (
+                    (bout.start / fps, bout.stop / fps)
+                    if times_s is None
+                    else times_s[[bout.start, bout.stop]]
+                )
+                seconds = (float(ends[0]), float(ends[1]) + after)
             row = (video, bout.behaviour, bout.start, bout.stop, *seconds, round(bout.confidence, 4))
             table.writerow(row)
     return path
@@ -149,9 +162,17 @@ def _columns(path: Path, headings: list[str], fps: float) -> dict[str, str]:
 def _bout(path: Path, line: int, cell: dict[str, str], fps: float) -> Bout:
     try:
         if "start_frame" in cell and "stop_frame" in cell:
-            start, stop = int(float(cell["start_frame"])), int(float(cell["stop_frame"]))
+            given = float(cell["start_frame"]), float(cell["stop_frame"])
+            if not all(value.is_integer() for value in given):
+                raise DataError(
+                    f"{path}, line {line}: {given[0]:g} to {given[1]:g} are no numbers of frames.",
+                    remedy="Call columns of seconds start_s and stop_s.",
+                )
+            start, stop = int(given[0]), int(given[1])
         else:
             start, stop = round(float(cell["start_s"]) * fps), round(float(cell["stop_s"]) * fps) - 1
+    except DataError:
+        raise
     except (ValueError, OverflowError) as error:
         raise DataError(f"{path}, line {line}: {error}.", remedy="Start and stop are numbers.") from error
     if stop < start - 1 or start < 0:

@@ -80,6 +80,11 @@ def per_animal(boxes: Boxes) -> tuple[Boxes, ...]:
     return tuple(f"{path}#{name}" for name in sorted(animals, key=lambda name: (len(name), name)))
 
 
+def box_file(boxes: str | Path) -> Path:
+    """The file itself, of FILE#2 too."""
+    return _parts(boxes)[0]
+
+
 def _parts(boxes: str | Path) -> tuple[Path, str | None]:
     """The file, and the animal that follows a #."""
     name, mark, animal = str(boxes).rpartition("#")

@@ -231,13 +231,23 @@ class _Squares:
 
 def _fingerprint(path: Path) -> str:
     """Changes with the file: its size, its time, and its bytes at the head, the middle and the tail."""
+    return file_mark(path, with_time=True)
+
+
+def file_mark(path: Path, *, with_time: bool = False) -> str:
+    """The same, by default without its time, which changes when a file is copied."""
+
+    def facts(entry: Path) -> str:
+        status = entry.stat()
+        return f"{status.st_size} {status.st_mtime_ns}" if with_time else str(status.st_size)
+
     digest = hashlib.sha256()
     if path.is_dir():
         for entry in sorted(path.iterdir()):
-            digest.update(f"{entry.name} {entry.stat().st_size} {entry.stat().st_mtime_ns}\n".encode())
+            digest.update(f"{entry.name} {facts(entry)}\n".encode())
         return digest.hexdigest()
     status = path.stat()
-    digest.update(f"{status.st_size} {status.st_mtime_ns}".encode())
+    digest.update(facts(path).encode())
     with path.open("rb") as file:
         for position in (0, status.st_size // 2, max(0, status.st_size - _BLOCK)):
             file.seek(position)

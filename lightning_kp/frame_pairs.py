@@ -217,21 +217,33 @@ class FramePairsModule(KeypointDataModule):
         if self.val_fraction == 0:
             return everything, everything
         usable = [i for i, rows in enumerate(pairs) if len(rows.now)]
-        if self.split == "video" or (self.split == "auto" and len(usable) >= VIDEOS_TO_SPLIT_BY):
-            held_out = max(1, min(len(usable) - 1, round(len(usable) * self.val_fraction)))
-            is_val = np.isin(everything.video, rng.permutation(usable)[:held_out])
+        # Crops of several animals come from one video: what validates is drawn once for all of them.
+        crops: dict[Path, list[int]] = {}
+        for i in usable:
+            crops.setdefault(self.cached[i].path, []).append(i)
+        if self.split == "video" or (self.split == "auto" and len(crops) >= VIDEOS_TO_SPLIT_BY):
+            held_out = max(1, min(len(crops) - 1, round(len(crops) * self.val_fraction)))
+            chosen = rng.permutation(len(crops))[:held_out]
+            is_val = np.isin(everything.video, [i for n in chosen for i in list(crops.values())[n]])
             train, val = everything.where(~is_val), everything.where(is_val)
         else:
-            parts = [self._divide_in_time(pairs[i], self.cached[i], gaps[i], rng) for i in usable]
+            blocks = {
+                path: held_out_block(self.cached[each[0]].n_frames, gaps[each[0]], self.val_fraction, rng)
+                for path, each in crops.items()
+            }
+            parts = [
+                self._divide_in_time(pairs[i], self.cached[i], gaps[i], blocks[self.cached[i].path])
+                for i in usable
+            ]
             train, val = (PairRows.join(side) for side in zip(*parts, strict=True))
         self._refuse_empty(train, val, gaps)
         return train, val
 
     def _divide_in_time(
-        self, rows: PairRows, video: CachedVideo, gap: int, rng: np.random.Generator
+        self, rows: PairRows, video: CachedVideo, gap: int, block: tuple[int, int]
     ) -> tuple[PairRows, PairRows]:
         """One block of time validates; training keeps a gap away from it on both sides."""
-        start, end = held_out_block(video.n_frames, gap, self.val_fraction, rng)
+        start, end = block
         now, later = video.index[rows.now], video.index[rows.later]
         is_val = (now >= start) & (later < end)
         is_train = (later < start - gap) | (now >= end + gap)

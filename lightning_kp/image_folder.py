@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -68,6 +69,14 @@ class ImageFolderReader(VideoReader):
             yield ImageFrame(index, index / ASSUMED_FPS, path, self.info.frame_size)
 
 
+def as_rgb(picture: Any) -> Image:
+    """An opened picture of any mode as RGB (H, W, 3); 16-bit grey is scaled to 8."""
+    if picture.mode.startswith("I"):
+        wide = np.asarray(picture).clip(0, 65535)
+        return np.repeat((wide // 257).astype(np.uint8)[..., None], 3, axis=2)
+    return np.array(picture.convert("RGB"))
+
+
 def _read_image(path: Path) -> Image:
     """Any image that Pillow reads, as RGB; 16-bit grey is scaled to 8."""
     from PIL import Image as Pillow
@@ -75,9 +84,6 @@ def _read_image(path: Path) -> Image:
 
     try:
         with Pillow.open(path) as picture:
-            if picture.mode.startswith("I"):
-                wide = np.asarray(picture).clip(0, 65535)
-                return np.repeat((wide // 257).astype(np.uint8)[..., None], 3, axis=2)
-            return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
+            return as_rgb(ImageOps.exif_transpose(picture))
     except (OSError, SyntaxError) as error:
         raise VideoError(f"{path} is no readable image: {error}.", remedy="Remove or replace it.") from error

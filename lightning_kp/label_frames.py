@@ -133,8 +133,10 @@ def image_reader(file: Path) -> Callable[[], Image]:
     def read() -> Image:
         from PIL import Image as Pictures
 
+        from lightning_kp.image_folder import as_rgb
+
         with Pictures.open(file) as picture:
-            return np.array(picture.convert("RGB"))
+            return as_rgb(picture)
 
     return read
 

@@ -82,8 +82,9 @@ class Study:
 
     def retry_failed(self) -> None:
         """Put the settings of failed trials in the queue again."""
-        for each in self.trials():
-            if each.state == "failed":
+        last = {repr(sorted(each.setting.items())): each for each in self.trials()}
+        for each in last.values():
+            if each.state == "failed":  # and was not repeated since
                 self._study.enqueue_trial(each.setting)
 
     def next(self) -> Trial:

@@ -55,6 +55,9 @@ def write_tracks(
         raise DataError(f"Unknown table format {unknown[0]!r}.", remedy=f"Choose from {', '.join(FORMATS)}.")
     written = []
     sidecar = companion(stem, ".json")
+    if read_sidecar(sidecar) != source.info:
+        for suffix, _ in FORMATS.values():  # no format of an older checkpoint beside those of this one
+            companion(stem, suffix).unlink(missing_ok=True)
     sidecar.unlink(missing_ok=True)  # no older mark of completeness beside half-new files
     for name in names:
         suffix, write = FORMATS[name]

@@ -1,5 +1,6 @@
 """Keypoints of whole videos: decode, prepare, compute and write, overlapped and in constant memory."""
 
+import hashlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -8,13 +9,15 @@ from pathlib import Path
 import torch
 
 from lightning_kp.batches import Frames, floats_in_unit_range
-from lightning_kp.boxes import Boxes, per_animal
+from lightning_kp.boxes import Boxes, box_file, per_animal
+from lightning_kp.errors import VideoError
+from lightning_kp.frame_cache import file_mark
 from lightning_kp.frame_stream import FrameBatch, stream_frames
 from lightning_kp.geometry import Fit
 from lightning_kp.identity_files import keep_identities
 from lightning_kp.method import KeypointMethod, Prediction
 from lightning_kp.preprocessing import NOTHING, Preprocessing, covariance_in_frame, points_in_frame
-from lightning_kp.track_files import FORMATS, companion, is_finished
+from lightning_kp.track_files import FORMATS, companion, is_finished, read_sidecar
 from lightning_kp.track_store import TrackStore
 from lightning_kp.tracks import Regions, TrackInfo, default_names
 from lightning_kp.video import open_video
@@ -81,7 +84,15 @@ def track_video(
     crops = per_animal(view.boxes)
     animals, keypoints = _counts(method, view.size, len(crops))
     names = method.keypoint_names or default_names(keypoints)
-    info = TrackInfo(str(video.resolve()), found.frame_size, found.fps, names, animals, origin)
+    info = TrackInfo(
+        str(video.resolve()),
+        found.frame_size,
+        found.fps,
+        names,
+        animals,
+        f"{origin}:{_contents(video, view)}",
+    )
+    _refuse_other_video(stem, info)
     if is_finished(stem, info) and all(companion(stem, FORMATS[name][0]).exists() for name in wanted):
         return TrackingReport(stem.name, 0, 0.0, 0.0, 0.0, 0.0, (), skipped=True)
     method.eval()
@@ -105,6 +116,22 @@ def track_video(
     seconds = time.perf_counter() - start
     waiting = max(0.0, seconds - computing - writing)
     return TrackingReport(stem.name, frames, seconds, computing, waiting, writing, tuple(files))
+
+
+def _contents(video: Path, view: ViewSettings) -> str:
+    """Changes with what is in a video and in its boxes: a file may be written anew under its old name."""
+    boxes = [box_file(view.boxes)] if isinstance(view.boxes, str | Path) else []
+    return hashlib.sha256("".join(map(file_mark, (video, *boxes))).encode()).hexdigest()[:16]
+
+
+def _refuse_other_video(stem: Path, info: TrackInfo) -> None:
+    """Two videos of one name, tracked one after the other, would replace each other's results."""
+    old = read_sidecar(companion(stem, ".json"))
+    if old is not None and old.video != info.video and Path(old.video).exists():
+        raise VideoError(
+            f"{stem.parent} holds the tracks of another video of this name, {old.video}.",
+            remedy="Choose another --out.",
+        )
 
 
 def _fill(

@@ -23,13 +23,13 @@ ROWS = 2048  # frames at a time: their temporary arrays stay in the processor's 
 
 class Trajectory(NamedTuple):
     """Normalised keypoints over time: ``points`` (N, P, 2) without gaps, ``confidence`` (N, P),
-    ``covariance`` (N, P, 3) = (var x, var y, cov xy), ``fps``, and ``shape`` (2,): how many half sides of
+    ``covariance`` (N, P, 3) = (var x, var y, cov xy), ``times_s`` (N,), and ``shape`` (2,): how many half sides of
     the longer axis a normalised unit of x and y is (1 for the longer one)."""  # noqa: D205, D209
 
     points: Floats
     confidence: Floats
     covariance: Floats
-    fps: float
+    times_s: NDArray[np.float64]
     shape: Floats
 
 
@@ -83,7 +83,7 @@ def normalise(tracks: Tracks, *, longest_gap: int = 10, min_confidence: float = 
         fill_gaps(points, longest_gap),
         np.where(missing, np.float32(0), confidence),
         np.where(missing[..., None], np.float32(0), np.nan_to_num(covariance) * scale),
-        tracks.fps,
+        _times(tracks),
         side / side.max(),
     )
 
@@ -129,13 +129,13 @@ def _covariance(trajectory: Trajectory) -> Floats:
 
 def _speed(trajectory: Trajectory) -> Floats:
     """(N, P): half sides per second, from the frames before and after."""
-    return _length(_rate(trajectory.points * trajectory.shape, trajectory.fps))
+    return _length(_rate(trajectory.points * trajectory.shape, trajectory.times_s))
 
 
 def _acceleration(trajectory: Trajectory) -> Floats:
     """(N, P): half sides per second squared, the size of the change of velocity."""
-    velocity = _rate(trajectory.points * trajectory.shape, trajectory.fps)
-    return _length(_rate(velocity, trajectory.fps))
+    velocity = _rate(trajectory.points * trajectory.shape, trajectory.times_s)
+    return _length(_rate(velocity, trajectory.times_s))
 
 
 def _distances(trajectory: Trajectory) -> Floats:
@@ -167,11 +167,22 @@ def _angles(trajectory: Trajectory) -> Floats:
     return table
 
 
-def _rate(values: Floats, fps: float) -> Floats:
-    """Change of values (N, ...) per second, by central differences."""
+def _rate(values: Floats, times_s: NDArray[np.float64]) -> Floats:
+    """Change of values (N, ...) per second, by central differences, whatever the time between frames."""
     if len(values) < 2:
         return np.zeros_like(values)
-    return np.asarray(np.gradient(values, axis=0) * np.float32(fps), np.float32)
+    step = np.diff(times_s)
+    if np.allclose(step, step[0], rtol=0.01):  # the quick way
+        return np.asarray(np.gradient(values, axis=0) / np.float32(step.mean()), np.float32)
+    return np.asarray(np.gradient(values, times_s, axis=0), np.float32)
+
+
+def _times(tracks: Tracks) -> NDArray[np.float64]:
+    """Seconds of every frame; those of the frame rate where the tracks' own do not increase."""
+    times = tracks.times_s
+    if len(times) > 1 and bool((np.diff(times) > 0).all()):
+        return times
+    return np.arange(len(tracks)) / (tracks.fps if tracks.fps > 0 else 1.0)
 
 
 def _length(vectors: Floats) -> Floats:

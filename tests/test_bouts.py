@@ -105,3 +105,19 @@ def test_a_misspelt_rater_and_a_missing_file(tmp_path: Path) -> None:
         read_bouts(path, 0.0, rater="Olivier")
     with pytest.raises(DataError, match="no file of behaviour labels"):
         read_bouts(tmp_path / "none.csv", 0.0)
+
+
+def test_bouts_of_a_variable_frame_rate_have_their_own_seconds(tmp_path: Path) -> None:
+    times = np.concatenate((np.arange(60) / 30, 2 + np.arange(20) / 10))
+    path = write_bouts(tmp_path / "a.csv", [Bout("groom", 60, 69, 1.0)], 20.0, "a", times)
+    row = path.read_text().splitlines()[1].split(",")
+    assert [float(cell) for cell in row[4:6]] == pytest.approx([2.0, 2.95])
+
+
+def test_seconds_are_not_taken_for_frames(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("behavior,start,stop\ngroom,1.52,3.96\n")
+    with pytest.raises(DataError, match=r"line 2: 1\.52 to 3\.96 are no numbers of frames\. Call columns"):
+        read_bouts(path, 30.0)
+    path.write_text("behavior,start,stop\ngroom,46.0,118\n")
+    assert [bout[:3] for bout in read_bouts(path, 30.0)[""]] == [("groom", 46, 118)]

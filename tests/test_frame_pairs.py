@@ -354,3 +354,23 @@ def test_pairs_arrive_ten_times_faster_than_they_are_consumed(kp_data: Path, tmp
     start = time.process_time()
     count = sum(len(batch.frame) for batch in loader)
     assert (time.process_time() - start) / count < 1.5e-3
+
+
+@pytest.mark.parametrize("split", ["auto", "time"])
+def test_crops_of_one_video_validate_together(clips: Path, split: str) -> None:
+    """Crops of several animals show the same pixels: none of a held-out frame may train."""
+    rows = [
+        f"{frame},{left},0,{left + 20},20,{n}" for n, left in enumerate((0, 5, 10), 1) for frame in range(60)
+    ]
+    (clips / "animals.csv").write_text("\n".join(["frame,left,top,right,bottom,animal", *rows]))
+    data = module(clips, "a", boxes="animals.csv", split=split, val_fraction=0.2)
+    assert len(data.cached) == 3
+    sides = []
+    for stage in ("train", "val"):
+        dataset = data.datasets[stage]
+        assert isinstance(dataset, PairDataset)
+        batch = dataset.__getitems__(list(range(len(dataset))))
+        sides.append(set(batch.index.tolist()))
+    assert sides[0]
+    assert sides[1]
+    assert not sides[0] & sides[1]

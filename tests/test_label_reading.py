@@ -14,7 +14,7 @@ from lightning_kp.arena import write_arena
 from lightning_kp.arena_body import ArenaSettings
 from lightning_kp.errors import DataError
 from lightning_kp.label_checks import AT_MOST, load_images
-from lightning_kp.label_frames import OpenFrame, OpenLabels, find_file
+from lightning_kp.label_frames import OpenFrame, OpenLabels, find_file, image_reader
 from lightning_kp.label_reading import open_labels
 from lightning_kp.label_scenes import scene_of
 from lightning_kp.label_tables import read_table
@@ -443,3 +443,11 @@ def test_a_video_is_no_label_file(tmp_path: Path) -> None:
     (tmp_path / "mouse.mp4").write_bytes(b"film")
     with pytest.raises(DataError, match=r"mouse\.mp4 is no label file that is known by its ending"):
         open_labels(tmp_path / "mouse.mp4")
+
+
+def test_sixteen_bit_images_are_scaled(tmp_path: Path) -> None:
+    wide = np.linspace(1000, 60000, 64).astype(np.uint16).reshape(8, 8)
+    Pictures.fromarray(wide).save(tmp_path / "wide.png")
+    found = image_reader(tmp_path / "wide.png")()
+    assert found.shape == (8, 8, 3)
+    np.testing.assert_array_equal(found[..., 0], wide // 257)

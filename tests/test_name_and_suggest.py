@@ -226,3 +226,19 @@ def test_a_discovering_run_has_to_be_told_the_names(folder: Path, capsys: pytest
 def test_names_that_a_named_run_does_not_know(named: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["suggest", str(named), "--names", "nose,wing"]) == 2
     assert "not nose, wing" in capsys.readouterr().err
+
+
+def test_labelled_suggestions_are_never_overwritten(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suggest(folder / "run", tmp_path / "mine", "--names", "nose,tail")
+    table = next((tmp_path / "mine").glob("labeled-data/*/CollectedData_*.csv"))
+    table.write_text(table.read_text() + "labelled by hand")
+    options = ["suggest", str(folder / "run"), "--names", "nose,tail", "--count", "2"]
+    assert main([*options, "--out", str(tmp_path / "mine")]) == 2
+    assert "perhaps labelled ones. Choose another --out." in capsys.readouterr().err
+    assert table.read_text().endswith("labelled by hand")
+    for name in ("suggestions", "suggestions-2", "suggestions-3"):
+        assert not (folder / "run" / name).exists()
+        assert main(options) == 0
+        assert (folder / "run" / name / "suggestions.slp").exists()

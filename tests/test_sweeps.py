@@ -307,6 +307,19 @@ def test_failed_trials_are_repeated_on_request(tmp_path: Path) -> None:
     assert [row["x"] for row in rows(tmp_path / "out" / "table.csv")] == ["2", "1"]
 
 
+def test_failed_draws_are_repeated_once(tmp_path: Path) -> None:
+    file = written(tmp_path, method="random", parameters={"x": {"min": 1, "max": 1_000_000}})
+    (tmp_path / "script.py").write_text("raise SystemExit(1)\n")
+    assert run(file, "--trials", "2") == 0
+    (tmp_path / "script.py").write_text(SCRIPT.replace("x == 2", "x == -1"))
+    assert run(file, "--trials", "2", "--retry") == 0
+    found = rows(tmp_path / "out" / "trials.csv")
+    assert [row["state"] for row in found] == ["failed", "failed", "complete", "complete"]
+    assert [row["x"] for row in found[:2]] == [row["x"] for row in found[2:]]
+    assert run(file, "--trials", "2", "--retry") == 0
+    assert len(rows(tmp_path / "out" / "trials.csv")) == 4
+
+
 def test_a_folder_belongs_to_one_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(written(tmp_path), "--trials", "1") == 0
     assert run(written(tmp_path, parameters={"x": {"values": [7]}})) == 2

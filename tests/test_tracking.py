@@ -120,9 +120,24 @@ def test_what_is_done_is_skipped_until_something_changes(tmp_path: Path) -> None
     assert not track(video, tmp_path / "t", formats=("csv", "dlc_csv")).skipped
     assert (tmp_path / "t.dlc.csv").exists()
     assert not track(video, tmp_path / "t", origin="another checkpoint").skipped
-    other = clips.write_numbered(tmp_path / "w.mp4", 3)
-    assert not track(other, tmp_path / "t").skipped
+    assert not (tmp_path / "t.dlc.csv").exists()  # that of the older checkpoint
+    clips.write_numbered(video, 3)  # the same file, written anew
+    assert not track(video, tmp_path / "t").skipped
     assert len(read_tracks(tmp_path / "t.csv")) == 3
+
+
+def test_another_video_of_the_same_name_is_refused(tmp_path: Path) -> None:
+    for day, frames in (("mon", 4), ("tue", 3)):
+        (tmp_path / day).mkdir()
+        clips.write_numbered(tmp_path / day / "clip.mp4", frames)
+    track(tmp_path / "mon" / "clip.mp4", tmp_path / "clip")
+    with pytest.raises(
+        VideoError, match=r"another video of this name, .*mon/clip\.mp4\. Choose another --out"
+    ):
+        track(tmp_path / "tue" / "clip.mp4", tmp_path / "clip")
+    assert len(read_tracks(tmp_path / "clip.csv")) == 4
+    (tmp_path / "mon" / "clip.mp4").rename(tmp_path / "clip.mp4")  # a project that moved
+    assert not track(tmp_path / "tue" / "clip.mp4", tmp_path / "clip").skipped
 
 
 def test_a_relative_path_is_the_same_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

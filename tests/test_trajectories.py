@@ -162,3 +162,13 @@ def test_errors_say_what_to_type() -> None:
         feature_table(replace(tracks, fps=0.0), ("speed",))
     with pytest.raises(DataError, match="no covariance"):
         feature_table(replace(tracks, covariance_px=tracks.covariance_px * np.nan), ("covariance",))
+
+
+def test_speeds_do_not_depend_on_the_time_between_frames() -> None:
+    """A point at 60 px/s, 60 frames at 30 per second and then 20 at 10."""
+    times = np.concatenate((np.arange(60) / 30, 2 + np.arange(20) / 10))
+    points = np.zeros((80, 1, 2), np.float32)
+    points[:, 0, 0] = 60 * times
+    uneven = replace(make(points, fps=20.0), times_s=times)
+    np.testing.assert_allclose(feature_table(uneven, ("speed",)), 60 / 100, rtol=1e-4)
+    assert np.abs(feature_table(uneven, ("acceleration",))).max() < 0.01

@@ -1,5 +1,6 @@
 """``kp behaviour --config FILE``: train a behaviour classifier with several seeds; figures, bouts, ethogram."""
 
+import hashlib
 import itertools
 import json
 import math
@@ -38,11 +39,20 @@ def run(arguments: list[str]) -> int:
 
     folder, settings = Path(given.out), []
     choices = [_values(text) for text in given.vary]
+    names: set[str] = set()
+    slugs: set[str] = set()
     for combination in itertools.product(*choices):
         options = [*overrides, *(f"--{name}={value}" for name, value in combination)]
         name = ", ".join(_short(value) for _, value in combination)
+        if name in names:  # two paths that end alike
+            name = ", ".join(value for _, value in combination)
+        slug = _slug(name)
+        if slug in slugs:
+            slug += f"-{hashlib.sha256(repr(combination).encode()).hexdigest()[:6]}"
+        names.add(name)
+        slugs.add(slug)
         try:
-            settings.append(_train(name, Path(given.config), folder / _slug(name), options, given.seeds))
+            settings.append(_train(name, Path(given.config), folder / slug, options, given.seeds))
         except DataError as error:
             if not combination:
                 raise

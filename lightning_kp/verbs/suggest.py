@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,9 +55,24 @@ def run(arguments: list[str]) -> int:
         _points(each, tracks[each.video], names, poses[each.video][each.frame], view, bridged)
         for each in found
     ]
-    out = Path(given.out) if given.out else folder.path / "suggestions"
+    out = _free(Path(given.out) if given.out else folder.path / "suggestions", is_chosen=bool(given.out))
     _write(found, points, videos, stems, tracks, names, given.scorer, out)
     return 0
+
+
+def _free(folder: Path, *, is_chosen: bool) -> Path:
+    """A folder without suggestions: those of an earlier call may hold labels by now."""
+    from lightning_kp.errors import DataError
+
+    def holds(each: Path) -> bool:
+        return (each / "suggestions.slp").exists() or any(each.glob("labeled-data/*/CollectedData_*"))
+
+    if not holds(folder):
+        return folder
+    if is_chosen:
+        raise DataError(f"{folder} holds suggestions, perhaps labelled ones.", remedy="Choose another --out.")
+    number = next(n for n in itertools.count(2) if not holds(folder.with_name(f"{folder.name}-{n}")))
+    return folder.with_name(f"{folder.name}-{number}")
 
 
 def _parser() -> VerbParser:
@@ -72,7 +88,7 @@ def _parser() -> VerbParser:
         "--names", help="points to label, comma-separated (default: the run's, or the labels')"
     )
     parser.add_argument("--scorer", default="kp", help="name of the annotator in DeepLabCut's files")
-    parser.add_argument("--out", help="folder to write to (default: RUN/suggestions)")
+    parser.add_argument("--out", help="folder to write to (default: RUN/suggestions, then -2 and so on)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
     return parser
 

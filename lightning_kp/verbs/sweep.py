@@ -80,7 +80,8 @@ def _total(study: "Study", asked: int | None) -> int:
         study.queue_grid()
         everything = len(study.trials()) + study.queued
         return min(asked or study.sweep.run_cap or everything, everything)
-    return asked or study.sweep.run_cap or SEARCH_TRIALS
+    wanted = asked or study.sweep.run_cap or SEARCH_TRIALS
+    return max(wanted, len(study.trials()) + study.queued) if study.queued else wanted
 
 
 @dataclass
