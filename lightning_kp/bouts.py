@@ -91,14 +91,10 @@ def write_bouts(
         table.writerow(("video", "behaviour", "start_frame", "stop_frame", "start_s", "stop_s", "confidence"))
         for bout in bouts:
             seconds: tuple[Any, Any] = ("", "")
-            if fps > 0:
-                after = 1 / fps
-                ends = (
-                    (bout.start / fps, bout.stop / fps)
-                    if times_s is None
-                    else times_s[[bout.start, bout.stop]]
-                )
-                seconds = (float(ends[0]), float(ends[1]) + after)
+            if fps > 0 and times_s is not None:
+                seconds = (float(times_s[bout.start]), float(times_s[bout.stop]) + 1 / fps)
+            elif fps > 0:
+                seconds = (bout.start / fps, (bout.stop + 1) / fps)
             row = (video, bout.behaviour, bout.start, bout.stop, *seconds, round(bout.confidence, 4))
             table.writerow(row)
     return path
@@ -162,22 +158,24 @@ def _columns(path: Path, headings: list[str], fps: float) -> dict[str, str]:
 def _bout(path: Path, line: int, cell: dict[str, str], fps: float) -> Bout:
     try:
         if "start_frame" in cell and "stop_frame" in cell:
-            given = float(cell["start_frame"]), float(cell["stop_frame"])
-            if not all(value.is_integer() for value in given):
-                raise DataError(
-                    f"{path}, line {line}: {given[0]:g} to {given[1]:g} are no numbers of frames.",
-                    remedy="Call columns of seconds start_s and stop_s.",
-                )
-            start, stop = int(given[0]), int(given[1])
+            first, last = float(cell["start_frame"]), float(cell["stop_frame"])
         else:
-            start, stop = round(float(cell["start_s"]) * fps), round(float(cell["stop_s"]) * fps) - 1
-    except DataError:
-        raise
+            first, last = round(float(cell["start_s"]) * fps), round(float(cell["stop_s"]) * fps) - 1
     except (ValueError, OverflowError) as error:
         raise DataError(f"{path}, line {line}: {error}.", remedy="Start and stop are numbers.") from error
+    start, stop = _frames(path, line, first, last)
     if stop < start - 1 or start < 0:
         raise DataError(f"{path}, line {line}: {cell['behaviour']} goes from frame {start} to {stop}.")
     return Bout(cell["behaviour"], start, max(stop, start))
+
+
+def _frames(path: Path, line: int, first: float, last: float) -> tuple[int, int]:
+    if not (float(first).is_integer() and float(last).is_integer()):
+        raise DataError(
+            f"{path}, line {line}: {first:g} to {last:g} are no numbers of frames.",
+            remedy="Call columns of seconds start_s and stop_s.",
+        )
+    return int(first), int(last)
 
 
 def _is_other(given: str | None, wanted: str, *, stem: bool = False) -> bool:

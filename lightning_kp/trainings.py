@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from lightning_kp.errors import DataError
+from lightning_kp.handed_on import hand_on
 
 STEPS_PER_EPOCH = 50  # of the experiments that are compared
 
@@ -72,32 +73,15 @@ def parsed(
 ) -> argparse.Namespace:
     """Options with ``more``, those of ``kp fit``; the names given for ``choice`` have to be among the known ones."""
     options, others = parser.parse_known_args(arguments)
-    strangers, options.more = _joined(others)
+    strangers, options.more = hand_on(others, lambda each: each.startswith(OF_KP_FIT))
     if options.experiments is None:
         parser.error("the experiment files are part of the repository: --experiments FOLDER")
-    unknown = [name for name in getattr(options, choice) if name not in known]
-    unknown += strangers
+    unknown = [*(name for name in getattr(options, choice) if name not in known), *strangers]
     if unknown:
         parser.error(f"{unknown[0]} is not known; {choice} are {', '.join(known)}, options those of kp fit")
     for name in ("out", "data", "experiments"):
         setattr(options, name, getattr(options, name).resolve())
     return options
-
-
-def _joined(others: Sequence[str]) -> tuple[list[str], list[str]]:
-    """What is no option of ``kp fit``, and those options as ``--name=value``: a blank may stand before the value."""
-    strangers: list[str] = []
-    options: list[str] = []
-    waiting = False
-    for each in others:
-        if each.startswith(OF_KP_FIT):
-            options.append(each)
-        elif waiting:
-            options[-1] += f"={each}"
-        else:
-            strangers.append(each)
-        waiting = each.startswith(OF_KP_FIT) and "=" not in each
-    return strangers, options
 
 
 def whole_epochs(text: str) -> int:

@@ -172,3 +172,11 @@ def test_speeds_do_not_depend_on_the_time_between_frames() -> None:
     uneven = replace(make(points, fps=20.0), times_s=times)
     np.testing.assert_allclose(feature_table(uneven, ("speed",)), 60 / 100, rtol=1e-4)
     assert np.abs(feature_table(uneven, ("acceleration",))).max() < 0.01
+
+
+def test_rounded_times_do_not_shake_speeds() -> None:
+    """Milliseconds of a container at 240 frames per second: steps of 4 and 5."""
+    points = np.zeros((240, 1, 2), np.float32)
+    points[:, 0, 0] = np.arange(240) / 240 * 60
+    rounded = replace(make(points, fps=240.0), times_s=np.round(np.arange(240) / 240, 3))
+    np.testing.assert_allclose(feature_table(rounded, ("speed",)), 60 / 100, rtol=3e-3)

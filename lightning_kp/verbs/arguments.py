@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lightning_kp.errors import ConfigurationError
+from lightning_kp.handed_on import hand_on
 from lightning_kp.messages import nearest
 
 HANDED_ON = ("--model", "--data", "--trainer", "--seed_everything", "--log")
@@ -43,19 +44,7 @@ def positive(text: str) -> int:
 
 def split(arguments: list[str]) -> tuple[list[str], list[str]]:
     """A verb's own arguments, and those for the Trainer as ``--name=value``, in the order typed."""
-    own: list[str] = []
-    handed_on: list[str] = []
-    waiting = False
-    for argument in arguments:
-        if argument.split("=")[0].split(".")[0].rstrip("+") in HANDED_ON:
-            handed_on.append(argument)
-            waiting = "=" not in argument
-        elif waiting:
-            handed_on[-1] += f"={argument}"
-            waiting = False
-        else:
-            own.append(argument)
-    return own, handed_on
+    return hand_on(arguments, lambda each: each.split("=")[0].split(".")[0].rstrip("+") in HANDED_ON)
 
 
 def typed(handed_on: list[str]) -> dict[str, str]:

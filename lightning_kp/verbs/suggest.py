@@ -44,6 +44,8 @@ def run(arguments: list[str]) -> int:
         given.videos or settings.get("videos", []), "." if given.videos else settings.get("root", ".")
     )
     folder = RunFolder(Path(given.run) if Path(given.run).is_dir() else checkpoint.parent)
+    # Before the videos are tracked, which may take hours, rather than after.
+    out = _free(Path(given.out) if given.out else folder.path / "suggestions", is_chosen=bool(given.out))
     origin = track.origin_of(checkpoint)
     track.track_all(method, view, videos, folder.path, origin=origin, formats=("csv",))
     stems = unique_stems(videos)
@@ -55,7 +57,6 @@ def run(arguments: list[str]) -> int:
         _points(each, tracks[each.video], names, poses[each.video][each.frame], view, bridged)
         for each in found
     ]
-    out = _free(Path(given.out) if given.out else folder.path / "suggestions", is_chosen=bool(given.out))
     _write(found, points, videos, stems, tracks, names, given.scorer, out)
     return 0
 
