@@ -167,6 +167,19 @@ def test_predicts_saves_and_loads_safely(name: str, tmp_path: Path) -> None:
         check_predictions(first, second, animals_of(name))
 
 
+@pytest.mark.filterwarnings("ignore:.*fast_dev_run.*")
+@pytest.mark.parametrize("name", METHODS)
+def test_mixed_precision_trains_and_keeps_coordinates_whole(name: str, tmp_path: Path) -> None:
+    model = build(name)
+    data = loader(model.batch_type)
+    trainer(tmp_path, fast_dev_run=1, precision="bf16-mixed").fit(model, data, data)
+    assert all(value.isfinite().all() for value in model.parameters())
+    if isinstance(model, KeypointMethod):
+        for found in trainer(tmp_path, precision="bf16-mixed").predict(model, loader(Frames)) or ():
+            assert isinstance(found, Prediction)
+            assert found.keypoints.points.dtype == torch.float32
+
+
 def animals_of(name: str) -> int:
     return int(SETTINGS[name].get("instances", 1))
 

@@ -1,0 +1,19 @@
+"""What mixed precision may change of a method, and what it may not."""
+
+from typing import Any
+
+import torch
+
+from lightning_kp.method import KeypointMethod
+
+
+def agrees_in_sixteen_bits(method: KeypointMethod, batch: Any, *, rtol: float) -> None:
+    """Terms are those of 32 bits but for rounding, and points have 32 bits."""
+    exact = method.terms(batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = method.terms(batch)
+        found = method.eval()(batch.image)
+    assert found.points.dtype == torch.float32
+    assert rounded.keys() == exact.keys()
+    for name, term in exact.items():
+        torch.testing.assert_close(rounded[name], term, rtol=rtol, atol=0.02)
