@@ -29,6 +29,12 @@ __all__ = [
 ]  # fmt: skip
 
 Array = NDArray[np.float64]
+COUNTED = {
+    Problem.LEAVES: "leaving the animal",
+    Problem.JITTER: "jittering",
+    Problem.ROTATION: "not turning with the image",
+    Problem.UNSEEN: "not judged: nothing moved",
+}  # after a number, where the problem's own text is a verb's
 UNIFORM_WIDTH = 1 / math.sqrt(3)  # standard deviation of a flat heatmap, in half image sides
 
 
@@ -274,7 +280,7 @@ def _judge_run(
 ) -> tuple[Verdict, str, Remedy]:
     problems = Counter(keypoint.problem for keypoint in keypoints)
     found, total = problems.pop(Problem.NONE, 0), len(keypoints)
-    listed = ", ".join(f"{problems[each]} {each}" for each in Problem if problems[each])
+    listed = ", ".join(f"{problems[each]} {COUNTED.get(each, each)}" for each in Problem if problems[each])
     reason = f"{found} of {total} keypoints found" + (f"; {listed}." if listed else ".")
     if math.isfinite(coverage):
         reason += f" They cover {100 * coverage:.0f} % of what moves."

@@ -20,17 +20,17 @@ class Verdict(StrEnum):
 
 
 class Problem(StrEnum):
-    """What keeps a keypoint from being found; ``NONE`` for a found one."""
+    """What keeps a keypoint from being found; ``NONE`` for a found one.  The text is kept in diagnostics.json."""
 
     NONE = "none"
     CENTRE = "stuck at the image centre"
     STUCK = "stuck in one place"
     BACKGROUND = "on the background"
-    LEAVES = "leaving the animal"
+    LEAVES = "leaves the animal"
     DUPLICATE = "duplicate"
-    JITTER = "jittering"
-    ROTATION = "not turning with the image"
-    UNSEEN = "not judged: nothing moved"
+    JITTER = "jitters"
+    ROTATION = "does not turn with the image"
+    UNSEEN = "nothing moved"
 
 
 class Remedy(StrEnum):

@@ -392,3 +392,10 @@ def test_after_few_steps_the_remedy_is_to_go_on() -> None:
     assert "Trained for 40 steps only." in early.reason
     assert early.remedy is Remedy.EPOCHS
     assert late == diagnose(evidence(*GOOD, turned=turned))
+
+
+def test_problems_are_counted_in_words_and_stored_as_ever() -> None:
+    diagnosis = diagnose(evidence(*GOOD, turned={0: GOOD[2]}))
+    assert "1 not turning with the image." in diagnosis.reason
+    assert '"does not turn with the image"' in diagnosis.to_json()  # reports of older runs are read again
+    assert Diagnosis.from_json(diagnosis.to_json()).keypoints[0].problem is Problem.ROTATION
