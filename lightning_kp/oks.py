@@ -67,12 +67,14 @@ class OKSAveragePrecision(Metric):
     """COCO's average precision and recall of poses, with every breakdown, over any number of processes.
 
     ``compute()`` gives AP (mean over OKS 0.5 to 0.95), AP50, AP75, APM and APL (areas of 32^2 to 96^2 px and
-    above), and AR, AR50, AR75, ARM, ARL; NaN where no labelled instance is of that kind.
+    above), and AR, AR50, AR75, ARM, ARL; NaN where no labelled instance is of that kind.  With ``finer`` also
+    AP_fine: where ``sigma`` is wide, AP hardly tells whether points are in their place.
 
     Args:
         sigma: Spread of labels, one number per keypoint (``COCO_SIGMA``) or one for all.
         keypoints: Number of keypoints K; needed with one ``sigma`` for all.
         at_most: Predictions of an image that count, those of highest score (COCO's own limit is 20).
+        finer: AP_fine is the AP of ``sigma`` times this.
     """
 
     is_differentiable = False
@@ -83,11 +85,17 @@ class OKSAveragePrecision(Metric):
     images: Tensor
 
     def __init__(
-        self, sigma: Sigma = COCO_SIGMA, keypoints: int | None = None, at_most: int = 100, **kwargs: Any
+        self,
+        sigma: Sigma = COCO_SIGMA,
+        keypoints: int | None = None,
+        at_most: int = 100,
+        finer: float | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.sigma = _per_keypoint(sigma, keypoints)
         self.at_most = at_most
+        self.finer = finer
         # torchmetrics gathers this type and one dimension from a process that has nothing.
         self.set_dtype(torch.float64)
         self.add_state("found", [], dist_reduce_fx="cat")
@@ -134,7 +142,11 @@ class OKSAveragePrecision(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         found, wanted = self.tables()
-        return evaluate(found, wanted, self.sigma, self.at_most)
+        figures = evaluate(found, wanted, self.sigma, self.at_most)
+        if self.finer is None:
+            return figures
+        narrow = [self.finer * each for each in self.sigma]
+        return figures | {"AP_fine": evaluate(found, wanted, narrow, self.at_most)["AP"]}
 
     def tables(self) -> tuple[Tensor, Tensor]:
         """All predictions (image, score, K x (x, y, present)) and labels as :func:`evaluate` reads them."""

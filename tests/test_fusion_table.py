@@ -58,17 +58,25 @@ def test_fusion_starts_at_the_papers_shares(options: argparse.Namespace, tmp_pat
 
 def test_the_curve_is_read_from_the_log(tmp_path: Path) -> None:
     log = tmp_path / "metrics.csv"
-    log.write_text("epoch,step,train/loss,val/ap\n0,49,1.0,\n0,49,,0.25\n1,99,0.5,\n1,99,,0.5\n")
-    assert curve_of(log) == [(50, 0.25), (100, 0.5)]
+    log.write_text(
+        "epoch,step,train/loss,val/ap,val/ap_fine\n0,49,1.0,,\n0,49,,0.25,0.1\n1,99,0.5,,\n1,99,,0.5,0.2\n"
+    )
+    assert curve_of(log) == [(50, 0.25, 0.1), (100, 0.5, 0.2)]
 
 
 def test_means_and_standard_errors() -> None:
     rows = [
-        {"setting": "honeybee-5", "method": "DirectPose", "seed": seed, "ap": 0.5 + 0.1 * seed}
+        {
+            "setting": "honeybee-5",
+            "method": "DirectPose",
+            "seed": seed,
+            "ap": 0.5 + 0.1 * seed,
+            "ap_fine": 0.3,
+        }
         for seed in (0, 1)
     ]
-    assert "| honeybee-5 | DirectPose | 0.550 ± 0.050 | 2 | 0.734 |" in table(rows)
-    assert "| honeybee-5 | DirectPose | 0.500 | 1 | 0.734 |" in table(rows[:1])
+    assert "| honeybee-5 | DirectPose | 0.550 ± 0.050 | 0.300 ± 0.000 | 2 | 0.734 |" in table(rows)
+    assert "| honeybee-5 | DirectPose | 0.500 | 0.300 | 1 | 0.734 |" in table(rows[:1])
 
 
 def test_what_is_done_is_kept_and_what_fails_is_told(
@@ -80,7 +88,7 @@ def test_what_is_done_is_kept_and_what_fails_is_told(
         asked.append(run)
         if run.method == "SemiMultiPose":
             raise DataError("no disk", remedy="none")
-        return {"ap": 0.5, "curve": [], "seconds": 1.0}
+        return {"ap": 0.5, "ap_fine": 0.25, "curve": [], "seconds": 1.0}
 
     monkeypatch.setattr(fusion_table, "train", trained)
     arguments = [

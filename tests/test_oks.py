@@ -107,6 +107,15 @@ def test_thresholds_by_hand() -> None:
     assert math.isnan(found["APM"])
 
 
+def test_the_finer_score_is_that_of_a_narrower_sigma() -> None:
+    predicted, labelled, area = drawn(10)
+    both, narrow = (OKSAveragePrecision(0.2, 3, finer=0.5), OKSAveragePrecision(0.1, 3))
+    for metric in (both, narrow):
+        metric.update(predicted, labelled, area, size=SIZE)
+    figures = both.compute()
+    assert figures["AP_fine"] == narrow.compute()["AP"] < figures["AP"]
+
+
 def test_padding_counts_nowhere() -> None:
     labelled = posed([[[10, 10], [20, 20]], [[0, 0], [0, 0]]], [[1.0, 1.0], [0.0, 0.0]])
     predicted = posed([[[10, 10], [20, 20]], [[50, 50], [50, 50]]], [[0.3, 0.3], [0.0, 0.0]])
