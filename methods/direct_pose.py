@@ -31,7 +31,8 @@ from lightning_kp.nn.weights import Pretrained
 from lightning_kp.oks import OKSAveragePrecision
 from lightning_kp.precision import full_precision, widened
 
-FINER = 0.3  # of ``sigma``: with that of honeybees (001: 1) an animal counts whose points all lie in its middle
+# With the sigma of honeybees (001: 1) an animal counts whose points all lie in its middle.
+FINER = 0.3
 LOGGED = ("AP", "AP50", "AP75", "AR", "AP_fine")
 
 
