@@ -295,24 +295,35 @@ def test_sixteen_bits_give_the_loss_of_thirty_two(reconstruction: str) -> None:
         assert narrow[name].item() == pytest.approx(value.item(), rel=0.05), name
 
 
+def _last_losses(start: int, *, enabled: bool) -> float:
+    """Mean of the last five of fifteen losses, from weights moved by up to one rounding of bf16."""
+    model, batch = build(PAPER), moving_blobs(2)
+    generator = torch.Generator().manual_seed(start)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(1 + 2**-9 * (2 * torch.rand(weight.shape, generator=generator) - 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=2e-3, momentum=0.9)
+    losses = []
+    for _ in range(15):
+        optimizer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            loss = total(model, batch)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    return sum(losses[-5:]) / 5
+
+
 @pytest.mark.slow
 def test_sixteen_bits_learn_alike() -> None:
-    """Fifteen steps: the mean of the last five losses agrees within 5 %."""
-    last = []
-    for enabled in (False, True):
-        model, batch = build(PAPER), moving_blobs(2)
-        optimizer = torch.optim.SGD(model.parameters(), lr=2e-3, momentum=0.9)
-        losses = []
-        for _ in range(15):
-            optimizer.zero_grad()
-            with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-                loss = total(model, batch)
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
-        assert losses[-1] < losses[0]
-        last.append(sum(losses[-5:]) / 5)
-    assert last[1] == pytest.approx(last[0], rel=0.05)
+    """Over four starts the means agree within 10 %.
+
+    One run each says nothing: moving the weights by one rounding of 16 bits makes runs of 32 bits end
+    anywhere from 0.83 to 0.95, for a batch of two under batch normalisation amplifies it.
+    """
+    narrow, wide = (sum(_last_losses(start, enabled=on) for start in range(4)) / 4 for on in (True, False))
+    assert narrow == pytest.approx(wide, rel=0.1)
 
 
 @pytest.mark.parametrize("weights_last", [True, False])
