@@ -4,14 +4,12 @@ import math
 from typing import Any, cast
 
 import lightning as L
-import numpy as np
 import torch.distributed
-from numpy.typing import NDArray
 
 from lightning_kp.batches import FramePairs
 from lightning_kp.diagnostics import Diagnosis, Evidence, Problem, Verdict, diagnose, sampled_backgrounds
 from lightning_kp.errors import ConfigurationError
-from lightning_kp.evidence import Collector
+from lightning_kp.evidence import Background, Collector
 from lightning_kp.loggers import log_rows
 from lightning_kp.method import KeypointMethod
 
@@ -41,7 +39,7 @@ class LiveDiagnostics(L.Callback):
         self.max_frames = max_frames
         self.diagnosis: Diagnosis | None = None
         self._collector: Collector | None = None
-        self._backgrounds: dict[int, NDArray[np.uint8]] | None = None
+        self._backgrounds: dict[int, Background] | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if not isinstance(pl_module, KeypointMethod) or pl_module.batch_type is not FramePairs:
@@ -122,7 +120,7 @@ def _batch_count(trainer: L.Trainer, dataloader_idx: int) -> float:
     return float(count) if math.isfinite(count) else 1.0
 
 
-def _backgrounds(trainer: L.Trainer) -> dict[int, NDArray[np.uint8]]:
+def _backgrounds(trainer: L.Trainer) -> dict[int, Background]:
     """Backgrounds from the whole of the datamodule's map-style data; empty where it has none."""
     held = getattr(getattr(trainer, "datamodule", None), "datasets", {})
     pairs = [held[stage] for stage in ("train", "val") if stage in held and len(held[stage])]

@@ -4,10 +4,12 @@
 a frame of a thousand by the SSIM image.  ``background`` compares each frame with the median of the video and
 also sees a resting animal; ``ssim`` compares a frame with the one a gap later (5.4), for scenes
 whose background changes slowly.  Boxes of one video are squares of one size.  They stay where they are
-until the animal has left their middle, so that the crop does not tremble with the outline.
+until the animal has left their middle, so that the crop does not tremble with the outline.  What is thin beside
+the body (a tail, legs) counts neither for a box's place nor for its size: a mouse's tail doubles its length.
 """
 
 import csv
+import io
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -36,6 +38,7 @@ MARGIN = 1.4  # of the animal's usual length: room for a stretched leg and for t
 MIDDLE = 0.1  # of the box: an animal whose centre is farther off has left the middle
 TOUCHING = 1.4  # usual areas: a region larger than this holds two animals
 PART = 0.25  # of the usual area: smaller regions are parts, or dust
+THIN = 0.5  # of the body's greatest inner radius: parts that are thinner are limbs or a tail
 DISSIMILAR = 0.25  # of one minus SSIM: beyond what compression leaves between two frames
 
 
@@ -80,8 +83,10 @@ def find_boxes(
                     progress(1)
                 yield frame.prepared(placement)[top : top + height, left : left + width]
 
-        masks = _against(small(), background) if source == "background" else _between(small(), gap)
-        things = [_things(mask) for mask in masks]
+        # What changes between two frames has not the animal's shape, and nothing that could be taken off.
+        seen = _against(small(), background) if source == "background" else _between(small(), gap)
+        masks = map(body_of, seen) if source == "background" else seen
+        things = [_things(mask, keep_pixels=animals > 1) for mask in masks]
         info = reader.info
     scale = max(info.frame_size) / LOOKED_AT_PX
     centres, length = _follow(things, animals)
@@ -100,14 +105,42 @@ def find_boxes(
 def write_boxes(found: Sequence[AnimalBoxes], path: Path) -> None:
     """A csv file for ``data.boxes``: one row per animal and frame in which its box has moved."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow((*COLUMNS, "video", "animal"))
-        for each in found:
-            moved = np.ones(each.boxes.shape[:2], dtype=bool)
-            moved[1:] = (each.boxes[1:] != each.boxes[:-1]).any(axis=-1)
-            for frame, animal in np.argwhere(moved).tolist():
-                writer.writerow((frame, *each.boxes[frame, animal].tolist(), each.info.path.name, animal + 1))
+    path.write_text(as_table(found), encoding="utf-8")
+
+
+def as_table(found: Sequence[AnimalBoxes]) -> str:
+    """The same as text."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow((*COLUMNS, "video", "animal"))
+    for each in found:
+        moved = np.ones(each.boxes.shape[:2], dtype=bool)
+        moved[1:] = (each.boxes[1:] != each.boxes[:-1]).any(axis=-1)
+        for frame, animal in np.argwhere(moved).tolist():
+            writer.writerow((frame, *each.boxes[frame, animal].tolist(), each.info.path.name, animal + 1))
+    return text.getvalue()
+
+
+def boxes_in_images(small: NDArray[np.uint8], frame_size: tuple[int, int]) -> NDArray[np.int64]:
+    """Boxes (N, 4) around the animal in small grey images (N, h, w, 1) of one scene, ``frame_size`` = (H, W) px.
+
+    As :func:`find_boxes` has them, without any order in time.  Raises DataError where no image differs.
+    """
+    things = [
+        _things(body_of(mask), keep_pixels=False)
+        for mask in fg.foreground(small, fg.median_background(small))
+    ]
+    scale = max(frame_size) / max(small.shape[1:3])
+    unseen = np.full((1, 2), np.nan)
+    centres = np.stack([each.centre[:1] if len(each.centre) else unseen for each in things])
+    areas = [each.area[0] for each in things if len(each.area)]
+    if not areas:
+        raise DataError(
+            "All labelled images of a scene are alike: there is nothing to put a box around.",
+            remedy="Label frames in which the animal is at different places.",
+        )
+    side = int(np.ceil(MARGIN * _usual_length(things, 1, float(np.median(areas))) * scale))
+    return _squares(_filled((centres + 0.5) * scale), side, frame_size)[:, 0]
 
 
 def _against(images: Iterable[NDArray[np.uint8]], background: NDArray[np.uint8]) -> Iterator[fg.Masks]:
@@ -141,9 +174,23 @@ def _unlike(now: NDArray[np.uint8], later: NDArray[np.uint8]) -> fg.Masks:
     return fg.without_specks(ssim_difference(*pair)[0, 0].numpy() > DISSIMILAR)
 
 
+def body_of(mask: fg.Masks) -> fg.Masks:
+    """A mask (h, w) without what is thin beside its thickest part: opened by a disc of THIN its inner radius."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return mask
+    part = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+    inner = ndimage.distance_transform_edt(np.pad(mask[part], 1))
+    radius = THIN * inner.max()
+    core = inner > radius
+    opened = np.zeros_like(mask)
+    opened[part] = (ndimage.distance_transform_edt(~core) <= radius)[1:-1, 1:-1] & mask[part]
+    return opened
+
+
 @dataclass(frozen=True, eq=False)
 class _Things:
-    """Connected regions of a mask, largest first: ``area`` (R,), ``centre`` (R, 2), ``length`` (R,), and pixels."""
+    """Regions of a mask, largest first: ``area`` (R,), ``centre`` (R, 2), ``length`` (R,), pixels or none (P, 2)."""
 
     area: Floats
     centre: Floats
@@ -151,7 +198,7 @@ class _Things:
     pixels: Floats
 
 
-def _things(mask: fg.Masks) -> _Things:
+def _things(mask: fg.Masks, *, keep_pixels: bool) -> _Things:
     labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
     slices = ndimage.find_objects(labels)
     area = np.bincount(labels.ravel(), minlength=count + 1)[1:].astype(np.float64)
@@ -160,7 +207,8 @@ def _things(mask: fg.Masks) -> _Things:
         -1, 2
     )
     length = np.array([max(part.stop - part.start for part in each) for each in slices], np.float64)
-    pixels = np.argwhere(mask)[:, ::-1].astype(np.float64)
+    # Those of 100,000 frames are gigabytes, and only animals that touch are told apart by them.
+    pixels = np.argwhere(mask if keep_pixels else mask[:0])[:, ::-1].astype(np.float64)
     return _Things(area[order], centre[order, ::-1], length[order], pixels)
 
 
@@ -171,13 +219,7 @@ def _follow(things: Sequence[_Things], animals: int) -> tuple[Floats, float]:
     if not largest:
         return np.full((len(things), animals, 2), np.nan), float("nan")
     usual = float(np.median(np.concatenate(largest)))
-    alone = [
-        each.length[i]
-        for each in things
-        for i in range(min(animals, len(each.area)))
-        if PART * usual < each.area[i] < TOUCHING * usual
-    ]
-    length = float(np.quantile(alone, 0.75)) if alone else float(np.sqrt(usual))
+    length = _usual_length(things, animals, usual)
     centres = np.full((len(things), animals, 2), np.nan)
     last = np.full((animals, 2), np.nan)
     for frame, each in enumerate(things):
@@ -187,6 +229,17 @@ def _follow(things: Sequence[_Things], animals: int) -> tuple[Floats, float]:
         centres[frame] = now
         last = np.where(np.isnan(now), last, now)
     return centres, length
+
+
+def _usual_length(things: Sequence[_Things], animals: int, usual: float) -> float:
+    """Of the animals that are seen whole and alone, going by their area."""
+    alone = [
+        each.length[i]
+        for each in things
+        for i in range(min(animals, len(each.area)))
+        if PART * usual < each.area[i] < TOUCHING * usual
+    ]
+    return float(np.quantile(alone, 0.75)) if alone else float(np.sqrt(usual))
 
 
 def _centres(things: _Things, animals: int, usual: float, last: Floats) -> Floats:

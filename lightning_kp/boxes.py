@@ -12,13 +12,14 @@ from lightning_kp.video import VideoInfo
 
 Box = tuple[int, int, int, int]
 Boxes = Sequence[int] | str | Path | None
-"""None, one box (left, top, right, bottom) in pixels, or a csv file with a box for each frame.
+"""None, one box (left, top, right, bottom) in pixels, a csv file with a box for each frame, or ``follow``.
 
 The file has the columns ``frame,left,top,right,bottom`` (edges in pixels of the displayed frame,
 frames from 0) and, if it serves several videos, ``video`` (file name with or without suffix), if it
 has boxes of several animals, ``animal`` (from 1).  ``FILE#2`` names those of animal 2.  A frame without a row
-takes the last box before it.
+takes the last box before it.  ``follow`` is a square that goes with the animal, see following.py.
 """
+FOLLOW = "follow"
 COLUMNS = ("frame", "left", "top", "right", "bottom")
 
 
@@ -30,6 +31,10 @@ class Placements:
             raise ConfigurationError(
                 f"size is {size}.", remedy="Give the side of the square in pixels, say 128."
             )
+        if boxes == FOLLOW:
+            from lightning_kp.following import followed  # decodes the video, which no other boxes need
+
+            boxes = followed(info.path)
         table = {0: _one_box(boxes)} if not isinstance(boxes, (str, Path)) else _read(boxes, info)
         self._starts = sorted(table)
         self._placements = [place(info.frame_size, size, fit, table[start]) for start in self._starts]
@@ -65,7 +70,7 @@ def per_animal(boxes: Boxes) -> tuple[Boxes, ...]:
 
     Raises DataError for a file that cannot be read.
     """
-    if not isinstance(boxes, (str, Path)):
+    if not isinstance(boxes, (str, Path)) or boxes == FOLLOW:
         return (boxes,)
     path, animal = _parts(boxes)
     if animal is not None:

@@ -1,6 +1,7 @@
 """The folder of frame caches: where it is, writing whole files only, removing what is left over."""
 
 import errno
+import hashlib
 import os
 import shutil
 import socket
@@ -15,6 +16,7 @@ from lightning_kp.errors import DataError
 
 UNUSED_S = 3600.0
 """Caches are deleted to make room, and abandoned temporaries of other computers, after an hour unused."""
+_BLOCK = 1 << 16
 _REMEDY = "Set cache_dir (or KP_CACHE_DIR) to a folder with room, or lower cache_gb."
 
 
@@ -114,3 +116,27 @@ def _explained(error: OSError, folder: Path) -> DataError:
     return DataError(
         f"The frame cache in {folder} cannot be written: {error.strerror or error}.", remedy=_REMEDY
     )
+
+
+def file_mark(path: Path, *, with_time: bool = False) -> str:
+    """Changes with a file's size and its bytes at the head, the middle and the tail; of a folder, with its files.
+
+    Without ``with_time`` a copy has the mark of its original.
+    """
+
+    def facts(entry: Path) -> str:
+        status = entry.stat()
+        return f"{status.st_size} {status.st_mtime_ns}" if with_time else str(status.st_size)
+
+    digest = hashlib.sha256()
+    if path.is_dir():
+        for entry in sorted(path.iterdir()):
+            digest.update(f"{entry.name} {facts(entry)}\n".encode())
+        return digest.hexdigest()
+    status = path.stat()
+    digest.update(facts(path).encode())
+    with path.open("rb") as file:
+        for position in (0, status.st_size // 2, max(0, status.st_size - _BLOCK)):
+            file.seek(position)
+            digest.update(file.read(_BLOCK))
+    return digest.hexdigest()

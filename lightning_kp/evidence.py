@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 import torch
@@ -14,12 +14,47 @@ from torch.utils.data import default_collate
 from lightning_kp import foreground as fg
 from lightning_kp.batches import FramePairs, floats_in_unit_range
 from lightning_kp.errors import DataError
+from lightning_kp.following import cut_out, scene_background
+from lightning_kp.frame_cache import CachedVideo
 from lightning_kp.geometry import QUARTER_TURNS, rotate_image, rotate_points
 from lightning_kp.instances import assign, rearranged
 from lightning_kp.method import KeypointMethod
 
 Array = NDArray[np.float64]
-Backgrounds = Mapping[int, NDArray[np.uint8]]
+
+
+class Background(Protocol):
+    """What a video shows where no animal is, as thumbnails of its squares see it."""
+
+    def at(self, index: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """For displayed frames (N,): (N, h, w, 3), or (h, w, 3) for all."""
+        ...
+
+
+class FixedBackground(NamedTuple):
+    """Of squares that stay in their place."""
+
+    image: NDArray[np.uint8]
+
+    def at(self, index: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """The same for all."""
+        return self.image
+
+
+class CutBackground(NamedTuple):
+    """Of squares that go with an animal: their median would show it, so they are cut out of the frame's."""
+
+    video: CachedVideo
+    size: int
+
+    def at(self, index: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """The background in each frame's square."""
+        rows = np.searchsorted(self.video.index, index)
+        regions = [self.video.region(int(row)) for row in rows]
+        return cut_out(scene_background(self.video.path), self.video.frame_size, regions, self.size)
+
+
+Backgrounds = Mapping[int, Background]
 
 THUMBNAIL_PX = 128  # enough to tell an animal from its background; 256 pairs take 25 MB
 FOREGROUND_SAMPLES = 64  # pixels kept of each frame's foreground, for coverage
@@ -152,7 +187,7 @@ class Collector:
     def evidence(self, backgrounds: Backgrounds | None = None) -> Evidence | None:
         """What has been collected, or None if nothing was.
 
-        ``backgrounds`` (video number -> (h, w, 3) from :func:`sampled_backgrounds`) is better than
+        ``backgrounds`` (by video number, from :func:`sampled_backgrounds`) is better than
         the median of the collected frames, which contains an animal that rests through all of them.
         """
         if not self._count:
@@ -162,9 +197,8 @@ class Collector:
         here, there, moved = (np.zeros(frames.shape[:3], dtype=bool) for _ in range(3))
         for number in np.unique(video):
             rows = np.flatnonzero(video == number)
-            background = (backgrounds or {}).get(int(number))
-            if background is None:
-                background = fg.median_background(frames[rows])
+            known = (backgrounds or {}).get(int(number))
+            background = known.at(kept["index"][rows]) if known else fg.median_background(frames[rows])
             here[rows] = fg.foreground(frames[rows], background)
             there[rows] = fg.foreground(future[rows], background)
             moved[rows] = fg.moving(frames[rows], future[rows])
@@ -251,12 +285,20 @@ def sampled_batches(dataset: Any, *, frames: int = 256, burst: int = 8) -> Itera
         yield FramePairs(*default_collate([tuple(item) for item in items]))
 
 
-def sampled_backgrounds(*datasets: Any, items: int = 400) -> dict[int, NDArray[np.uint8]]:
-    """Median background (h, w, 3) of each video, from ``items`` items spread over map-style datasets."""
+def sampled_backgrounds(*datasets: Any, items: int = 400) -> dict[int, Background]:
+    """The background of each video, from ``items`` items spread over map-style datasets, or from the video itself."""
     images: dict[int, list[NDArray[np.uint8]]] = {}
+    found: dict[int, Background] = {}
     for dataset in datasets:
+        for number, video in enumerate(getattr(dataset, "videos", ())):
+            if len(video.regions) > 1:
+                found[number] = CutBackground(video, min(video.size, THUMBNAIL_PX))
         share = max(1, items // len(datasets))
         for position in np.unique(np.linspace(0, len(dataset) - 1, share).round().astype(int)):
             pair = FramePairs(*dataset[int(position)])
-            images.setdefault(int(pair.video), []).append(thumbnails(pair.frame.unsqueeze(0))[0])
-    return {video: fg.median_background(np.stack(seen)) for video, seen in images.items() if len(seen) > 2}
+            if int(pair.video) not in found:
+                images.setdefault(int(pair.video), []).append(thumbnails(pair.frame.unsqueeze(0))[0])
+    for number, seen in images.items():
+        if len(seen) > 2:
+            found[number] = FixedBackground(fg.median_background(np.stack(seen)))
+    return found

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from lightning_kp.boxes import Boxes, Placements, per_animal
-from lightning_kp.cache_folder import default_cache_dir, make_room, writing
+from lightning_kp.cache_folder import default_cache_dir, file_mark, make_room, writing
 from lightning_kp.frame_stream import DECODED_AHEAD, in_background
 from lightning_kp.geometry import Fit, Region
 from lightning_kp.preprocessing import NOTHING, Preprocessing, Preprocessor, preprocessor_of
@@ -29,7 +29,6 @@ from lightning_kp.video import Image, VideoReader, VideoWarning, open_video
 
 FORMAT = 1
 """Raised whenever the same settings would give other bytes."""
-_BLOCK = 1 << 16
 _PREPROCESSED_TOGETHER = 32
 
 
@@ -232,27 +231,6 @@ class _Squares:
 def _fingerprint(path: Path) -> str:
     """Changes with the file: its size, its time, and its bytes at the head, the middle and the tail."""
     return file_mark(path, with_time=True)
-
-
-def file_mark(path: Path, *, with_time: bool = False) -> str:
-    """The same, by default without its time, which changes when a file is copied."""
-
-    def facts(entry: Path) -> str:
-        status = entry.stat()
-        return f"{status.st_size} {status.st_mtime_ns}" if with_time else str(status.st_size)
-
-    digest = hashlib.sha256()
-    if path.is_dir():
-        for entry in sorted(path.iterdir()):
-            digest.update(f"{entry.name} {facts(entry)}\n".encode())
-        return digest.hexdigest()
-    status = path.stat()
-    digest.update(facts(path).encode())
-    with path.open("rb") as file:
-        for position in (0, status.st_size // 2, max(0, status.st_size - _BLOCK)):
-            file.seek(position)
-            digest.update(file.read(_BLOCK))
-    return digest.hexdigest()
 
 
 def _build(job: _Job, bytes_allowed: float, progress: bool) -> None:

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from lightning_kp.batches import FramePairs, Frames
+from lightning_kp.boxes import FOLLOW
 from lightning_kp.datamodule import KeypointDataModule
 from lightning_kp.errors import ConfigurationError, DataError
 from lightning_kp.frame_cache import CachedVideo, cache_videos
@@ -159,7 +160,7 @@ class FramePairsModule(KeypointDataModule):
         self.pair_stride = pair_stride
         self.val_fraction = val_fraction
         self.split = split
-        self.boxes = str(self.path(boxes)) if isinstance(boxes, str) else boxes
+        self.boxes = str(self.path(boxes)) if isinstance(boxes, str) and boxes != FOLLOW else boxes
         self.cache_dir = cache_dir
         self.cache_gb = cache_gb
         self.seed = seed

@@ -103,7 +103,7 @@ def _suggestion_lines(suggestion: Suggestion) -> list[str]:
     gap = suggestion.gap.value
     shown = {
         "gap": gap if isinstance(gap, str) else f"{gap} frame{'s' if gap > 1 else ''}",
-        "crop": "none" if box is None else ",".join(map(str, box)),
+        "crop": "none" if box is None else box if isinstance(box, str) else ",".join(map(str, box)),
         "image size": f"{suggestion.size.value} px",
         "keypoints": str(suggestion.keypoints.value),
     }

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from lightning_kp.boxes import FOLLOW
 from lightning_kp.inspection_measures import Box, Measured, Sampled
 from lightning_kp.video import VideoInfo
 
@@ -17,6 +18,9 @@ PART_PX = 4.0  # network pixels that one keypoint needs for itself in each direc
 FIRST_THING, FURTHER_THING = 8, 4  # B-KinD takes 10 for two mice and 12 for two flies
 MOST_KEYPOINTS = 16  # B-KinD's number for a person
 WORTHWHILE_CROP = 1.2  # a crop should enlarge the animal by a fifth at least
+FOLLOWED_SIDE = 2.0  # sizes of the animal: about what the square that follows it shows
+WORTHWHILE_FOLLOWING = 2.5  # enlarges by so much, or the whole picture does as well
+ALONE_REGIONS = 1.5  # moving regions per frame: a second animal that stands out less is one of them
 # When to warn.
 SHAKE_PX = 0.004  # of the longest side: one pixel of a 256 px image
 FLICKER = 5.0  # grey levels, 2 % of the range
@@ -56,11 +60,15 @@ class Choice(NamedTuple):
     reason: str
 
 
+FOLLOWED_SIZE = Choice(96, "fine enough for the parts of an animal that fills half the picture")
+
+
 class Suggestion(NamedTuple):
     """Settings to begin with.
 
     ``gap`` in frames, or as "0.25s" for videos of several frame rates; ``box`` (left, top, right,
-    bottom) in original pixels or None; ``size`` of the network's image in pixels; number of ``keypoints``.
+    bottom) in original pixels, "follow" for a square that goes with the animal, or None; ``size`` of
+    the network's image in pixels; number of ``keypoints``.
     """
 
     gap: Choice
@@ -72,8 +80,8 @@ class Suggestion(NamedTuple):
 def suggest(info: VideoInfo, measured: Measured) -> Suggestion:
     """Settings to begin with for one video."""
     box = _suggest_box(info, measured)
-    longest = longest_side(info, box.value)
-    size = _suggest_size(measured, longest)
+    longest = longest_side(info, measured, box.value)
+    size = FOLLOWED_SIZE if box.value == FOLLOW else _suggest_size(measured, longest)
     return Suggestion(
         _suggest_gap(info, measured), box, size, _suggest_keypoints(measured, size.value / longest)
     )
@@ -97,6 +105,11 @@ def _suggest_box(info: VideoInfo, measured: Measured) -> Choice:
     whole = max(info.frame_size)
     if measured.box is None:
         return Choice(None, "the whole picture: nothing moved")
+    followed = whole / longest_side(info, measured, FOLLOW)
+    if _is_alone(info, measured) and followed >= WORTHWHILE_FOLLOWING:
+        return Choice(
+            FOLLOW, f"a square that goes with the one moving thing shows it {followed:.1f} times larger"
+        )
     left, top, right, bottom = measured.box
     gain = whole / max(right - left, bottom - top)
     if gain < WORTHWHILE_CROP:
@@ -106,12 +119,22 @@ def _suggest_box(info: VideoInfo, measured: Measured) -> Choice:
     )
 
 
-def longest_side(info: VideoInfo, box: Box | None) -> int:
+def _is_alone(info: VideoInfo, measured: Measured) -> bool:
+    """Whether there is one thing to follow, before a background that a camera which stands still can know."""
+    steady = measured.shake_px <= SHAKE_PX * max(info.frame_size) and measured.covered <= CROWDED
+    seen = measured.size_px >= BODY_PX  # in the frame: no square gives an animal of fewer pixels parts
+    return measured.things == 1 and measured.regions < ALONE_REGIONS and steady and seen
+
+
+def longest_side(info: VideoInfo, measured: Measured, box: Box | str | None) -> float:
     """Original pixels that the network's square image shows along its side."""
-    return max(info.frame_size) if box is None else max(box[2] - box[0], box[3] - box[1])
+    whole = max(info.frame_size)
+    if isinstance(box, str):
+        return min(float(whole), FOLLOWED_SIDE * measured.size_px)
+    return whole if box is None else max(box[2] - box[0], box[3] - box[1])
 
 
-def _suggest_size(measured: Measured, longest: int) -> Choice:
+def _suggest_size(measured: Measured, longest: float) -> Choice:
     if not measured.size_px > 0:
         return Choice(128, "a middle value: nothing moved")
     size = next((each for each in SIZES if measured.size_px * each / longest >= BODY_PX), SIZES[-1])
@@ -192,7 +215,7 @@ def _thing_notes(info: VideoInfo, measured: Measured, suggestion: Suggestion) ->
             + ": a moving background, reflections, a crowd, or a moving camera. Keypoints may go there; crop to "
             "the animal, or film against something that stays still.",
         )
-    body = measured.size_px * suggestion.size.value / longest_side(info, suggestion.box.value)
+    body = measured.size_px * suggestion.size.value / longest_side(info, measured, suggestion.box.value)
     if body < TINY_PX:
         yield Note(
             Trouble.TINY,
@@ -236,9 +259,11 @@ def together(videos: Sequence[tuple[VideoInfo, Suggestion]]) -> Suggestion:
 
 def _common_box(videos: Sequence[tuple[VideoInfo, Suggestion]]) -> Choice:
     boxes = [suggestion.box.value for _, suggestion in videos]
+    if all(box == FOLLOW for box in boxes):
+        return videos[0][1].box
     if len({info.frame_size for info, _ in videos}) > 1:
         return Choice(None, "the whole picture: the videos differ in size")
-    if any(box is None for box in boxes):
+    if any(box is None or box == FOLLOW for box in boxes):
         return Choice(None, "the whole picture: one of the videos needs all of it")
     lefts, tops, rights, bottoms = zip(*boxes, strict=True)
     return Choice(

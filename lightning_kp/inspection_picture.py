@@ -96,7 +96,7 @@ def _draw_places(axes: Any, video: VideoInspection) -> None:
     axes.imshow(np.sqrt(busy), cmap="viridis", extent=_extent(video), vmin=0)
     title = "Where things moved (yellow: often)"
     box = video.suggestion.box.value
-    if box is not None:
+    if box is not None and not isinstance(box, str):
         left, top, right, bottom = box
         frame = Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=ORANGE, linewidth=2)
         axes.add_patch(frame)

@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_kp.boxes import Boxes
+from lightning_kp.boxes import FOLLOW, Boxes, Placements
 from lightning_kp.errors import DataError
+from lightning_kp.following import boxes_of_labelled, small_grey
 from lightning_kp.geometry import Fit, Placement, place
 from lightning_kp.label_checks import load_images
 from lightning_kp.label_frames import OpenFrame, OpenLabels
@@ -25,30 +26,46 @@ from lightning_kp.resize import prepare
 
 
 class LabelledSet(NamedTuple):
-    """``image`` (N, 3, S, S) uint8, ``points`` (N, L, 2) normalised, NaN = unlabelled, ``names`` (L)."""
+    """``image`` (N, 3, S, S) uint8, ``points`` (N, L, 2) normalised, NaN = unlabelled, ``names`` (L).
+
+    ``shown`` (N, 2, 4), where squares follow the animal: the region of each, and that of the whole frame.
+    """
 
     image: Tensor
     points: Tensor
     names: tuple[str, ...]
+    shown: Tensor | None = None
+
+    def in_frame(self, points: Tensor) -> Tensor:
+        """Points (N, P, 2), normalised to the squares -> normalised to the whole frames, as a fixed view has them."""
+        if self.shown is None:
+            return points
+        square, frame = self.shown.to(points).unsqueeze(1).unbind(dim=2)
+        edges = square[..., :2] + (points + 1) / 2 * (square[..., 2:] - square[..., :2])
+        return (edges - frame[..., :2]) / (frame[..., 2:] - frame[..., :2]) * 2 - 1
 
 
 class LabelledAnimals(NamedTuple):
     """``image`` (N, 3, S, S) uint8, ``points`` (N, I, L, 2) normalised, NaN = unlabelled, ``names`` (L).
 
-    ``sources`` (N) say which image each is, where a label file told; see OpenFrame.
+    ``sources`` (N) say which image each is, where a label file told; see OpenFrame.  ``shown`` as LabelledSet's.
     """
 
     image: Tensor
     points: Tensor
     names: tuple[str, ...]
     sources: tuple[str, ...] = ()
+    shown: Tensor | None = None
 
     def flat(self, *, numbered: bool = False) -> LabelledSet:
         """The points of all animals one after another; name_1 and so on, where several or ``numbered``."""
         animals = self.points.shape[1]
         names = tuple(f"{name}_{animal + 1}" for animal in range(animals) for name in self.names)
         return LabelledSet(
-            self.image, self.points.flatten(1, 2), names if animals > 1 or numbered else self.names
+            self.image,
+            self.points.flatten(1, 2),
+            names if animals > 1 or numbered else self.names,
+            self.shown,
         )
 
 
@@ -63,7 +80,7 @@ def read_labels(
 ) -> LabelledSet:
     """Read a label file and its images, in frame order; ``at_most`` frames, evenly thinned.
 
-    Images are cut, resized and preprocessed as in training: ``boxes`` may be one box.  The points of
+    Images are cut, resized and preprocessed as in training: ``boxes`` may be one box, or ``follow``.  The points of
     several animals are put one after another in the file's order.  Raises DataError for a file without
     labels or images.
     """
@@ -111,45 +128,71 @@ def read_animals(
 class _View(NamedTuple):
     size: int
     fit: Fit
-    box: Sequence[int] | None
+    boxes: Sequence[int] | str | None
     preprocessing: Preprocessing = NOTHING
 
+    def placements(self, labels: OpenLabels, names: Sequence[str] | None, *, strict: bool) -> list[Placement]:
+        """How each labelled image becomes a square; to follow the animal, all have to be looked at first."""
+        sizes: list[tuple[int, int]] = []
+        small: list[NDArray[np.uint8]] = []
+
+        def look(frame: OpenFrame, image: NDArray[np.uint8]) -> None:
+            sizes.append((image.shape[0], image.shape[1]))
+            small.append(small_grey(image))
+
+        load_images(labels, look, names=names, strict=strict)
+        boxes = boxes_of_labelled(small, sizes, _scenes(labels))
+        return [place(size, self.size, self.fit, box) for size, box in zip(sizes, boxes, strict=True)]
+
     def of(self, image: NDArray[np.uint8]) -> Placement:
-        box = None if self.box is None else (self.box[0], self.box[1], self.box[2], self.box[3])
-        return place((image.shape[0], image.shape[1]), self.size, self.fit, box)
+        """How an image becomes a square that stays in its place."""
+        box = self.boxes
+        fixed = None if box is None or isinstance(box, str) else (box[0], box[1], box[2], box[3])
+        return place((image.shape[0], image.shape[1]), self.size, self.fit, fixed)
 
 
 def _view(size: int, fit: Fit, boxes: Boxes, preprocessing: Preprocessing = NOTHING) -> _View:
-    if isinstance(boxes, str | Path):
+    if isinstance(boxes, str | Path) and boxes != FOLLOW:
         raise DataError(
             f"Labels cannot be read with a box for each frame ({boxes}).",
-            remedy="Train with one box, [left, top, right, bottom], to use labels.",
+            remedy="Train with --data.boxes=follow, or with one box, [left, top, right, bottom], to use labels.",
         )
-    return _View(size, fit, boxes, preprocessing)
+    return _View(size, fit, FOLLOW if isinstance(boxes, str | Path) else boxes, preprocessing)
+
+
+def _scenes(labels: OpenLabels) -> list[str]:
+    return [scene_of(frame.source or frame.name) for frame in labels.frames]
 
 
 def _in_view(
     labels: OpenLabels, view: _View, *, names: Sequence[str] | None = None, strict: bool = True
 ) -> LabelledAnimals:
     animals = max((len(frame.points_px) for frame in labels.frames), default=0)
-    prepared, points, placements = [], [], []
+    prepared, points, placements, shown = [], [], [], []
+    follows = view.boxes == FOLLOW
+    planned = iter(view.placements(labels, names, strict=strict) if follows else ())
 
     def take(frame: OpenFrame, image: NDArray[np.uint8]) -> None:
         """Keep the square alone: thousands of whole frames of a video do not fit into memory."""
-        placement = view.of(image)
+        fixed = view.of(image)
+        placement = next(planned, fixed)
         prepared.append(prepare(image, placement))
         placements.append(placement)
+        shown.append((placement.region, fixed.region))
         points_px = np.full((animals, len(labels.names), 2), np.nan)
         points_px[: len(frame.points_px)] = frame.points_px
         points.append(placement.region.from_original_px(torch.from_numpy(points_px)))
 
     load_images(labels, take, names=names, strict=strict)
-    scenes = [scene_of(frame.source or frame.name) for frame in labels.frames]
     squares, moved = preprocess_labelled(
-        np.stack(prepared), torch.stack(points), placements, scenes, view.preprocessing
+        np.stack(prepared), torch.stack(points), placements, _scenes(labels), view.preprocessing
     )
     return LabelledAnimals(
-        _stack(squares), moved.float(), labels.names, tuple(frame.source for frame in labels.frames)
+        _stack(squares),
+        moved.float(),
+        labels.names,
+        tuple(frame.source for frame in labels.frames),
+        torch.tensor(shown, dtype=torch.float64) if follows else None,
     )
 
 
@@ -159,13 +202,15 @@ def _read_truth(path: Path, view: _View, at_most: int) -> LabelledAnimals:
 
     truth = read_truth(path)
     wanted = set(thinned(len(truth.points_px), at_most))
-    images, points, placements = [], [], []
+    images, points, placements, shown = [], [], [], []
     with open_video(path.with_name(path.name.replace(".truth.npz", ".mp4"))) as reader:
+        planned = Placements(reader.info, view.size, view.fit, view.boxes)
         for frame in reader.decode():
             if frame.index not in wanted:
                 continue
             image = frame.rgb()
-            placement = view.of(image)
+            placement = planned(frame.index)
+            shown.append((placement.region, view.of(image).region))
             images.append(prepare(image, placement))
             placements.append(placement)
             truth_px = torch.from_numpy(np.asarray(truth.points_px[frame.index], np.float64))
@@ -174,7 +219,8 @@ def _read_truth(path: Path, view: _View, at_most: int) -> LabelledAnimals:
         np.stack(images), torch.stack(points), placements, [path] * len(images), view.preprocessing
     )
     sources = tuple(f"{path.resolve()} frame {index}" for index in sorted(wanted))
-    return LabelledAnimals(_stack(squares), moved.float(), tuple(truth.keypoint_names), sources)
+    regions = torch.tensor(shown, dtype=torch.float64) if view.boxes == FOLLOW else None
+    return LabelledAnimals(_stack(squares), moved.float(), tuple(truth.keypoint_names), sources, regions)
 
 
 def thinned(number: int, at_most: int) -> list[int]:

@@ -56,7 +56,10 @@ class RegressionFigures:
 
 
 def score_regression(method: KeypointMethod, labels: LabelledSet, *, seed: int = 0) -> RegressionFigures:
-    """Fit on the first half of the labelled frames, score on the second.  Raises DataError under 8 frames."""
+    """Fit on the first half of the labelled frames, score on the second; in % of the whole frame's side.
+
+    Raises DataError under 8 frames.
+    """
     number = len(labels.points)
     if number < 8:
         raise DataError(
@@ -68,7 +71,8 @@ def score_regression(method: KeypointMethod, labels: LabelledSet, *, seed: int =
         discovered_points(method, labels.image),
         _untrained_points(method, labels.image, seed),
     )
-    labelled = labels.points.double()
+    trained, untrained = labels.in_frame(trained), labels.in_frame(untrained)
+    labelled = labels.in_frame(labels.points.double())
     figures, matched = {}, None
     for name, points in (("untrained_", untrained), ("", trained)):
         linear = fit_linear(points[:half], labelled[:half])

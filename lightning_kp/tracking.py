@@ -10,8 +10,8 @@ import torch
 
 from lightning_kp.batches import Frames, floats_in_unit_range
 from lightning_kp.boxes import Boxes, box_file, per_animal
+from lightning_kp.cache_folder import file_mark
 from lightning_kp.errors import VideoError
-from lightning_kp.frame_cache import file_mark
 from lightning_kp.frame_stream import FrameBatch, stream_frames
 from lightning_kp.geometry import Fit
 from lightning_kp.identity_files import keep_identities

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from lightning_kp.boxes import FOLLOW
 from lightning_kp.errors import ConfigurationError, DataError, VideoError
 from lightning_kp.inspection import Inspection, VideoInspection, inspect_videos
 from lightning_kp.inspection_advice import Suggestion, Trouble, clock, notes_on, suggest, together
@@ -79,21 +80,47 @@ def test_one_walker_is_measured_and_suggested_for() -> None:
     assert measured.speed == pytest.approx(step * FPS, rel=0.1)
     assert suggestion.gap.value == round(1 / 3 / step)
     assert suggestion.keypoints.value == 8
-    assert suggestion.box.value is None
-    # 512 px wide, 57 px large: 128 px would leave 14 px, 160 px leave 18
-    assert suggestion.size.value == 160
+    # 512 px wide: a square of two lengths shows it more than four times larger
+    assert suggestion.box.value == FOLLOW
+    assert f"{512 / (2 * measured.size_px):.1f} times larger" in suggestion.box.reason
+    assert suggestion.size.value == 96
     assert troubles == set()
 
 
+def test_a_large_walker_is_not_followed() -> None:
+    _, suggestion, _ = advice(scene((walk((30, 45), (1.2, 0.1)), 28, 250)))
+    assert suggestion.box.value is None
+
+
+def test_a_lone_thing_before_a_shaking_camera_is_not_followed() -> None:
+    """The median of what it films is not what lies behind the thing."""
+    images = scene((walk((15, 20), (1.6, 0.9)), 8, 250))
+    moves = np.random.default_rng(2).integers(-3, 4, (FRAMES, 2))
+    shaken = np.stack([np.roll(each, move, (0, 1)) for each, move in zip(images, moves, strict=True)])
+    assert advice(shaken)[1].box.value != FOLLOW
+
+
+def two_things() -> tuple[Measured, Suggestion, set[Trouble]]:
+    return advice(scene((walk((15, 20), (1.6, 0.9)), 8, 250), (walk((110, 80), (-1.6, -0.4)), 8, 5)))
+
+
+def test_two_things_are_shown_in_one_picture() -> None:
+    measured, suggestion, _ = two_things()
+    assert measured.things == 2
+    assert suggestion.box.value is None
+    # 512 px wide, 57 px large: 128 px would leave 14 px, 160 px leave 18
+    assert suggestion.size.value == 160
+
+
 def test_the_crop_holds_the_whole_walk_and_leaves_the_rest_out() -> None:
-    _, suggestion, _ = advice(scene((walk((25, 30), (0.5, 0.3)), 6, 250)))
+    _, suggestion, _ = advice(scene((walk((25, 30), (0.5, 0.3)), 6, 250), (walk((45, 45), (0.5, 0.3)), 6, 5)))
     left, top, right, bottom = suggestion.box.value
-    # the disc reaches from 19 to 60.5 and from 24 to 53.7 small pixels; one size of margin and less than two
+    # the discs reach from 19 to 80.5 and from 24 to 68.7 small pixels; one size of margin and less than two
     assert left <= 4 * 19
-    assert right >= 4 * 60
+    assert right >= 4 * 80
     assert top <= 4 * 24
-    assert bottom >= 4 * 53
-    assert right - left < 4 * (42 + 4 * 11)
+    assert bottom >= 4 * 68
+    assert right - left < 4 * (62 + 4 * 11)
     whole = max(sampled(scene()).info.frame_size)
     assert f"{whole / (right - left):.1f} times larger" in suggestion.box.reason
 
@@ -192,8 +219,8 @@ def test_slow_things_get_a_second_at_most() -> None:
 
 def test_one_suggestion_for_several_videos() -> None:
     first, second = (
-        sampled(scene((walk((25, 30), (0.5, 0.3)), 6, 250))),
-        sampled(scene((walk((60, 40), (0.5, 0.3)), 6, 250))),
+        sampled(scene((walk((25, 30), (0.5, 0.3)), 6, 250), (walk((45, 45), (0.5, 0.3)), 6, 5))),
+        sampled(scene((walk((40, 30), (0.5, 0.3)), 6, 250), (walk((60, 40), (0.5, 0.3)), 6, 5))),
     )
     infos = [first.info, second.info]
     each = [suggest(one.info, measure(one)) for one in (first, second)]
@@ -205,6 +232,9 @@ def test_one_suggestion_for_several_videos() -> None:
     assert mixed.gap.value == f"{(each[0].gap.value / 30 + each[1].gap.value / 60) / 2:.2f}s"
     other = first.info.__class__(**{**vars(first.info), "frame_size": (480, 640)})
     assert together([(first.info, each[0]), (other, each[1])]).box.value is None
+    alone = suggest(first.info, measure(sampled(scene((walk((15, 20), (1.6, 0.9)), 8, 250)))))
+    assert together([(first.info, alone), (other, alone)]).box.value == FOLLOW
+    assert together([(first.info, alone), (first.info, each[0])]).box.value is None
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(12, "12.0 s"), (119.9, "2 min 0 s"), (78.4, "1 min 18 s")])

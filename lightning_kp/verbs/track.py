@@ -55,6 +55,7 @@ def load_for_tracking(checkpoint: Path, device: str = "auto") -> "tuple[Keypoint
     """The trained method on its device, and how its images are made.  Raises CheckpointError."""
     import torch
 
+    from lightning_kp.boxes import FOLLOW
     from lightning_kp.checkpoints import data_settings, load_method
     from lightning_kp.errors import CheckpointError
     from lightning_kp.method import KeypointMethod
@@ -75,7 +76,7 @@ def load_for_tracking(checkpoint: Path, device: str = "auto") -> "tuple[Keypoint
             remedy="Train with a datamodule that has a `size`, such as VideoFramePairs.",
         )
     boxes = settings.get("boxes")
-    if isinstance(boxes, str):
+    if isinstance(boxes, str) and boxes != FOLLOW:
         boxes = Path(settings.get("root", ".")) / boxes
     view = ViewSettings(
         size=int(settings["size"]), fit=settings.get("fit", "pad"), boxes=boxes,

@@ -1,0 +1,220 @@
+"""A square that goes with the animal: boxes, backgrounds, labels and verdicts, on a beetle whose place is known."""
+
+import csv
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from clips import write_video
+from numpy.typing import NDArray
+from PIL import Image as Pictures
+from torch import Tensor
+
+from lightning_kp import following
+from lightning_kp.animal_boxes import body_of
+from lightning_kp.batches import FramePairs
+from lightning_kp.boxes import FOLLOW, Placements, per_animal
+from lightning_kp.diagnostics import collect_evidence, sampled_backgrounds, sampled_batches
+from lightning_kp.errors import DataError
+from lightning_kp.following import cut_out, followed, scene_background
+from lightning_kp.frame_pairs import FramePairsModule
+from lightning_kp.frame_stream import stream_frames
+from lightning_kp.labels import read_labels
+from lightning_kp.method import KeypointMethod
+from lightning_kp.resize import prepare
+from lightning_kp.video import open_video
+
+HEIGHT, WIDTH, FRAMES = 192, 256, 60
+LENGTH = 28  # of the body; the tail is as long again
+GROUND = (150 + 40 * np.sin(np.arange(WIDTH) / 9)[None, :] * np.cos(np.arange(HEIGHT) / 13)[:, None])[
+    ..., None
+]
+
+
+def places() -> NDArray[np.float64]:
+    """Centres (N, 2) of the body, as x and y in pixels: round the arena."""
+    turn = np.linspace(0, 2 * np.pi, FRAMES, endpoint=False)
+    return np.stack((128 + 80 * np.cos(turn), 96 + 55 * np.sin(turn)), axis=-1)
+
+
+def drawn(centre: NDArray[np.float64], heading: float) -> NDArray[np.uint8]:
+    """A dark body with a thin tail behind it, on textured ground."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    along = (x - centre[0]) * np.cos(heading) + (y - centre[1]) * np.sin(heading)
+    across = -(x - centre[0]) * np.sin(heading) + (y - centre[1]) * np.cos(heading)
+    body = (along / (LENGTH / 2)) ** 2 + (across / (LENGTH / 4)) ** 2 < 1
+    tail = (along < 0) & (along > -1.5 * LENGTH) & (np.abs(across) < 1.5)
+    image = np.repeat(GROUND, 3, axis=-1).copy()
+    image[body | tail] = 20
+    return image.round().astype(np.uint8)
+
+
+def scene() -> list[NDArray[np.uint8]]:
+    turn = np.linspace(0, 2 * np.pi, FRAMES, endpoint=False)
+    return [drawn(centre, angle + np.pi / 2) for centre, angle in zip(places(), turn, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KP_CACHE_DIR", str(cache))
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("beetle") / "beetle.mp4", scene(), options={"crf": "10"})
+
+
+def boxes_of(path: Path) -> NDArray[np.float64]:
+    """(N, 4) with one box for each frame."""
+    with path.open(newline="") as file:
+        rows = {
+            int(row["frame"]): [float(row[edge]) for edge in following_columns()]
+            for row in csv.DictReader(file)
+        }
+    every = np.empty((FRAMES, 4))
+    for frame in range(FRAMES):
+        every[frame] = rows[max(known for known in rows if known <= frame)]
+    return every
+
+
+def following_columns() -> tuple[str, ...]:
+    return ("left", "top", "right", "bottom")
+
+
+def test_a_tail_is_no_part_of_the_body() -> None:
+    mask = drawn(np.array([128.0, 96.0]), 0.0)[..., 0] == 20
+    body = body_of(mask)
+    columns = np.flatnonzero(body.any(axis=0))
+    assert columns[-1] - columns[0] == pytest.approx(LENGTH, abs=4)
+    assert abs(np.argwhere(body).mean(axis=0) - (96, 128)).max() < 1.5
+    assert not (body & ~mask).any()
+    assert not body_of(np.zeros_like(mask)).any()
+
+
+def test_the_square_goes_with_the_body(video: Path) -> None:
+    boxes = boxes_of(followed(video))
+    side = boxes[0, 2] - boxes[0, 0]
+    assert 1.2 * LENGTH < side < 2 * LENGTH
+    middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+    assert np.linalg.norm(middle - places(), axis=1).max() < 0.2 * side
+
+
+def test_a_video_is_looked_at_once(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = followed(video)
+    monkeypatch.setattr(following, "open_video", lambda _: pytest.fail("decoded again"))
+    assert followed(video) == first
+
+
+def test_nothing_moves(tmp_path: Path) -> None:
+    still = write_video(tmp_path / "still.mp4", [np.full((64, 64, 3), 90, np.uint8)] * 20)
+    with pytest.raises(DataError, match="Nothing moves"):
+        followed(still)
+
+
+def test_follow_is_as_good_as_its_file(video: Path) -> None:
+    assert per_animal(FOLLOW) == (FOLLOW,)
+    with open_video(video) as reader:
+        ours, theirs = (Placements(reader.info, 32, "pad", each) for each in (FOLLOW, followed(video)))
+    assert [ours(frame) for frame in range(FRAMES)] == [theirs(frame) for frame in range(FRAMES)]
+    assert not ours.is_fixed
+
+
+def test_the_background_has_no_animal(video: Path) -> None:
+    assert np.abs(scene_background(video).astype(float) - GROUND).mean() < 2
+
+
+def test_cut_out_backgrounds_lie_where_the_frames_do(video: Path) -> None:
+    background = scene_background(video)
+    with open_video(video) as reader:
+        each = Placements(reader.info, 48, "pad", FOLLOW)
+    frames = [0, 17, 40]
+    cuts = cut_out(background, (HEIGHT, WIDTH), [each(frame).region for frame in frames], 48)
+    for cut, frame in zip(cuts, frames, strict=True):
+        wanted = prepare(background, each(frame)).astype(float)
+        assert np.abs(cut - wanted).mean() < 1.5
+
+
+def test_streamed_squares_show_the_body_in_their_middle(video: Path) -> None:
+    """And the darkest place, brought back into the frame, is the body's."""
+    for batch in stream_frames(video, size=48, boxes=FOLLOW, batch_size=FRAMES):
+        dark = (batch.image.float().mean(dim=1) < 60).double()
+        weight = dark / dark.sum(dim=(1, 2), keepdim=True)
+        centre = (torch.arange(48) * 2 + 1) / 48 - 1
+        points = torch.stack(((weight.sum(dim=1) * centre).sum(-1), (weight.sum(dim=2) * centre).sum(-1)), -1)
+        original = torch.stack([batch.region(i).to_original_px(points[i]) for i in range(len(points))])
+        # The tail, as far as it is shown, pulls the centre of mass back.
+        assert np.linalg.norm(original.numpy() - places(), axis=1).max() < 0.35 * LENGTH
+
+
+class Darkest(KeypointMethod):
+    """Points at the dark body, and near the corner of the square."""
+
+    batch_type = FramePairs
+    weights_type = dataclasses.make_dataclass("Weights", [])
+
+    def terms(self, batch: Any) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def heatmaps(self, image: Tensor) -> Tensor:
+        dark = (image.mean(dim=1) < 0.24).float() + 1e-6
+        corner = torch.full_like(dark, 1e-6)
+        corner[:, 2, 2] = 1
+        maps = torch.stack((dark, corner), dim=1)
+        return maps / maps.sum(dim=(-2, -1), keepdim=True)
+
+
+def test_verdicts_know_the_background_of_moving_squares(video: Path) -> None:
+    """The median of squares that follow the animal shows the animal; nothing on it would be on the animal."""
+    data = FramePairsModule([str(video)], size=48, gap=3, boxes=FOLLOW, val_fraction=0)
+    data.prepare_data()
+    data.setup("fit")
+    pairs = data.datasets["train"]
+    evidence = collect_evidence(
+        Darkest(), sampled_batches(pairs, frames=48), backgrounds=sampled_backgrounds(pairs)
+    )
+    under = np.nanmean(evidence.foreground_under >= 0.1, axis=0)
+    assert under[0] > 0.95
+    assert under[1] < 0.2
+    assert np.isfinite(evidence.foreground_centre).all()
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> Path:
+    """Eight labelled images in the layout of DeepLabCut: the body's two ends."""
+    folder = tmp_path / "labeled-data" / "beetle"
+    folder.mkdir(parents=True)
+    lines = ["scorer,Me,Me,Me,Me", "bodyparts,head,head,rear,rear", "coords,x,y,x,y"]
+    turn = np.linspace(0, 2 * np.pi, FRAMES, endpoint=False)
+    for number in range(0, FRAMES, 8):
+        centre, angle = places()[number], turn[number] + np.pi / 2
+        ahead = LENGTH / 2 * np.array([np.cos(angle), np.sin(angle)])
+        Pictures.fromarray(drawn(centre, angle)).save(folder / f"img{number:03d}.png")
+        points = ",".join(f"{value:.3f}" for value in (*(centre + ahead), *(centre - ahead)))
+        lines.append(f"labeled-data/beetle/img{number:03d}.png,{points}")
+    path = folder / "CollectedData_Me.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_labels_in_squares_that_follow(labels: Path) -> None:
+    near, far = (read_labels(labels, 64, "pad", boxes) for boxes in (FOLLOW, None))
+    assert near.image.shape == far.image.shape
+    assert near.points.abs().max() < 1
+    assert torch.linalg.norm(near.points[:, 0] - near.points[:, 1], dim=-1).min() > 0.9
+    torch.testing.assert_close(near.in_frame(near.points), far.points)
+    assert far.in_frame(far.points) is far.points
+
+
+def test_too_few_labelled_images_to_know_the_background(labels: Path) -> None:
+    lines = labels.read_text().splitlines()
+    labels.write_text("\n".join(lines[:7]) + "\n")
+    with pytest.raises(DataError, match="6 are needed"):
+        read_labels(labels, 64, "pad", FOLLOW)
