@@ -22,9 +22,10 @@ class VideoFramePairs(FramePairsModule):
         val_fraction: Share that validates and is never trained on; 0 for no validation.
         split: ``video`` holds out whole videos, ``time`` one block of each video, ``auto`` the
             first where there are at least 3 videos.
-        boxes: Crop before resizing: ``[left, top, right, bottom]`` in pixels, or a csv file with the
-            columns ``frame,left,top,right,bottom`` (and ``video``, if it serves several).  With
-            such a file both frames of a pair are cut out with the box of the first.
+        boxes: Crop before resizing: ``[left, top, right, bottom]`` in pixels; ``follow``, a square that
+            goes with the one animal of each video (also of those tracked later); or a csv file with the
+            columns ``frame,left,top,right,bottom`` (and ``video``, if it serves several).  Where boxes
+            move, both frames of a pair are cut out with the box of the first.
         preprocessing: Shadow removal (``shadow: hsv``, ``ssim`` or ``filter``) and registration of a
             moving camera (``registration: translation`` or ``similarity``); see
             :class:`lightning_kp.preprocessing.Preprocessing`, and ``kp inspect --preview`` for a

@@ -188,6 +188,18 @@ def test_the_paper_decides_its_size_and_weights() -> None:
     assert given.chosen()["data.size"] == 256
 
 
+def test_a_small_lone_animal_is_followed_by_the_preset_for_it() -> None:
+    suggestions = {"data.gap": 6, "data.size": 96, "data.boxes": "follow", **discover.ALONE}
+    follow = discover.Plan(discover.preset_path("follow"), suggestions, ())
+    assert follow.options()[1:] == ["--data.gap=6"]
+    assert follow.chosen()["data.boxes"] == "follow"
+    whole = ["--data.gap=6", *(f"--{name}={value}" for name, value in discover.ALONE.items())]
+    assert discover.Plan(discover.preset_path("laptop"), suggestions, ()).options()[1:] == whole
+    assert discover.Plan(discover.preset_path("paper"), suggestions, ()).options()[1:] == whole[:1]
+    typed_in = discover.Plan(discover.preset_path("laptop"), suggestions, ("--data.boxes=[0,0,64,64]",))
+    assert typed_in.options()[1:] == [*whole, "--data.boxes=[0,0,64,64]"]
+
+
 def test_a_preset_of_ones_own_wins_over_suggestions(tmp_path: Path) -> None:
     own = tmp_path / "own.yaml"
     own.write_text("data:\n  init_args:\n    gap: 4\nmodel:\n  keypoints: 5\ntrainer: {max_epochs: 7}\n")
@@ -248,7 +260,7 @@ def test_mistakes_of_the_verbs_are_one_line() -> None:
     [
         (["--trainer.default_root_dir=x"], "Use --out DIR"),
         (["--data.videos=[a.mp4]"], "Name the videos without an option"),
-        (["--preset=none"], "There is no preset 'none'. Use laptop"),
+        (["--preset=none"], "There is no preset 'none'. Use follow, laptop"),
         (["--outt=x"], "Did you mean --out?"),
         # Before the videos are looked at: there is no run folder yet.
         (["--model.keypoint=5"], "Did you mean --model.keypoints?"),

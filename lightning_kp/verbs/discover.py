@@ -21,12 +21,13 @@ SUMMARY = (
     "a second call goes on where the first stopped."
 )
 DEFAULT_PRESET = "laptop"
+FOLLOWING_PRESET = "follow"  # the default where inspection would follow the animal
 LARGEST_ON_CPU = 128  # pixels (ours): above it training takes hours on two cores
 # One animal needs no term that shares keypoints out among several, and bears a stronger rotation term:
 # on the open-field mouse the preset's own weights left half of the keypoints turning with the image, not the animal.
 ALONE = {"model.weights.coverage": 0.0, "model.weights.rotation": 100.0, "model.rotation_variance": 0.02}
-SETTLED = {"paper": {"data.size", *ALONE}}  # what a shipped preset decides, whatever inspection suggests
-ALONE_REGIONS = 1.5  # moving regions per frame: a second animal that stands out less is one of them
+# What a shipped preset decides, whatever inspection suggests.
+SETTLED = {"paper": {"data.size", *ALONE}, "follow": {"data.size", "data.boxes", *ALONE}}
 MADE_FOR = "made_for"  # in inspection.json: the videos of the run, by name and size
 
 
@@ -44,7 +45,7 @@ class Plan:
     def options(self) -> list[str]:
         """For ``kp fit``."""
         others = self.chosen().keys() | (set() if self._is_shipped else ALONE.keys())
-        kept = {name: value for name, value in self.suggested.items() if name not in others}
+        kept = {name: value for name, value in self._fitting().items() if name not in others}
         given = [f"--{name}={json.dumps(value)}" for name, value in kept.items()]
         return [f"--config={self.preset}", *given, *self.overrides]
 
@@ -54,6 +55,14 @@ class Plan:
         if self._is_shipped:
             own = {name: own.get(name) for name in SETTLED.get(self.preset.stem, ())}
         return own | typed(list(self.overrides))
+
+    def _fitting(self) -> dict[str, Any]:
+        """The suggestions; of those for a square that follows the animal, what suits any view."""
+        if not follows(self.suggested) or self.preset == shipped_presets()[FOLLOWING_PRESET]:
+            return self.suggested
+        return {
+            name: v for name, v in self.suggested.items() if name not in ("data.boxes", "data.size")
+        } | ALONE
 
     @property
     def _is_shipped(self) -> bool:
@@ -73,7 +82,9 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("videos", nargs="+", help="video files, folders or globs")
     parser.add_argument("--out", default="runs/discover", help="the run folder (default: runs/discover)")
     parser.add_argument(
-        "--preset", default=DEFAULT_PRESET, help=f"{', '.join(shipped_presets())} or a YAML file of your own"
+        "--preset",
+        help=f"{', '.join(shipped_presets())} or a YAML file of your own (default: {FOLLOWING_PRESET} for one animal "
+        f"that is small in its arena, else {DEFAULT_PRESET})",
     )
     parser.add_argument("--no-overlay", action="store_true", help="leave the overlay videos out")
     given = parser.parse_args(own)
@@ -83,7 +94,7 @@ def run(arguments: list[str]) -> int:
     from lightning_kp.verbs.training import refuse_wrong_options
     from lightning_kp.video import find_videos
 
-    preset = preset_path(given.preset)
+    preset = preset_path(given.preset or DEFAULT_PRESET)
     _refuse_other_folder(overrides)
     videos = find_videos(given.videos)
     # Before the videos are inspected, which may take minutes, rather than after.
@@ -97,12 +108,21 @@ def run(arguments: list[str]) -> int:
     except KeypointError:
         folder.remove_if_empty()  # what was refused leaves nothing behind
         raise
+    if given.preset is None and follows(suggested) and "data.boxes" not in typed(overrides):
+        preset = preset_path(FOLLOWING_PRESET)
     plan = Plan(preset, suggested, tuple(overrides))
     plan = Plan(preset, _bearable(plan), tuple(overrides))
     train(videos, folder, plan)
     if os.environ.get("LOCAL_RANK", "0") == "0":  # the other processes of DDP have done their part
         finish(videos, folder, overlay=not given.no_overlay)
     return 0
+
+
+def follows(suggested: dict[str, Any]) -> bool:
+    """Whether inspection suggests a square that goes with the animal."""
+    from lightning_kp.boxes import FOLLOW
+
+    return bool(suggested.get("data.boxes") == FOLLOW)
 
 
 def shipped_presets() -> dict[str, Path]:
@@ -155,6 +175,8 @@ def _inspection(folder: "RunFolder") -> dict[str, Any]:
 
 
 def _settings(inspection: dict[str, Any]) -> dict[str, Any]:
+    from lightning_kp.inspection_advice import ALONE_REGIONS
+
     names = {"gap": "data.gap", "size": "data.size", "box": "data.boxes", "keypoints": "model.keypoints"}
     values = {option: inspection["suggestion"][name]["value"] for name, option in names.items()}
     alone = all(
