@@ -56,7 +56,8 @@ class CrowdImages(NamedTuple):
     """Crowds (B, 3, H, W) with ``points`` (B, I, K, 2) and ``confidence`` (B, I, K) as in LabelledImages.
 
     ``area`` (B, I) of the instances in px^2 of the original picture, ``side`` (B,) of the square that is shown
-    in px of it, ``counts`` (B, H, W) bool: False where somebody without labels is.
+    in px of it, ``counts`` (B, H, W) bool: False where somebody is who need not be found; ``others`` (B, O, 4),
+    the boxes of those, left, top, right and bottom normalised, NaN where there are fewer.
     """
 
     image: Tensor
@@ -65,6 +66,7 @@ class CrowdImages(NamedTuple):
     area: Tensor
     side: Tensor
     counts: Tensor
+    others: Tensor
 
 
 class ClassifiedImages(NamedTuple):

@@ -157,9 +157,9 @@ class CrowdDataset(WholeBatches[CrowdImages]):
     def __getitems__(self, indices: Sequence[int]) -> CrowdImages:
         """A batch of crowds; ``index // len(self)`` is the epoch."""
         items = [self._item(*divmod(index, len(self))) for index in indices]
-        most = max(1, *(len(item.points) for item in items))
+        most, others = (max(1, *(len(item[k]) for item in items)) for k in (1, -1))
         return CrowdImages(
-            *(torch.stack(field) for field in zip(*(_filled(i, most) for i in items), strict=True))
+            *(torch.stack(field) for field in zip(*(_filled(i, most, others) for i in items), strict=True))
         )
 
     def view(self, epoch: int, row: int) -> View:
@@ -199,11 +199,28 @@ class CrowdDataset(WholeBatches[CrowdImages]):
             area.float()[kept],
             torch.tensor(cut.side, dtype=torch.float32),
             cut.image[3] < 128,
+            _boxes_in(cut, crowd.others),
         )
 
 
-def _filled(item: CrowdImages, most: int) -> CrowdImages:
-    def fill(values: Tensor) -> Tensor:
-        return torch.cat((values, values.new_zeros(most - len(values), *values.shape[1:])))
+def _boxes_in(cut: Cut, people: Sequence[Person]) -> Tensor:
+    """Upright boxes (O, 4) around those of people who can be seen, as left, top, right, bottom, normalised."""
+    boxes = torch.tensor([person.box for person in people], dtype=torch.float64).reshape(-1, 4)
+    low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    x, y = torch.stack((low[:, 0], high[:, 0])), torch.stack((low[:, 1], high[:, 1]))
+    corners = torch.stack([torch.stack((x[i], y[j]), dim=-1) for i in (0, 1) for j in (0, 1)], dim=1)
+    # Edges, not pixel centres: half a pixel to the left of the pixel that begins there.
+    placed = cut.place(corners - 0.5)
+    first, last = placed.amin(dim=1), placed.amax(dim=1)
+    seen = ((first < 1) & (last > -1)).all(dim=-1)
+    return torch.cat((first, last), dim=-1)[seen].float()
 
-    return item._replace(points=fill(item.points), confidence=fill(item.confidence), area=fill(item.area))
+
+def _filled(item: CrowdImages, most: int, others: int) -> CrowdImages:
+    def fill(values: Tensor, number: int, value: float = 0.0) -> Tensor:
+        return torch.cat((values, values.new_full((number - len(values), *values.shape[1:]), value)))
+
+    return item._replace(
+        points=fill(item.points, most), confidence=fill(item.confidence, most), area=fill(item.area, most),
+        others=fill(item.others, others, math.nan),
+    )  # fmt: skip

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lightning_kp.batches import CrowdImages
 from lightning_kp.keypoints import Keypoints
-from lightning_kp.oks import OKSAveragePrecision, evaluate, oks
+from lightning_kp.oks import OKSAveragePrecision, box_of, evaluate, oks
 
 MANY = 6  # from so many people on a crowd's AP goes into one figure (Table 3.2)
 PCK_SHARE = 0.2
@@ -24,6 +24,7 @@ MATRIX, HITS, COUNTED = "confusion", "hits", "counted"  # the entries of compute
 class CrowdScores(OKSAveragePrecision):
     """All figures of 000, 3.6 in one metric, over any number of processes.
 
+    Who need not be found (``others`` of the batch) counts neither way, as COCO's evaluation has it.
     Beside COCO's: ``AP_2``, ``AP_3``, ... by the number of labelled people, ``AP_6+`` for six and more;
     ``count_right``, the share of images whose people are counted right, and ``count_off``, the mean error;
     ``PCK``.  ``confusion`` (N, N): images with so many labelled (row) and so many predicted people (column)
@@ -32,14 +33,29 @@ class CrowdScores(OKSAveragePrecision):
 
     def add(self, predicted: Keypoints, batch: CrowdImages) -> None:
         """Predictions (B, I, K, 2) for a batch of crowds; distances are measured in the original pictures."""
-        labelled = Keypoints(batch.points, batch.confidence)
-        self.update(predicted, labelled, batch.area, size=torch.stack((batch.side, batch.side), dim=-1))
+        side = batch.side.double()[:, None, None]
+        boxes = ((batch.others.double() + 1) * side - 1) / 2
+        ignored = boxes.isfinite().all(dim=-1)
+        boxes = torch.cat((boxes[..., :2], boxes[..., 2:] - boxes[..., :2]), dim=-1).nan_to_num()
+        own = box_of(((batch.points.double() + 1) * side.unsqueeze(-1) - 1) / 2, batch.confidence > 0)
+        nobody = batch.points.new_zeros(*ignored.shape, *batch.points.shape[2:])
+        self.update(
+            predicted,
+            Keypoints(
+                torch.cat((batch.points, nobody), dim=1),
+                torch.cat((batch.confidence, nobody[..., 0]), dim=1),
+            ),
+            torch.cat((batch.area, boxes[..., 2:].prod(dim=-1).to(batch.area)), dim=1),
+            size=torch.stack((batch.side, batch.side), dim=-1),
+            ignored=torch.cat((torch.zeros_like(batch.area, dtype=torch.bool), ignored), dim=1),
+            box=torch.cat((own, boxes), dim=1),
+        )
 
     def compute(self) -> dict[str, Tensor]:
         found, wanted = self.tables()
         figures = evaluate(found, wanted, self.sigma, self.at_most)
         figures |= by_number(found, wanted, self.sigma, self.at_most)
-        matrix = confusion(found, wanted)
+        matrix = confusion(without_others(found, wanted, self.sigma), wanted)
         off = (torch.arange(len(matrix)).unsqueeze(1) - torch.arange(len(matrix))).abs()
         figures["count_right"] = matrix.diagonal().sum() / matrix.sum()
         figures["count_off"] = (matrix * off).sum() / matrix.sum()
@@ -89,6 +105,26 @@ def by_number(found: Tensor, wanted: Tensor, sigma: Sequence[float], at_most: in
     return figures
 
 
+def without_others(found: Tensor, wanted: Tensor, sigma: Sequence[float]) -> Tensor:
+    """The predictions but those of people who need not be found: matched with nobody, and centred in one's box."""
+    spread = torch.tensor(sigma, dtype=torch.float64)
+    kept = torch.ones(len(found), dtype=torch.bool)
+    for image in wanted[wanted[:, 2] == 1, 0].unique().tolist():
+        rows = torch.nonzero(found[:, 0] == image)[:, 0]
+        of_image = wanted[wanted[:, 0] == image]
+        theirs, others = of_image[of_image[:, 2] == 0], of_image[of_image[:, 2] == 1, 3:7]
+        points, labels = (each.unflatten(1, (-1, 3)) for each in (found[rows, 2:], theirs[:, 7:]))
+        alike = oks(points[:, None, :, :2], labels[..., :2], labels[..., 2] > 0, theirs[:, 1], spread)
+        free = torch.ones(len(rows), dtype=torch.bool)
+        free[torch.from_numpy(linear_sum_assignment(-alike.numpy())[0])] = False
+        seen = (points[..., 2:] > 0).double()
+        centre = (points[..., :2] * seen).sum(dim=1) / seen.sum(dim=1).clamp_min(1)
+        offset = centre[:, None] - others[:, :2]
+        inside = ((offset >= 0) & (offset <= others[:, 2:])).all(dim=-1).any(dim=-1)
+        kept[rows] = ~(free & inside)
+    return found[kept]
+
+
 def confusion(found: Tensor, wanted: Tensor) -> Tensor:
     """Images by numbers of labelled and predicted people, (N, N); those without either are not known here."""
     labelled, predicted = wanted[wanted[:, 2] == 0, 0], found[:, 0]
@@ -112,6 +148,7 @@ def matched_hits(found: Tensor, wanted: Tensor, sigma: Sequence[float]) -> tuple
         far = (points[rows, :, :2] - labels[columns, :, :2]).norm(dim=-1)
         reach = PCK_SHARE * theirs[columns, 5:7].amax(dim=-1, keepdim=True)
         right = (far <= reach) & (points[rows, :, 2] > 0)
-        hits += (right & present[columns]).sum(dim=0)
-        counted += present[columns].sum(dim=0)
+        measured = present[columns] & (reach > 0)  # one point has no box to measure by
+        hits += (right & measured).sum(dim=0)
+        counted += measured.sum(dim=0)
     return hits, counted

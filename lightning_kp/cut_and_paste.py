@@ -29,10 +29,12 @@ def cut_and_paste(
     rng = np.random.default_rng(seed)
     side = labelled.image.shape[-1]
     pixels = to_pixels(labelled.points, (side, side))
-    whole = (~torch.isnan(pixels).any(dim=-1).any(dim=-1)).nonzero().tolist()
+    # In view, too: what a crop left out has no pixels to cut.  Comparisons with NaN are false.
+    whole = (labelled.points.abs() <= 1).all(dim=-1).all(dim=-1).nonzero().tolist()
     if not whole:
         raise DataError(
-            f"None of the animals in {len(labelled.image)} images has all of {', '.join(labelled.names)} labelled.",
+            f"None of the animals in {len(labelled.image)} images has all of {', '.join(labelled.names)} "
+            "labelled and in view.",
             remedy="Choose fewer points with --data.names, or train with --data.pasted=0.",
         )
     cuts = [_cut(labelled.image[i], pixels[i, n], border) for i, n in whole]

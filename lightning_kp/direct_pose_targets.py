@@ -44,10 +44,13 @@ def pose_targets(
     window: int = 1,
     margin: float = 1.0,
     owner: Owner = "animal",
+    reach: float = 0.0,
 ) -> PoseTargets:
     """Labelled animals (B, I, K, 2) -> targets on a grid of ``size`` = (h, w) cells.
 
-    G is 1 in the square of ``2 window + 1`` cells a side around each keypoint.
+    G is 1 in the square of ``2 window + 1`` cells a side around each keypoint.  An animal that lacks parts and whose
+    labelled ones are less than ``reach`` (about half an animal, normalised) apart has the rest of its body somewhere
+    around them: cells so near count for nothing.
     """
     points, present = labelled.points, labelled.present
     x, y = pixel_centres(size[1], like=points), pixel_centres(size[0], like=points)
@@ -57,19 +60,23 @@ def pose_targets(
     first, last = low - margin * cell, low + extent + margin * cell
     in_x = (x >= first[..., :1]) & (x <= last[..., :1]) & exists.unsqueeze(-1)
     in_y = (y >= first[..., 1:]) & (y <= last[..., 1:])
-    reach = (window + 0.5) * cell
-    near_x = _within(x - points[..., :1], reach[0]) & present.unsqueeze(-1)
-    near_y = _within(y - points[..., 1:], reach[1])
+    half = (window + 0.5) * cell
+    near_x = _within(x - points[..., :1], half[0]) & present.unsqueeze(-1)
+    near_y = _within(y - points[..., 1:], half[1])
     boxes = _joined(in_y.unsqueeze(2) & present.unsqueeze(-1), in_x.unsqueeze(2))
     lacking = _joined(in_y.unsqueeze(2) & ~present.unsqueeze(-1), in_x.unsqueeze(2))
-    counted = boxes | ~lacking
+    near, close = _joined(near_y, near_x), present.all(dim=-1) | (extent.amax(dim=-1) >= reach)
+    around_x = (x >= first[..., :1] - reach) & (x <= last[..., :1] + reach) & (exists & ~close).unsqueeze(-1)
+    around_y = (y >= first[..., 1:] - reach) & (y <= last[..., 1:] + reach)
+    hidden = _joined(around_y.unsqueeze(2).expand(-1, -1, present.shape[-1], -1), around_x.unsqueeze(2))
+    counted = boxes | near | ~(lacking | hidden)
     if owner == "keypoint":
         target, known = _nearest(points, present, x, y), boxes
     else:
         target, known = _of_the_smallest(points, present, in_x, in_y, extent)
     grid = torch.stack((x.expand(size), y.unsqueeze(1).expand(size)))
     return PoseTargets(
-        _joined(near_y, near_x).to(points.dtype),
+        near.to(points.dtype),
         boxes.to(points.dtype),
         target - grid,
         counted,

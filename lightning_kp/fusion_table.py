@@ -109,7 +109,7 @@ def train(run: Run, options: argparse.Namespace) -> dict[str, Any]:
     """Train one run, unless that was done; its average precision on the test frames along the training."""
     folder = folder_of(run, options)
     results = folder / "scores.json"
-    if known := read_json(results):
+    if "ap_fine" in (known := read_json(results)):  # without, it is of a version that had one score
         return known
     seconds = train_logged(command(run, folder, options), folder, run.name)
     curve = curve_of(folder / "metrics.csv")
@@ -122,7 +122,9 @@ def curve_of(metrics: Path) -> list[tuple[int, float, float]]:
     """Step and average precision, with sigma and with 0.3 of it, of every evaluation in ``metrics.csv``."""
     with metrics.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row.get("val/ap")]
-    return [(int(row["step"]) + 1, float(row["val/ap"]), float(row["val/ap_fine"])) for row in rows]
+    return [
+        (int(row["step"]) + 1, float(row["val/ap"]), float(row.get("val/ap_fine") or "nan")) for row in rows
+    ]
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:

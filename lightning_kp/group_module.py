@@ -24,6 +24,7 @@ from lightning_kp.group_data import (
 from lightning_kp.label_reading import open_labels
 from lightning_kp.labelled_datasets import LabelledFrameList
 from lightning_kp.labels import LabelledAnimals, read_animals
+from lightning_kp.loading import EpochRows
 
 Labels = list[str] | str
 
@@ -53,6 +54,7 @@ class LabelledGroupsModule(KeypointDataModule):
     """
 
     batch_type = LabelledImages
+    sampler_type = EpochRows  # an epoch is ``batches`` long, and the next goes on to other frames
 
     def __init__(
         self,

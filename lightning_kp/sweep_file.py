@@ -5,6 +5,7 @@ is an option of ``kp fit`` written as on the command line (``data.gap``).  Of W&
 taken that have a twin in Optuna.
 """
 
+import hashlib
 import itertools
 import math
 import sys
@@ -89,7 +90,18 @@ class SweepFile:
         return {
             "method": self.method, "metric": self.metric, "maximise": self.maximise,
             "command": list(self.command), "parameters": {each.name: repr(each) for each in self.parameters},
+            "configurations": {name: _mark(Path(name)) for name in self._configurations()},
         }  # fmt: skip
+
+    def _configurations(self) -> list[str]:
+        """Files that the command names: other settings in them make other trials."""
+        words = list(self.command)
+        after = [words[i + 1] for i, word in enumerate(words[:-1]) if word == "--config"]
+        return [*after, *(word.partition("=")[2] for word in words if word.startswith("--config="))]
+
+
+def _mark(file: Path) -> str | None:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:12] if file.is_file() else None
 
 
 def read_sweep(path: str | Path) -> SweepFile:

@@ -191,7 +191,7 @@ class DirectPose(KeypointMethod):
     def targets(self, labelled: Keypoints, branches: Branches) -> PoseTargets:
         """G, U and P on the branches' grid."""
         size = (branches.boxes.shape[-2], branches.boxes.shape[-1])
-        options = {"window": self.window, "margin": self.margin}
+        options = {"window": self.window, "margin": self.margin, "reach": self.reach}
         return pose_targets(labelled, size, owner=self.owner, **options)  # type: ignore[arg-type]  # window is whole
 
     def _focal(self, logits: Tensor, target: Tensor, counted: Tensor) -> Tensor:

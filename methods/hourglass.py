@@ -20,6 +20,7 @@ from torch import Tensor
 
 from lightning_kp.augmentation import augment_labelled
 from lightning_kp.batches import LabelledImages
+from lightning_kp.coco_people import mirror_of
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.heatmaps import Moments, render_gaussians
 from lightning_kp.keypoints import Keypoints
@@ -154,6 +155,17 @@ class StackedHourglass(KeypointMethod):
             names = protocol.skeleton.names
             pairs = [(names[a], names[b]) for a, b in protocol.skeleton.mirror_pairs]
             self.mirror_pairs = [pair for pair in pairs if set(pair) <= set(self.keypoint_names)]
+        if not self.mirror_pairs:
+            sides = mirror_of(self.keypoint_names)
+            self.mirror_pairs = [
+                (self.keypoint_names[a], self.keypoint_names[b]) for a, b in enumerate(sides) if a < b
+            ]
+        if self.flip_test and not self.mirror_pairs:
+            warnings.warn(
+                f"flip_test averages mirrored pictures, and none of {', '.join(self.keypoint_names)} is known as "
+                "left or right of another: --model.mirror_pairs=[[ear1,ear2]] says so.",
+                stacklevel=2,
+            )
         self.columns = [list(offered).index(name) for name in self.keypoint_names]
         self._build(protocol, offered)
 
@@ -190,7 +202,8 @@ class StackedHourglass(KeypointMethod):
         for scale in self.scales:
             scaled = image
             if scale != 1:
-                wanted = [max(STRIDE, round(scale * side)) for side in image.shape[-2:]]
+                # Whole strides: else the last cell covers more than the image, and all points move towards 0.
+                wanted = [STRIDE * max(1, round(scale * side / STRIDE)) for side in image.shape[-2:]]
                 scaled = F.interpolate(image, wanted, mode="bilinear")
             found = self._look(scaled)
             if self.flip_test:

@@ -34,6 +34,7 @@ SAMPLES = [
         torch.ones(2),
         tensor(80.0),
         torch.ones(4, 4, dtype=torch.bool),
+        torch.zeros(1, 4),
     ),
     LabelledAndUnlabelled(IMAGE, torch.zeros(2, 5, 2), torch.ones(2, 5), IMAGE + 1),
     LabelledWindows(torch.zeros(9, 4), tensor(2), tensor(1), tensor(7)),

@@ -17,6 +17,7 @@ def batch(points: Tensor, confidence: Tensor) -> CrowdImages:
     return CrowdImages(
         torch.zeros(images, 3, 8, 8), (2 * points + 1) / SIDE - 1, confidence, torch.full((images, people), 900.0),
         torch.full((images,), SIDE), torch.ones(images, 8, 8, dtype=torch.bool),
+        torch.full((images, 1, 4), torch.nan),
     )  # fmt: skip
 
 
@@ -41,6 +42,34 @@ def test_counting_by_hand() -> None:
     assert result["AP_1"] == 0
     assert result["AR"] == pytest.approx(2 / 3)
     assert result["PCK"] == 1  # of the people that were matched
+
+
+def test_who_need_not_be_found_counts_neither_way() -> None:
+    """A bystander is found with the highest score of all: in AP, counts and PCK as if nobody had looked there."""
+    labelled = crowds()
+    bystander = tensor([[80.0, 20], [80, 40]])
+    box = tensor([70.0, 10, 90, 50])
+    others = torch.full((2, 2, 4), torch.nan)
+    others[0, 0] = (2 * box + 1) / SIDE - 1
+    points = torch.cat((labelled.points, ((2 * bystander + 1) / SIDE - 1).expand(2, 1, 2, 2)), dim=1)
+    confidence = torch.cat((0.8 * labelled.confidence, tensor([[[0.9, 0.9]], [[0.0, 0.0]]])), dim=1)
+    for known, right in ((others, True), (torch.full_like(others, torch.nan), False)):
+        scores = CrowdScores([0.1, 0.1])
+        scores.add(Keypoints(points, confidence), labelled._replace(others=known))
+        result = scores.compute()
+        assert bool(result["AP"] == 1) == right
+        assert bool(result["count_right"] == 1) == right
+        assert result["PCK"] == 1
+
+
+def test_a_single_point_has_no_box_to_measure_by() -> None:
+    labelled = crowds()
+    labelled = labelled._replace(confidence=labelled.confidence * tensor([1.0, 0.0]))
+    scores = CrowdScores([0.1, 0.1])
+    scores.add(Keypoints(labelled.points, labelled.confidence), labelled)
+    result = scores.compute()
+    assert result["AP"] == 1
+    assert result["counted"].sum() == 0
 
 
 def test_pck_by_hand() -> None:

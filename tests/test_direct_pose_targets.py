@@ -57,6 +57,20 @@ def test_a_missing_part_is_not_learnt_within_its_animal() -> None:
     assert found.counted[0, 0].all()
 
 
+def test_one_labelled_part_says_nothing_of_where_the_body_is() -> None:
+    """Half an animal around it counts for no part, but for the window and the box of the part that is labelled."""
+    found = pose_targets(labelled([centre(3, 3), [NAN, NAN]]), GRID, window=0, margin=0, reach=0.6)
+    near = {(row, column) for row in range(1, 6) for column in range(1, 6)}  # two cells of 0.25 on each side
+    assert set(cells(~found.counted[0, 1])) == near
+    assert set(cells(~found.counted[0, 0])) == near - {(3, 3)}
+    whole = pose_targets(labelled([centre(3, 3), centre(3, 4)]), GRID, reach=0.6)
+    assert whole.counted.all()
+    long = pose_targets(
+        labelled([centre(1, 3), centre(6, 3), [NAN, NAN]]), GRID, window=0, margin=0, reach=0.6
+    )
+    assert set(cells(~long.counted[0, 2])) == {(3, column) for column in range(1, 7)}
+
+
 def two_animals_that_overlap() -> Keypoints:
     """A long one from column 1 to 6 of row 3; a short one in columns 5 and 6 of rows 3 and 4."""
     return labelled([centre(1, 3), centre(6, 3)], [centre(5, 4), centre(6, 4)])

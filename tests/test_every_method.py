@@ -95,7 +95,8 @@ def items(kind: type, count: int = 4) -> list[Any]:
     if kind is CrowdImages:
         counts = torch.ones(SIZE, SIZE, dtype=torch.bool)
         people = torch.rand(2, KEYPOINTS, 2), torch.ones(2, KEYPOINTS), torch.full((2,), 100.0)
-        return [CrowdImages(images(), *people, torch.tensor(64.0), counts) for _ in numbers]
+        others = torch.full((1, 4), torch.nan)
+        return [CrowdImages(images(), *people, torch.tensor(64.0), counts, others) for _ in numbers]
     if kind is LabelledAndUnlabelled:
         return [LabelledAndUnlabelled(*each, images()) for each in labelled]
     if kind is PairsAndLabels:

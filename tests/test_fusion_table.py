@@ -116,8 +116,11 @@ def test_a_run_that_has_scores_is_not_trained(
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("trained again"))
     folder = options.out / "300-steps" / "flies-DirectPose-0"
     folder.mkdir(parents=True)
-    (folder / "scores.json").write_text('{"ap": 0.25}')
-    assert fusion_table.train(Run("flies", "DirectPose", 0), options) == {"ap": 0.25}
+    (folder / "scores.json").write_text('{"ap": 0.25, "ap_fine": 0.1}')
+    assert fusion_table.train(Run("flies", "DirectPose", 0), options) == {
+        "ap": 0.25,
+        "ap_fine": 0.1,
+    }
 
 
 def test_other_settings_are_another_run(options: argparse.Namespace) -> None:

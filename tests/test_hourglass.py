@@ -13,6 +13,7 @@ from lightning_kp.batches import LabelledImages
 from lightning_kp.cli import main
 from lightning_kp.datamodules import LSP, MPII
 from lightning_kp.errors import ConfigurationError
+from lightning_kp.geometry import pixel_centres
 from lightning_kp.heatmaps import render_gaussians
 from lightning_kp.losses.heatmap_losses import HeatmapLossName
 from lightning_kp.methods import StackedHourglass
@@ -100,6 +101,25 @@ def test_scales_agree_on_a_blob() -> None:
     points = torch.tensor([[[0.4, -0.45], [-0.7, 0.1], [-0.05, -0.1]]])
     found = reader(scales=[0.75, 1.0, 1.25], refinement="quadratic").points(drawn_points(points))
     torch.testing.assert_close(found, points, atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize("side", [64, 100])
+def test_no_scale_moves_a_blob(side: int) -> None:
+    """Sides that are no multiples of the stride: the last cell would show less than the others."""
+    points = torch.tensor([[[0.5, 0.45], [-0.45, 0.1], [0.0, -0.5]]])
+    image = render_gaussians(points, (side, side), 0.12)
+
+    def centres(scale: float) -> Tensor:
+        maps = reader(scales=[scale]).scores(image)[0]
+        centre = pixel_centres(maps.shape[-1], like=maps)
+        weight = maps / maps.sum(dim=(-2, -1), keepdim=True)
+        return torch.stack(
+            ((weight.sum(dim=-2) * centre).sum(-1), (weight.sum(dim=-1) * centre).sum(-1)), dim=-1
+        )
+
+    cell = 2 * 4 / side
+    for scale in (0.7, 0.8, 0.9, 1.1, 1.2):
+        assert (centres(scale) - centres(1.0)).abs().max() < 0.05 * cell
 
 
 def test_flipping_averages_with_the_mirror_image_of_the_mirror_joint() -> None:
@@ -257,6 +277,15 @@ def test_head_boxes_measure_and_are_not_learnt(tmp_path: Path) -> None:
 def test_a_pair_of_unknown_names_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="mirror_pairs names rihgt"):
         StackedHourglass(["left", "right"], [("left", "rihgt")], **SMALL)
+
+
+def test_pairs_are_told_from_names_where_the_data_know_none(tmp_path: Path) -> None:
+    method = StackedHourglass(["left_ear", "right_ear", "tail"], flip_test=True, **SMALL)
+    method.setup("fit")
+    assert method.mirror == (1, 0, 2)
+    unknown = StackedHourglass(["ear1", "ear2"], flip_test=True, **SMALL)
+    with pytest.warns(UserWarning, match="known as left or right"):
+        unknown.setup("fit")
 
 
 def test_the_mirror_follows_the_pairs() -> None:

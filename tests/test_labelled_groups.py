@@ -89,6 +89,24 @@ def test_an_epoch_has_as_many_batches_with_few_frames_as_with_many(archive: Path
         assert max(counts) - min(counts) <= 1
 
 
+def test_more_frames_than_an_epoch_holds_are_trained_on_in_later_ones() -> None:
+    """Two batches of one of seven frames: four epochs see them all, and in a new order each time."""
+    data = GroupDataset(shaded(7), np.arange(7), length=2)
+    sampler = LabelledGroups.sampler_type(len(data), seed=0)
+    seen = []
+    for epoch in range(8):
+        sampler.set_epoch(epoch)
+        seen.append([float(data[index].image.max()) for index in sampler])
+    assert {shade for epoch in seen[:4] for shade in epoch} == set(range(7))
+    assert all(len(epoch) == 2 for epoch in seen)
+
+
+def shaded(number: int) -> LabelledAnimals:
+    """Images of a shade of their own, with one point each."""
+    image = torch.arange(number, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 8, 8)
+    return LabelledAnimals(image, torch.zeros(number, 1, 1, 2), ("head",))
+
+
 def test_missing_parts_have_no_confidence(archive: Path) -> None:
     data = groups(archive, batches=4, batch_size=1)
     seen = {int(batch.confidence.sum()) for batch in data.train_dataloader()}
@@ -193,6 +211,24 @@ def test_what_is_laid_over_an_animal_hides_its_parts() -> None:
     # Only covering takes parts away here: sometimes one of the first animal's two, sometimes none.
     assert (known.sum(dim=(1, 2)) == 3).any()
     assert (known.sum(dim=(1, 2)) == 4).any()
+
+
+def test_animals_out_of_view_are_not_pasted() -> None:
+    """Image 1 was cropped: of one of its animals the crop shows nothing, of the other a part."""
+    labelled = whole_and_partial()
+    points = torch.full((2, 2, 2, 2), NAN)
+    points[0, :1] = labelled.points[0]
+    points[1] = torch.tensor([[[-1.9, 0.0], [-1.6, 0.0]], [[-1.2, 0.3], [-0.8, 0.3]]])
+    image = labelled.image.clone()
+    image[1] = 0
+    made = cut_and_paste(LabelledAnimals(image, points, labelled.names), images=20, animals=2, border=0.0)
+    for shown, animals in zip(made.image, to_pixels(made.points, (40, 40)), strict=True):
+        for x, y in animals.reshape(-1, 2).tolist():
+            if x == x and 0 <= x < 40:
+                on_animal = int(shown[:, round(y), round(x)].max()) == 200
+                assert on_animal or (x, y) == pytest.approx(
+                    (3.5, 25.5)
+                )  # the background's own, which shows nothing
 
 
 def test_animals_out_of_view_are_neither_trained_on_nor_missed() -> None:

@@ -49,7 +49,7 @@ def crowd(images: int = 2, size: int = 32) -> CrowdImages:
     return CrowdImages(
         image.expand(images, -1, -1, -1), points.expand(images, -1, -1, -1), torch.ones(images, 2, 3),
         torch.full((images, 2), 200.0), torch.full((images,), float(size)),
-        torch.ones(images, size, size, dtype=torch.bool),
+        torch.ones(images, size, size, dtype=torch.bool), torch.full((images, 1, 4), torch.nan),
     )  # fmt: skip
 
 

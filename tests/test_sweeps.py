@@ -328,6 +328,18 @@ def test_a_folder_belongs_to_one_sweep(tmp_path: Path, capsys: pytest.CaptureFix
     assert "--out" in line
 
 
+def test_other_settings_in_a_configuration_are_another_sweep(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("trainer: {max_epochs: 1}\n")
+    sweep = read_sweep(written(tmp_path, command=["${env}", "kp", "trial", f"--config={config}", "${args}"]))
+    before = sweep.fingerprint()
+    assert sweep.fingerprint() == before
+    config.write_text("trainer: {max_epochs: 2}\n")
+    assert sweep.fingerprint() != before
+    config.unlink()
+    assert sweep.fingerprint()["configurations"] == {str(config): None}
+
+
 def test_a_mapping_becomes_the_columns_that_differ(tmp_path: Path) -> None:
     values = ["{a: 1, b: 2.5, c: 0}", "{a: 1, b: 0.0, c: 0}"]
     study = Study(read_sweep(written(tmp_path, parameters={"w": {"values": values}})), tmp_path / "out")
