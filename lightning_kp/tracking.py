@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from lightning_kp.batches import Frames, floats_in_unit_range
-from lightning_kp.boxes import Boxes, box_file, per_animal
+from lightning_kp.boxes import FOLLOW, Boxes, box_file, per_animal
 from lightning_kp.cache_folder import file_mark
 from lightning_kp.errors import VideoError
 from lightning_kp.frame_stream import FrameBatch, stream_frames
@@ -120,7 +120,8 @@ def track_video(
 
 def _contents(video: Path, view: ViewSettings) -> str:
     """Changes with what is in a video and in its boxes: a file may be written anew under its old name."""
-    boxes = [box_file(view.boxes)] if isinstance(view.boxes, str | Path) else []
+    is_file = isinstance(view.boxes, str | Path) and view.boxes != FOLLOW
+    boxes = [box_file(view.boxes)] if is_file else []
     return hashlib.sha256("".join(map(file_mark, (video, *boxes))).encode()).hexdigest()[:16]
 
 

@@ -2,12 +2,14 @@
 
 import csv
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from clips import write_video
 from numpy.typing import NDArray
 from PIL import Image as Pictures
@@ -17,6 +19,7 @@ from lightning_kp import following
 from lightning_kp.animal_boxes import body_of
 from lightning_kp.batches import FramePairs
 from lightning_kp.boxes import FOLLOW, Placements, per_animal
+from lightning_kp.cli import main
 from lightning_kp.diagnostics import collect_evidence, sampled_backgrounds, sampled_batches
 from lightning_kp.errors import DataError
 from lightning_kp.following import cut_out, followed, scene_background
@@ -25,6 +28,7 @@ from lightning_kp.frame_stream import stream_frames
 from lightning_kp.labels import read_labels
 from lightning_kp.method import KeypointMethod
 from lightning_kp.resize import prepare
+from lightning_kp.track_reading import read_tracks
 from lightning_kp.video import open_video
 
 HEIGHT, WIDTH, FRAMES = 192, 256, 60
@@ -218,3 +222,26 @@ def test_too_few_labelled_images_to_know_the_background(labels: Path) -> None:
     labels.write_text("\n".join(lines[:7]) + "\n")
     with pytest.raises(DataError, match="6 are needed"):
         read_labels(labels, 64, "pad", FOLLOW)
+
+
+def test_from_discovery_to_scores(video: Path, labels: Path, tmp_path: Path) -> None:
+    """What a person types: discover suggests to follow the beetle, and does; tables are in pixels of the frames."""
+    run = tmp_path / "run"
+    small = [
+        "--model.keypoints=3", "--model.encoder=tiny", "--model.pose_width=8", "--model.decoder_widths=[8,8,8]",
+        "--data.size=32", "--data.batch_size=4", "--trainer.max_epochs=1", "--trainer.limit_train_batches=2",
+        "--trainer.limit_val_batches=1", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false",
+    ]  # fmt: skip
+    assert main(["discover", str(video), "--out", str(run), "--no-overlay", *small]) == 0
+    assert yaml.safe_load((run / "config.yaml").read_text())["data"]["init_args"]["boxes"] == FOLLOW
+    tracks = read_tracks(run / "tracks" / "beetle.csv")
+    boxes = boxes_of(followed(video))
+    points = tracks.points_px[:, 0]
+    assert points.shape == (FRAMES, 3, 2)
+    assert ((points > boxes[:, None, :2] - 1) & (points < boxes[:, None, 2:] + 1)).all()
+    assert (run / "diagnostics.json").is_file()
+    assert main(["track", str(run), str(video), "--formats", "csv", "--device", "cpu"]) == 0
+    assert main(["score", str(run), "--labels", str(labels)]) == 0
+    figures = json.loads((run / "metrics.json").read_text())
+    # In shares of the frame, not of the square: even an untrained network lies within a body's length.
+    assert 100 * LENGTH / WIDTH / 4 < figures["untrained_matched"] < 100 * 1.5 * LENGTH / WIDTH
