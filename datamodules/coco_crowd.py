@@ -24,6 +24,8 @@ class COCOCrowd(CrowdModule):
         images: Folders of the pictures; they are looked for beside the files too.
         overlap: Intersection over union from which boxes are linked (3.4: 0.1).
         most: Leave out crowds of more people; by default none.
+        mirror: Which keypoint each one becomes in a mirrored picture (numbers from 0); by default told from left
+            and right in their names.
         size: Side of the square that the network sees, in pixels (3.6: 512).
         augmentation: Random changes of the training views.
         jitter_px: Move the edges of the test regions by up to so many pixels (Table 3.3: 5, 10, 15).
@@ -41,6 +43,7 @@ class COCOCrowd(CrowdModule):
         images: list[str] | None = None,
         overlap: float = OVERLAP,
         most: int | None = None,
+        mirror: list[int] | None = None,
         size: int = 512,
         augmentation: CrowdAugmentation | None = None,
         jitter_px: float = 0.0,
@@ -60,6 +63,7 @@ class COCOCrowd(CrowdModule):
         self.images = images or []
         self.overlap = overlap
         self.most = most
+        self.mirror_given = mirror
 
     def setup(self, stage: str | None = None) -> None:
         """Read the files and find their crowds, once."""
@@ -84,6 +88,8 @@ class COCOCrowd(CrowdModule):
                 remedy="Train, validate and test with files of one kind.",
             )
         self.point_names = people.names
+        if self.mirror_given is not None:
+            people = people.mirrored_by(self.mirror_given)
         self.mirror = people.scenes[0].mirror if people.scenes else ()
         return people
 

@@ -7,14 +7,14 @@ A derived file, as ``kp crowds`` writes it, is of the same style: an image entry
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lightning_kp.crowds import OVERLAP, Crowd, Person, Picture, Scene, crowds_of
-from lightning_kp.errors import DataError
+from lightning_kp.errors import ConfigurationError, DataError
 from lightning_kp.label_frames import find_file, image_reader
 from lightning_kp.label_npz import open_npz, split_part
 
@@ -29,6 +29,11 @@ class CocoPeople:
     names: tuple[str, ...]
     scenes: tuple[Scene, ...]
     content: dict[str, Any]
+
+    def mirrored_by(self, mirror: Sequence[int]) -> "CocoPeople":
+        """The same with another mirror.  Raises ConfigurationError for one that pairs no keypoints of the file."""
+        check_mirror(self.names, mirror)
+        return replace(self, scenes=tuple(replace(each, mirror=tuple(mirror)) for each in self.scenes))
 
     def crowds(self, overlap: float = OVERLAP) -> list[Crowd]:
         """The crowds of all scenes: as a derived file says, else from the overlaps of boxes."""
@@ -83,6 +88,16 @@ def missing_images(crowds: Iterable[Crowd], folders: Sequence[Path]) -> list[str
     """Names of the crowds' pictures that lie in none of ``folders``."""
     names = dict.fromkeys(str(crowd.scene.facts["file_name"]) for crowd in crowds)
     return [name for name in names if find_file(name, folders, loose=True) is None]
+
+
+def check_mirror(names: Sequence[str], mirror: Sequence[int]) -> None:
+    """Raises ConfigurationError unless ``mirror`` names for each keypoint its mirror image, and the other way round."""
+    paired = sorted(mirror) == list(range(len(names)))
+    if not (paired and all(mirror[other] == k for k, other in enumerate(mirror))):
+        raise ConfigurationError(
+            f"mirror {list(mirror)} does not pair {len(names)} keypoints.",
+            remedy="Give for each keypoint the number of its mirror image, its own where it has none.",
+        )
 
 
 def mirror_of(names: Sequence[str]) -> tuple[int, ...]:

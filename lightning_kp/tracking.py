@@ -120,8 +120,8 @@ def track_video(
 
 def _contents(video: Path, view: ViewSettings) -> str:
     """Changes with what is in a video and in its boxes: a file may be written anew under its old name."""
-    is_file = isinstance(view.boxes, str | Path) and view.boxes != FOLLOW
-    boxes = [box_file(view.boxes)] if is_file else []
+    given = view.boxes
+    boxes = [box_file(given)] if isinstance(given, str | Path) and given != FOLLOW else []
     return hashlib.sha256("".join(map(file_mark, (video, *boxes))).encode()).hexdigest()[:16]
 
 

@@ -11,6 +11,7 @@ with more people than are asked for trains the steps asked for and no stop.  Dev
 encoder's finest stride, 4 for a ResNet.
 """
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 from lightning_kp.batches import CrowdImages
+from lightning_kp.coco_people import check_mirror
 from lightning_kp.crowd_scores import CrowdScores
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.heatmaps import Moments
@@ -222,6 +224,19 @@ class PersonParser(KeypointMethod):
                 remedy=f"Set --model.names=[{','.join(offered)}].",
             )
         self._take_mirror(list(getattr(datamodule, "mirror", ())))
+        # Names such as ear1 and ear2 tell no sides, and mirrored pictures would teach one ear as the other.
+        if (
+            stage == "fit"
+            and self.flip
+            and len(offered) > 1
+            and self.mirror.tolist() == list(range(len(offered)))
+        ):
+            warnings.warn(
+                f"None of {', '.join(offered)} is known as left or right of another, and pictures are mirrored. If "
+                "some are, --data.mirror=[0,2,1] says so; --model.flip=false and --data.augmentation.flip=false "
+                "leave mirrored pictures out.",
+                stacklevel=2,
+            )
 
     def _take_mirror(self, offered: list[int]) -> None:
         """Mirrored pictures are read as the data mirror them."""
@@ -231,7 +246,7 @@ class PersonParser(KeypointMethod):
         if self._mirror_is_given:
             raise ConfigurationError(
                 f"The data exchange keypoints {offered} in a mirrored picture; the model has {known}.",
-                remedy="Leave --model.mirror out: it is taken from the data.",
+                remedy="Leave --model.mirror out, since it is taken from the data; --data.mirror changes theirs.",
             )
         self.mirror.copy_(torch.tensor(offered))
         self.hparams["mirror"] = offered  # a checkpoint knows it without the data
@@ -278,11 +293,4 @@ def _check(names: list[str], mirror: list[int], instances: int, radius: float) -
             f"PersonParser was given {len(names)} names, {instances} instances and a radius of {radius}.",
             "Name the keypoints as the labels do; give at least 1 instance and a radius above 0.",
         )
-    involution = sorted(mirror) == list(range(len(names))) and all(
-        mirror[other] == k for k, other in enumerate(mirror)
-    )
-    if not involution:
-        refuse(
-            f"mirror {mirror} does not pair {len(names)} keypoints.",
-            "Give for each keypoint the number of its mirror image, its own where it has none.",
-        )
+    check_mirror(names, mirror)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
@@ -14,6 +15,7 @@ from lightning_kp.coco_people import derived, mirror_of, read_people
 from lightning_kp.datamodules import COCOCrowd, Immediacy
 from lightning_kp.datamodules.immediacy import NAMES as UPPER_BODY
 from lightning_kp.errors import ConfigurationError, DataError
+from lightning_kp.methods.person_parser import PersonParser
 
 POINTS = ["nose", "left_hand", "right_hand"]
 
@@ -152,6 +154,45 @@ def test_the_datamodule(tmp_path: Path) -> None:
     torch.testing.assert_close(two.side, two.side.clamp(0.7 * 30, 1.6 * 40))
     frames = next(iter(data.predict_dataloader()))
     assert frames.image.shape == (1, 3, 32, 32)
+
+
+def test_sides_that_no_name_tells_are_given(tmp_path: Path) -> None:
+    write(tmp_path, names=["nose", "hand1", "hand2"])
+
+    def parser(data: COCOCrowd) -> PersonParser:
+        method = PersonParser(
+            ["nose", "hand1", "hand2"], instances=2, encoder="tiny", pretrained=False, width=8
+        )
+        method.trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+        method.trainer.datamodule = data  # type: ignore[attr-defined]
+        method.setup("fit")
+        return method
+
+    told, untold = (
+        COCOCrowd(train="people.json", size=32, root=str(tmp_path), mirror=mirror)
+        for mirror in ([0, 2, 1], None)
+    )
+    for data in (told, untold):
+        data.setup()
+    assert parser(told).mirror.tolist() == [0, 2, 1]
+    assert told.datasets["train"].crowds[0].mirror == (0, 2, 1)
+    with pytest.warns(UserWarning, match="known as left or right"):
+        assert parser(untold).mirror.tolist() == [0, 1, 2]
+    with pytest.raises(ConfigurationError, match="does not pair 3 keypoints"):
+        COCOCrowd(train="people.json", size=32, root=str(tmp_path), mirror=[1, 2, 0]).setup()
+
+
+def test_the_boxes_of_who_need_not_be_found_come_along(tmp_path: Path) -> None:
+    """Image 1: a lonely person and an unlabelled one, as far as the square around the pair shows them."""
+    write(tmp_path)
+    data = COCOCrowd(test="people.json", size=30, batch_size=1, root=str(tmp_path))
+    data.setup()
+    item = next(iter(data.test_dataloader()))
+    # The square of 30 px begins at (10, 10); the unlabelled one's box is (30, 20) to (50, 40).
+    assert item.others.shape == (1, 1, 4)
+    torch.testing.assert_close(
+        (item.others[0, 0] + 1) / 2 * 30, torch.tensor([20.0, 10, 40, 30]), atol=1e-4, rtol=0
+    )
 
 
 def test_a_point_lies_where_the_file_says(tmp_path: Path) -> None:
