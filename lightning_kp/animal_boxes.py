@@ -86,7 +86,7 @@ def find_boxes(
         # What changes between two frames has not the animal's shape, and nothing that could be taken off.
         seen = _against(small(), background) if source == "background" else _between(small(), gap)
         masks = map(body_of, seen) if source == "background" else seen
-        things = [_things(mask, keep_pixels=animals > 1) for mask in masks]
+        things = [_things(mask, animals) for mask in masks]
         info = reader.info
     scale = max(info.frame_size) / LOOKED_AT_PX
     centres, length = _follow(things, animals)
@@ -126,10 +126,7 @@ def boxes_in_images(small: NDArray[np.uint8], frame_size: tuple[int, int]) -> ND
 
     As :func:`find_boxes` has them, without any order in time.  Raises DataError where no image differs.
     """
-    things = [
-        _things(body_of(mask), keep_pixels=False)
-        for mask in fg.foreground(small, fg.median_background(small))
-    ]
+    things = [_things(body_of(mask), 1) for mask in fg.foreground(small, fg.median_background(small))]
     scale = max(frame_size) / max(small.shape[1:3])
     unseen = np.full((1, 2), np.nan)
     centres = np.stack([each.centre[:1] if len(each.centre) else unseen for each in things])
@@ -188,28 +185,42 @@ def body_of(mask: fg.Masks) -> fg.Masks:
     return opened
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class _Things:
-    """Regions of a mask, largest first: ``area`` (R,), ``centre`` (R, 2), ``length`` (R,), pixels or none (P, 2)."""
+    """Regions of a mask, largest first: rows of area, x, y and length (R, 4); pixels or none (P, 2).
 
-    area: Floats
-    centre: Floats
-    length: Floats
-    pixels: Floats
+    One array, because there is one of these for each frame of a video of hours.
+    """
+
+    table: Floats
+    pixels: Floats | None = None
+
+    @property
+    def area(self) -> Floats:
+        return self.table[:, 0]
+
+    @property
+    def centre(self) -> Floats:
+        return self.table[:, 1:3]
+
+    @property
+    def length(self) -> Floats:
+        return self.table[:, 3]
 
 
-def _things(mask: fg.Masks, *, keep_pixels: bool) -> _Things:
+def _things(mask: fg.Masks, animals: int) -> _Things:
+    """The ``animals`` largest connected regions; with their pixels where several animals may touch."""
     labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
     slices = ndimage.find_objects(labels)
     area = np.bincount(labels.ravel(), minlength=count + 1)[1:].astype(np.float64)
-    order = np.argsort(-area, kind="stable")
-    centre = np.array(ndimage.center_of_mass(mask, labels, np.arange(1, count + 1)), np.float64).reshape(
-        -1, 2
-    )
-    length = np.array([max(part.stop - part.start for part in each) for each in slices], np.float64)
-    # Those of 100,000 frames are gigabytes, and only animals that touch are told apart by them.
-    pixels = np.argwhere(mask if keep_pixels else mask[:0])[:, ::-1].astype(np.float64)
-    return _Things(area[order], centre[order, ::-1], length[order], pixels)
+    order = np.argsort(-area, kind="stable")[:animals].tolist()
+    table = np.empty((len(order), 4))
+    for row, region in zip(table, order, strict=True):
+        rows, columns = slices[region]
+        y, x = np.nonzero(labels[rows, columns] == region + 1)
+        length = max(rows.stop - rows.start, columns.stop - columns.start)
+        row[:] = area[region], columns.start + x.mean(), rows.start + y.mean(), length
+    return _Things(table, np.argwhere(mask)[:, ::-1].astype(np.float64) if animals > 1 else None)
 
 
 def _follow(things: Sequence[_Things], animals: int) -> tuple[Floats, float]:
@@ -247,7 +258,7 @@ def _centres(things: _Things, animals: int, usual: float, last: Floats) -> Float
     whole = things.area > PART * usual
     found = things.centre[whole][:animals]
     missing = animals - len(found)
-    if missing and len(things.area) and things.area[0] > TOUCHING * usual:
+    if missing and things.pixels is not None and len(things.area) and things.area[0] > TOUCHING * usual:
         spread = things.pixels[np.linspace(0, len(things.pixels) - 1, animals).astype(int)]
         return _clusters(things.pixels, last if np.isfinite(last).all() else spread)
     return np.concatenate((found, np.full((missing, 2), np.nan)))
