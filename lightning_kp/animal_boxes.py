@@ -126,7 +126,12 @@ def boxes_in_images(small: NDArray[np.uint8], frame_size: tuple[int, int]) -> ND
 
     As :func:`find_boxes` has them, without any order in time.  Raises DataError where no image differs.
     """
-    things = [_things(body_of(mask), 1) for mask in fg.foreground(small, fg.median_background(small))]
+    background = fg.median_background(small)
+    edges = _edges(background[..., 0])
+    things = [
+        _things(body_of(without_ghosts(mask, _edges(image[..., 0]), edges)), 1)
+        for image, mask in zip(small, fg.foreground(small, background), strict=True)
+    ]
     scale = max(frame_size) / max(small.shape[1:3])
     unseen = np.full((1, 2), np.nan)
     centres = np.stack([each.centre[:1] if len(each.centre) else unseen for each in things])
@@ -142,9 +147,30 @@ def boxes_in_images(small: NDArray[np.uint8], frame_size: tuple[int, int]) -> ND
 
 def _against(images: Iterable[NDArray[np.uint8]], background: NDArray[np.uint8]) -> Iterator[fg.Masks]:
     """Where each image differs from the background by more than noise, (h, w)."""
+    edges = _edges(background[..., 0])
     for batch in _batched(images):
         grey = np.stack(batch).mean(axis=-1, keepdims=True).astype(np.uint8)
-        yield from fg.changed(fg.changes(grey, background))
+        for image, mask in zip(grey[..., 0], fg.changed(fg.changes(grey, background)), strict=True):
+            yield without_ghosts(mask, _edges(image), edges)
+
+
+def _edges(image: NDArray[np.uint8]) -> Floats:
+    return np.asarray(ndimage.gaussian_gradient_magnitude(image.astype(np.float32), 1.0))
+
+
+def without_ghosts(mask: fg.Masks, here: Floats, behind: Floats) -> fg.Masks:
+    """A mask (h, w) without what has left: regions whose outline is an edge of the background, not of the image.
+
+    An animal that rests through half of a video is part of its median, and where it was differs ever after.
+    ``here`` and ``behind``: edge strengths (h, w) of image and background.
+    """
+    labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
+    if count == 0:
+        return mask
+    outline = labels * (mask & ~ndimage.binary_erosion(mask, iterations=2))
+    numbers = np.arange(1, count + 1)
+    now, before = (ndimage.sum_labels(each, outline, numbers) for each in (here, behind))
+    return np.asarray(np.isin(labels, numbers[now >= before]), dtype=np.bool_)
 
 
 def _batched(images: Iterable[NDArray[np.uint8]]) -> Iterator[tuple[NDArray[np.uint8], ...]]:

@@ -41,6 +41,7 @@ def writing(target: Path) -> Iterator[BinaryIO]:
     """
     temporary = target.with_name(f"{target.name}.{socket.gethostname()}.{os.getpid()}.part")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             yield file
         temporary.replace(target)

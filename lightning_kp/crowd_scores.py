@@ -18,6 +18,9 @@ from lightning_kp.oks import OKSAveragePrecision, box_of, evaluate, oks
 
 MANY = 6  # from so many people on a crowd's AP goes into one figure (Table 3.2)
 PCK_SHARE = 0.2
+SIMILAR = (
+    0.1  # OKS from which a prediction may be a labelled person rather than somebody who need not be found
+)
 MATRIX, HITS, COUNTED = "confusion", "hits", "counted"  # the entries of compute() that are no single figures
 
 
@@ -116,7 +119,8 @@ def without_others(found: Tensor, wanted: Tensor, sigma: Sequence[float]) -> Ten
         points, labels = (each.unflatten(1, (-1, 3)) for each in (found[rows, 2:], theirs[:, 7:]))
         alike = oks(points[:, None, :, :2], labels[..., :2], labels[..., 2] > 0, theirs[:, 1], spread)
         free = torch.ones(len(rows), dtype=torch.bool)
-        free[torch.from_numpy(linear_sum_assignment(-alike.numpy())[0])] = False
+        rows_of, columns = (torch.from_numpy(each) for each in linear_sum_assignment(-alike.numpy()))
+        free[rows_of[alike[rows_of, columns] >= SIMILAR]] = False  # whoever is left over is paired, too
         seen = (points[..., 2:] > 0).double()
         centre = (points[..., :2] * seen).sum(dim=1) / seen.sum(dim=1).clamp_min(1)
         offset = centre[:, None] - others[:, :2]

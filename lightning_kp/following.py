@@ -6,6 +6,8 @@ The side is MARGIN times the animal's own length, video by video, so that anothe
 """
 
 import hashlib
+import warnings
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from lightning_kp import foreground as fg
 from lightning_kp.animal_boxes import LOOKED_AT_PX, as_table, boxes_in_images, find_boxes
 from lightning_kp.boxes import Box
 from lightning_kp.cache_folder import default_cache_dir, file_mark, writing
-from lightning_kp.errors import DataError
+from lightning_kp.errors import DataError, VideoError
 from lightning_kp.geometry import Region, place
 from lightning_kp.resize import prepare
 from lightning_kp.video import open_video
@@ -34,7 +36,7 @@ LEAST_IMAGES = 6  # of one scene: the median of fewer may show the animal
 def followed(video: Path) -> Path:
     """A csv file for ``data.boxes`` with the square that follows the animal; found once for each video.
 
-    Raises DataError where nothing moves.
+    Raises VideoError where nothing moves.
     """
     target = _kept(video, "boxes", ".csv")
     if not target.is_file():
@@ -47,7 +49,11 @@ def followed(video: Path) -> Path:
         )
         grey = small[: plan.content[0], : plan.content[1]].mean(axis=-1, keepdims=True).astype(np.uint8)
         with tqdm(desc=f"follow {video.stem}", unit="frame", delay=2.0, leave=False) as bar:
-            found = find_boxes(video, grey, 1, progress=bar.update)
+            try:
+                found = find_boxes(video, grey, 1, progress=bar.update)
+            except DataError as error:
+                remedy = "Leave it out, or train with one box or none (--data.boxes=null)."
+                raise VideoError(error.problem, remedy=remedy) from error
         with writing(target) as file:
             file.write(as_table([found]).encode())
     return target
@@ -74,7 +80,9 @@ def cut_out(
     cuts = []
     for region in regions:
         places = whole.from_original_px(region.to_original_px(grid)).float().unsqueeze(0)
-        fine = F.grid_sample(scene, places, padding_mode="zeros", align_corners=False)
+        # Zeros would shine into the frame's last pixels; beyond the frame there is black, as in the squares.
+        fine = F.grid_sample(scene, places, padding_mode="border", align_corners=False)
+        fine = fine * (places.abs() <= 1).all(dim=-1).unsqueeze(1)
         cuts.append(F.avg_pool2d(fine, 2)[0].permute(1, 2, 0).round().to(torch.uint8))
     return torch.stack(cuts).numpy()
 
@@ -86,22 +94,36 @@ def boxes_of_labelled(
 ) -> list[Box]:
     """A box around the animal of each labelled image; images of one scene share the background and the side.
 
-    ``small`` as :func:`small_grey` makes them.  Raises DataError for a scene of fewer than LEAST_IMAGES.
+    ``small`` as :func:`small_grey` makes them.
     """
     boxes: dict[int, Box] = {}
     keys = list(zip(scenes, frame_sizes, strict=True))
     for key in dict.fromkeys(keys):
         rows = [i for i, other in enumerate(keys) if other == key]
-        if len(rows) < LEAST_IMAGES:
-            raise DataError(
-                f"{key[0]}: {len(rows)} labelled image(s); to find the animal by what changes from one to the "
-                f"next, {LEAST_IMAGES} are needed.",
-                remedy="Label more frames of it, or train without --data.boxes=follow.",
-            )
         found = boxes_in_images(np.stack([small[i] for i in rows]), key[1])
         for row, box in zip(rows, found.tolist(), strict=True):
             boxes[row] = (box[0], box[1], box[2], box[3])
     return [boxes[i] for i in range(len(small))]
+
+
+def large_scenes(scenes: Sequence[str]) -> list[bool]:
+    """Which images are of scenes that have LEAST_IMAGES; warns of the others.  Raises DataError where none is."""
+    counts = Counter(scenes)
+    small = [scene for scene, number in counts.items() if number < LEAST_IMAGES]
+    if len(small) == len(counts):
+        raise DataError(
+            f"{small[0]}: {counts[small[0]]} labelled image(s); to find the animal by what changes from one to the "
+            f"next, {LEAST_IMAGES} of a scene are needed.",
+            remedy="Give a file with more labelled frames of a video.",
+        )
+    if small:
+        left_out = sum(counts[scene] for scene in small)
+        warnings.warn(
+            f"{left_out} labelled image(s) of {len(small)} scene(s) ({small[0]}, ...) are left out: with fewer than "
+            f"{LEAST_IMAGES} of a scene it is not known what the background is.",
+            stacklevel=2,
+        )
+    return [counts[scene] >= LEAST_IMAGES for scene in scenes]
 
 
 def small_grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -114,9 +136,7 @@ def small_grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _kept(video: Path, what: str, suffix: str) -> Path:
     key = hashlib.sha256(repr((FORMAT, file_mark(video, with_time=True))).encode()).hexdigest()[:20]
-    folder = default_cache_dir()
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{video.stem[:40]}-{what}-{key}{suffix}"
+    return default_cache_dir() / f"{video.stem[:40]}-{what}-{key}{suffix}"
 
 
 def _median(video: Path) -> NDArray[np.uint8]:

@@ -61,7 +61,7 @@ def inspect_videos(
     if not paths:
         raise DataError("There is no video to inspect.", remedy="Name video files or folders.")
     videos = tuple(_inspect(sample(path, frames=frames, progress=progress)) for path in paths)
-    return Inspection(videos, together([(video.info, video.suggestion) for video in videos]))
+    return Inspection(videos, together([(v.info, v.measured, v.suggestion) for v in videos]))
 
 
 def _inspect(sampled: Sampled) -> VideoInspection:

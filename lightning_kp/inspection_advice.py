@@ -77,9 +77,9 @@ class Suggestion(NamedTuple):
     keypoints: Choice
 
 
-def suggest(info: VideoInfo, measured: Measured) -> Suggestion:
+def suggest(info: VideoInfo, measured: Measured, *, may_follow: bool = True) -> Suggestion:
     """Settings to begin with for one video."""
-    box = _suggest_box(info, measured)
+    box = _suggest_box(info, measured, may_follow)
     longest = longest_side(info, measured, box.value)
     size = FOLLOWED_SIZE if box.value == FOLLOW else _suggest_size(measured, longest)
     return Suggestion(
@@ -101,12 +101,12 @@ def _suggest_gap(info: VideoInfo, measured: Measured) -> Choice:
     return Choice(gap, f"{gap / info.fps:.2f} s, in which a moving thing goes about {step:.2f} of its size")
 
 
-def _suggest_box(info: VideoInfo, measured: Measured) -> Choice:
+def _suggest_box(info: VideoInfo, measured: Measured, may_follow: bool) -> Choice:
     whole = max(info.frame_size)
     if measured.box is None:
         return Choice(None, "the whole picture: nothing moved")
     followed = whole / longest_side(info, measured, FOLLOW)
-    if _is_alone(info, measured) and followed >= WORTHWHILE_FOLLOWING:
+    if may_follow and _is_alone(info, measured) and followed >= WORTHWHILE_FOLLOWING:
         return Choice(
             FOLLOW, f"a square that goes with the one moving thing shows it {followed:.1f} times larger"
         )
@@ -230,10 +230,18 @@ def _thing_notes(info: VideoInfo, measured: Measured, suggestion: Suggestion) ->
         )
 
 
-def together(videos: Sequence[tuple[VideoInfo, Suggestion]]) -> Suggestion:
-    """One suggestion for all: the middle gap in time, the largest size, the box that holds every box."""
-    if len(videos) == 1:
-        return videos[0][1]
+def together(inspected: Sequence[tuple[VideoInfo, Measured, Suggestion]]) -> Suggestion:
+    """One suggestion for all: the middle gap in time, the largest size, the box that holds every box.
+
+    The animal is followed where it can be in every video in which anything moves.
+    """
+    if len(inspected) == 1:
+        return inspected[0][2]
+    moving = [each for each in inspected if each[1].box is not None] or list(inspected)
+    if all(suggestion.box.value == FOLLOW for _, _, suggestion in moving):
+        videos = [(info, suggestion) for info, _, suggestion in moving]
+    else:
+        videos = [(info, suggest(info, measured, may_follow=False)) for info, measured, _ in inspected]
     seconds = statistics.median(suggestion.gap.value / info.fps for info, suggestion in videos)
     rates = {round(info.fps, 1) for info, _ in videos}
     gap = Choice(
@@ -263,7 +271,7 @@ def _common_box(videos: Sequence[tuple[VideoInfo, Suggestion]]) -> Choice:
         return videos[0][1].box
     if len({info.frame_size for info, _ in videos}) > 1:
         return Choice(None, "the whole picture: the videos differ in size")
-    if any(box is None or box == FOLLOW for box in boxes):
+    if any(box is None for box in boxes):
         return Choice(None, "the whole picture: one of the videos needs all of it")
     lefts, tops, rights, bottoms = zip(*boxes, strict=True)
     return Choice(

@@ -4,6 +4,7 @@ label_reading.py reads the files of SLEAP, DeepLabCut, Lightning Pose, COCO and 
 a rendered arena (.truth.npz) is read beside them.
 """
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from lightning_kp.boxes import FOLLOW, Boxes, Placements
 from lightning_kp.errors import DataError
-from lightning_kp.following import boxes_of_labelled, small_grey
+from lightning_kp.following import boxes_of_labelled, large_scenes, small_grey
 from lightning_kp.geometry import Fit, Placement, place
 from lightning_kp.label_checks import load_images
 from lightning_kp.label_frames import OpenFrame, OpenLabels
@@ -23,6 +24,8 @@ from lightning_kp.label_reading import open_labels
 from lightning_kp.label_scenes import preprocess_labelled, scene_of
 from lightning_kp.preprocessing import NOTHING, Preprocessing
 from lightning_kp.resize import prepare
+
+MISSED = 0.1  # share of labelled images whose animal may be missed before it is told
 
 
 class LabelledSet(NamedTuple):
@@ -167,9 +170,12 @@ def _scenes(labels: OpenLabels) -> list[str]:
 def _in_view(
     labels: OpenLabels, view: _View, *, names: Sequence[str] | None = None, strict: bool = True
 ) -> LabelledAnimals:
+    follows = view.boxes == FOLLOW
+    if follows:
+        kept = zip(labels.frames, large_scenes(_scenes(labels)), strict=True)
+        labels = labels._replace(frames=[frame for frame, is_kept in kept if is_kept])
     animals = max((len(frame.points_px) for frame in labels.frames), default=0)
     prepared, points, placements, shown = [], [], [], []
-    follows = view.boxes == FOLLOW
     planned = iter(view.placements(labels, names, strict=strict) if follows else ())
 
     def take(frame: OpenFrame, image: NDArray[np.uint8]) -> None:
@@ -184,6 +190,8 @@ def _in_view(
         points.append(placement.region.from_original_px(torch.from_numpy(points_px)))
 
     load_images(labels, take, names=names, strict=strict)
+    if follows:
+        _warn_of_missed(torch.stack(points))
     squares, moved = preprocess_labelled(
         np.stack(prepared), torch.stack(points), placements, _scenes(labels), view.preprocessing
     )
@@ -194,6 +202,18 @@ def _in_view(
         tuple(frame.source for frame in labels.frames),
         torch.tensor(shown, dtype=torch.float64) if follows else None,
     )
+
+
+def _warn_of_missed(points: Tensor) -> None:
+    """Of squares (N) that most of the labelled points (N, I, L, 2) lie outside of: another thing was followed."""
+    known = points.isfinite().all(dim=-1)
+    outside = (known & (points.abs() > 1).any(dim=-1)).sum(dim=(1, 2)) > known.sum(dim=(1, 2)) / 2
+    if outside.double().mean() > MISSED:
+        warnings.warn(
+            f"In {int(outside.sum())} of {len(points)} labelled images the square that follows the animal leaves most "
+            "labelled points out. Images of several videos in one folder have no common background: keep them apart.",
+            stacklevel=2,
+        )
 
 
 def _read_truth(path: Path, view: _View, at_most: int) -> LabelledAnimals:

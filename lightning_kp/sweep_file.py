@@ -7,6 +7,7 @@ taken that have a twin in Optuna.
 
 import hashlib
 import itertools
+import json
 import math
 import sys
 from collections.abc import Iterator, Mapping
@@ -101,7 +102,14 @@ class SweepFile:
 
 
 def _mark(file: Path) -> str | None:
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:12] if file.is_file() else None
+    """Changes with what a YAML file says, not with its comments; None where there is no such file."""
+    if not file.is_file():
+        return None
+    try:
+        said = json.dumps(yaml.safe_load(file.read_text(encoding="utf-8")), sort_keys=True, default=str)
+    except yaml.YAMLError:  # the trial will tell
+        return None
+    return hashlib.sha256(said.encode()).hexdigest()[:12]
 
 
 def read_sweep(path: str | Path) -> SweepFile:

@@ -126,8 +126,9 @@ def _refuse_other(sweep: SweepFile, folder: Path) -> None:
     """A folder belongs to one sweep; its fingerprint lies in ``sweep.json``."""
     kept = folder / "sweep.json"
     known, now = read_json(kept), json.loads(json.dumps(sweep.fingerprint()))
-    if known and known != now:
-        changed = ", ".join(key for key in now if known.get(key) != now[key])
+    # A folder of a former version knows less about itself, which is no difference.
+    changed = ", ".join(key for key in now if key in known and known[key] != now[key])
+    if changed:
         raise ConfigurationError(
             f"{folder} holds trials of another sweep ({changed} differ).",
             remedy="Choose another folder with --out DIR.",

@@ -62,6 +62,18 @@ def test_who_need_not_be_found_counts_neither_way() -> None:
         assert result["PCK"] == 1
 
 
+def test_one_person_missed_and_a_bystander_found_is_no_right_count() -> None:
+    labelled = crowds()
+    bystander = (2 * tensor([[80.0, 20], [80, 40]]) + 1) / SIDE - 1
+    others = torch.full((2, 1, 4), torch.nan)
+    others[0, 0] = (2 * tensor([70.0, 10, 90, 50]) + 1) / SIDE - 1
+    points = labelled.points.clone()
+    points[0, 1] = bystander
+    scores = CrowdScores([0.1, 0.1])
+    scores.add(Keypoints(points, labelled.confidence), labelled._replace(others=others))
+    assert scores.compute()["confusion"].tolist() == [[0, 0, 0], [0, 1, 0], [0, 1, 0]]
+
+
 def test_a_single_point_has_no_box_to_measure_by() -> None:
     labelled = crowds()
     labelled = labelled._replace(confidence=labelled.confidence * tensor([1.0, 0.0]))

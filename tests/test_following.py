@@ -25,6 +25,7 @@ from lightning_kp.errors import DataError
 from lightning_kp.following import cut_out, followed, scene_background
 from lightning_kp.frame_pairs import FramePairsModule
 from lightning_kp.frame_stream import stream_frames
+from lightning_kp.geometry import Region
 from lightning_kp.labels import read_labels
 from lightning_kp.method import KeypointMethod
 from lightning_kp.resize import prepare
@@ -32,6 +33,7 @@ from lightning_kp.track_reading import read_tracks
 from lightning_kp.video import open_video
 
 HEIGHT, WIDTH, FRAMES = 192, 256, 60
+EDGES = ("left", "top", "right", "bottom")
 LENGTH = 28  # of the body; the tail is as long again
 GROUND = (150 + 40 * np.sin(np.arange(WIDTH) / 9)[None, :] * np.cos(np.arange(HEIGHT) / 13)[:, None])[
     ..., None
@@ -79,18 +81,11 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def boxes_of(path: Path) -> NDArray[np.float64]:
     """(N, 4) with one box for each frame."""
     with path.open(newline="") as file:
-        rows = {
-            int(row["frame"]): [float(row[edge]) for edge in following_columns()]
-            for row in csv.DictReader(file)
-        }
+        rows = {int(row["frame"]): [float(row[edge]) for edge in EDGES] for row in csv.DictReader(file)}
     every = np.empty((FRAMES, 4))
     for frame in range(FRAMES):
         every[frame] = rows[max(known for known in rows if known <= frame)]
     return every
-
-
-def following_columns() -> tuple[str, ...]:
-    return ("left", "top", "right", "bottom")
 
 
 def test_a_tail_is_no_part_of_the_body() -> None:
@@ -121,6 +116,31 @@ def test_nothing_moves(tmp_path: Path) -> None:
     still = write_video(tmp_path / "still.mp4", [np.full((64, 64, 3), 90, np.uint8)] * 20)
     with pytest.raises(DataError, match="Nothing moves"):
         followed(still)
+
+
+def test_where_an_animal_has_rested_is_not_taken_for_it(tmp_path: Path) -> None:
+    """It lies still through three fifths of the video, so that the median shows it; then it walks off."""
+    rest = [drawn(np.array([60.0, 60.0]), 0.0)] * 60
+    path = np.stack((np.linspace(60, 200, 40), np.linspace(60, 140, 40)), axis=-1)
+    walk = [drawn(centre, 0.5) for centre in path]
+    resting = write_video(tmp_path / "rest.mp4", [*rest, *walk], options={"crf": "10"})
+    with followed(resting).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    boxes = {int(row["frame"]): [float(row[edge]) for edge in EDGES] for row in rows}
+    for frame in range(75, 100):  # it has left the place where it was
+        box = boxes[max(known for known in boxes if known <= frame)]
+        centre = path[frame - 60]
+        assert box[0] < centre[0] < box[2]
+        assert box[1] < centre[1] < box[3]
+
+
+def test_a_background_cut_at_the_edge_has_no_dark_rim() -> None:
+    """Zeros beyond the frame would shine into its last pixels; beyond it there is black."""
+    plain = np.full((48, 64, 3), 200, np.uint8)
+    corner, beyond = cut_out(plain, (480, 640), [Region(0, 0, 100, 100), Region(-50, 0, 50, 100)], 32)
+    assert (corner == 200).all()
+    assert (beyond[:, :15] == 0).all()
+    assert (beyond[:, 17:] == 200).all()
 
 
 def test_follow_is_as_good_as_its_file(video: Path) -> None:
@@ -217,10 +237,32 @@ def test_labels_in_squares_that_follow(labels: Path) -> None:
     assert far.in_frame(far.points) is far.points
 
 
+def test_scenes_of_few_labels_are_left_out_and_told(labels: Path) -> None:
+    other = labels.parent.parent / "bug"
+    other.mkdir()
+    lines = labels.read_text().splitlines()
+    for number in (0, 8):
+        name = f"img{number:03d}.png"
+        (other / name).write_bytes((labels.parent / name).read_bytes())
+        lines.append(lines[3].replace("labeled-data/beetle/img000.png", f"labeled-data/bug/{name}"))
+    labels.write_text("\n".join(lines) + "\n")
+    with pytest.warns(UserWarning, match="2 labelled image"):
+        assert len(read_labels(labels, 64, "pad", FOLLOW).points) == 8
+    assert len(read_labels(labels, 64, "pad").points) == 10
+
+
+def test_squares_that_miss_the_labels_are_told(labels: Path) -> None:
+    lines = labels.read_text().splitlines()
+    moved = [",".join([line.split(",")[0], "2", "2", "6", "2"]) for line in lines[3:]]
+    labels.write_text("\n".join(lines[:3] + moved) + "\n")
+    with pytest.warns(UserWarning, match="leaves most labelled points out"):
+        read_labels(labels, 64, "pad", FOLLOW)
+
+
 def test_too_few_labelled_images_to_know_the_background(labels: Path) -> None:
     lines = labels.read_text().splitlines()
     labels.write_text("\n".join(lines[:7]) + "\n")
-    with pytest.raises(DataError, match="6 are needed"):
+    with pytest.raises(DataError, match="6 of a scene are needed"):
         read_labels(labels, 64, "pad", FOLLOW)
 
 

@@ -222,19 +222,32 @@ def test_one_suggestion_for_several_videos() -> None:
         sampled(scene((walk((25, 30), (0.5, 0.3)), 6, 250), (walk((45, 45), (0.5, 0.3)), 6, 5))),
         sampled(scene((walk((40, 30), (0.5, 0.3)), 6, 250), (walk((60, 40), (0.5, 0.3)), 6, 5))),
     )
-    infos = [first.info, second.info]
-    each = [suggest(one.info, measure(one)) for one in (first, second)]
-    joint = together(list(zip(infos, each, strict=True)))
-    boxes = [one.box.value for one in each]
+    each = [(one.info, measured := measure(one), suggest(one.info, measured)) for one in (first, second)]
+    joint = together(each)
+    boxes = [suggestion.box.value for _, _, suggestion in each]
     assert joint.box.value == (*np.min(boxes, axis=0)[:2], *np.max(boxes, axis=0)[2:])
     faster = first.info.__class__(**{**vars(first.info), "fps": 60.0})
-    mixed = together([(first.info, each[0]), (faster, each[1])])
-    assert mixed.gap.value == f"{(each[0].gap.value / 30 + each[1].gap.value / 60) / 2:.2f}s"
+    mixed = together([each[0], (faster, *each[1][1:])])
+    gaps = [each[0][2].gap.value / 30, suggest(faster, each[1][1]).gap.value / 60]
+    assert mixed.gap.value == f"{sum(gaps) / 2:.2f}s"
     other = first.info.__class__(**{**vars(first.info), "frame_size": (480, 640)})
-    assert together([(first.info, each[0]), (other, each[1])]).box.value is None
-    alone = suggest(first.info, measure(sampled(scene((walk((15, 20), (1.6, 0.9)), 8, 250)))))
-    assert together([(first.info, alone), (other, alone)]).box.value == FOLLOW
-    assert together([(first.info, alone), (first.info, each[0])]).box.value is None
+    assert together([each[0], (other, *each[1][1:])]).box.value is None
+
+
+def test_all_videos_are_followed_or_none() -> None:
+    looked_at = [
+        sampled(scene((walk((15, 20), (1.6, 0.9)), 8, 250))),
+        sampled(scene((walk((15, 20), (1.6, 0.9)), 8, 250), (walk((110, 80), (-1.6, -0.4)), 8, 5))),
+        sampled(scene()),
+    ]
+    alone, pair, empty = (
+        (one.info, measured := measure(one), suggest(one.info, measured)) for one in looked_at
+    )
+    assert together([alone, alone]).box.value == FOLLOW
+    assert together([alone, empty]).box.value == FOLLOW  # where nothing moves nothing is missed
+    whole = together([alone, pair])
+    assert whole.box.value is None
+    assert whole.size.value == pair[2].size.value
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(12, "12.0 s"), (119.9, "2 min 0 s"), (78.4, "1 min 18 s")])

@@ -153,8 +153,9 @@ def _known(method: Any, labels: "LabelledSet | None") -> tuple[Any, Any]:
 
     if labels is None:
         return None, None
-    found = discovered_points(method, labels.image)
-    bridge = None if method.keypoint_names else fit_bridge(found, labels.points.double())
+    # As the tracks are: in the whole frame, also where squares follow the animal.
+    found = labels.in_frame(discovered_points(method, labels.image))
+    bridge = None if method.keypoint_names else fit_bridge(found, labels.in_frame(labels.points.double()))
     return found.flatten(1).numpy(), bridge
 
 
