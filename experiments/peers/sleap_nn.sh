@@ -50,6 +50,7 @@ size=${KP_SIZE:-160}
 scale=${SLEAP_SCALE:-0.15}
 "$sleap" config "$out/train.pkg.slp" --auto --pipeline bottomup -o "$out/sleap.yaml" >"$out/sleap_config.log" 2>&1
 rm -rf "$out/sleap"
+: >"$out/sleap_train.log"
 "$sleap" train "$out/sleap.yaml" \
   "data_config.train_labels_path=[$out/train.pkg.slp]" "data_config.val_labels_path=[$out/train.pkg.slp]" \
   data_config.preprocessing.scale="$scale" trainer_config.ckpt_dir="$out" trainer_config.run_name=sleap \
@@ -106,7 +107,8 @@ def padded(rows, width):
     most = max([len(row) for row in rows] + [1])
     values = np.full((len(rows), most, width, 2), np.nan)
     for place, row in enumerate(rows):
-        values[place, : len(row)] = row
+        if len(row):
+            values[place, : len(row)] = row
     return torch.from_numpy(values)
 
 
