@@ -40,7 +40,9 @@ if x == 4:
     result["figures"].pop("loss")
 if x == 6:
     result["figures"]["loss"] = float("nan")
-(out / "trial.json").write_text(json.dumps(result))
+# Whole or not at all, as kp trial does: another trial's end may be the moment when it is read.
+(out / "trial.part").write_text(json.dumps(result))
+(out / "trial.part").replace(out / "trial.json")
 """
 
 
