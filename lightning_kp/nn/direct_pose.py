@@ -85,7 +85,9 @@ class KeypointAlignment(nn.Module):
         in_cells = coarse.flip(2) * coarse.new_tensor((height, width)).view(2, 1, 1) * (self.reach / 2)
         reduced = widened(self.reduce(features))
         with full_precision(features):  # a deformable convolution has no 16 bits on a CPU
-            read = deform_conv2d(reduced, in_cells.flatten(1, 2), self.aligned)
+            # Laid out plainly: torchvision 0.26 cannot write the gradient of a channels-last kernel of one tap.
+            taps = self.aligned.flatten(1)[..., None, None]
+            read = deform_conv2d(reduced, in_cells.flatten(1, 2), taps)
         fine = self.fine(torch.relu(read)).unflatten(1, (self.keypoints, 2))
         vectors: Tensor = self.reach * (coarse + fine)
         return vectors
