@@ -30,7 +30,8 @@ class VideoFramePairs(FramePairsModule):
             moving camera (``registration: translation`` or ``similarity``); see
             :class:`lightning_kp.preprocessing.Preprocessing`, and ``kp inspect --preview`` for a
             picture of what each does.  Kept in the checkpoint and applied ever after.
-        cache_dir: Folder of the cache; by default the user's cache folder, or ``KP_CACHE_DIR``.
+        cache_dir: Folder of the cache; by default the user's cache folder, or ``KP_CACHE_DIR``, where squares
+            that follow and backgrounds (half a megabyte a video) are kept in any case.
         cache_gb: Bound on the cache.  Where all frames do not fit, pairs are kept evenly.
         seed: Fixes what validates and the order of training.
         root: Folder that relative paths start from.

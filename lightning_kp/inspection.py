@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from lightning_kp.errors import DataError
-from lightning_kp.inspection_advice import Note, Suggestion, Trouble, clock, notes_on, suggest, together
+from lightning_kp.inspection_advice import (
+    Note,
+    Suggestion,
+    Trouble,
+    clock,
+    crop_words,
+    notes_on,
+    suggest,
+    together,
+)
 from lightning_kp.inspection_measures import Measured, Sampled, measure, sample
 from lightning_kp.video import VideoInfo
 
@@ -99,11 +108,10 @@ def _moving_words(measured: Measured) -> str:
 
 
 def _suggestion_lines(suggestion: Suggestion) -> list[str]:
-    box = suggestion.box.value
     gap = suggestion.gap.value
     shown = {
         "gap": gap if isinstance(gap, str) else f"{gap} frame{'s' if gap > 1 else ''}",
-        "crop": "none" if box is None else box if isinstance(box, str) else ",".join(map(str, box)),
+        "crop": crop_words(suggestion.box.value),
         "image size": f"{suggestion.size.value} px",
         "keypoints": str(suggestion.keypoints.value),
     }

@@ -279,6 +279,13 @@ def _common_box(videos: Sequence[tuple[VideoInfo, Suggestion]]) -> Choice:
     )
 
 
+def crop_words(box: Box | str | None) -> str:
+    """A suggested box in words: "none", "follow", or its edges."""
+    if box is None:
+        return "none"
+    return box if isinstance(box, str) else ",".join(map(str, box))
+
+
 def clock(seconds: float) -> str:
     """Seconds in words: "12.0 s", "1 min 18 s"."""
     if seconds < 60:

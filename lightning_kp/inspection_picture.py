@@ -9,6 +9,7 @@ import numpy as np
 
 from lightning_kp.errors import DataError
 from lightning_kp.inspection import Inspection, VideoInspection
+from lightning_kp.inspection_advice import crop_words
 
 # Okabe and Ito's colours, told apart by colour-blind eyes.
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#6e6e6e"
@@ -45,7 +46,7 @@ def _canvas(videos: Sequence[VideoInspection]) -> Any:
 
 def _draw(figure: Any, video: VideoInspection) -> None:
     gap, box, size, keypoints = (choice.value for choice in video.suggestion)
-    crop = "no crop" if box is None else f"crop {','.join(map(str, box))}"
+    crop = "no crop" if box is None else f"crop {crop_words(box)}"
     figure.suptitle(
         f"{video.info.path.name}\nsuggested: gap {gap} frames, image size {size} px, {keypoints} keypoints, {crop}",
         fontsize=11,

@@ -16,7 +16,7 @@ from scipy import ndimage
 from lightning_kp.boxes import FOLLOW
 from lightning_kp.errors import ConfigurationError, DataError, VideoError
 from lightning_kp.inspection import Inspection, VideoInspection, inspect_videos
-from lightning_kp.inspection_advice import Suggestion, Trouble, clock, notes_on, suggest, together
+from lightning_kp.inspection_advice import Suggestion, Trouble, clock, crop_words, notes_on, suggest, together
 from lightning_kp.inspection_measures import (
     BURST,
     BURSTS,
@@ -85,6 +85,14 @@ def test_one_walker_is_measured_and_suggested_for() -> None:
     assert f"{512 / (2 * measured.size_px):.1f} times larger" in suggestion.box.reason
     assert suggestion.size.value == 96
     assert troubles == set()
+
+
+@pytest.mark.parametrize(
+    ("box", "words"), [(None, "none"), (FOLLOW, "follow"), ((1, 2, 30, 40), "1,2,30,40")]
+)
+def test_a_crop_in_words(box: tuple[int, int, int, int] | str | None, words: str) -> None:
+    """In the terminal and in the picture's title, which once read "crop f,o,l,l,o,w"."""
+    assert crop_words(box) == words
 
 
 def test_a_large_walker_is_not_followed() -> None:
