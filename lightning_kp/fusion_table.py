@@ -2,7 +2,8 @@
 
 ``python -m lightning_kp.fusion_table --data FOLDER [--steps 400] [--seeds 0,1,2]`` trains every combination of data
 set, method and seed by ``kp fit`` in a process of its own; a seed draws other training frames, as the paper's five
-small sets.  What an earlier call finished is kept.  Fusion starts after the paper's shares of the steps.  Leaves
+small sets.  What an earlier call finished is kept.  Fusion starts after the paper's shares of the steps, or after
+those that ``--starts`` gives: the paper's networks are pre-trained and near an optimum when theirs starts.  Leaves
 ``results.json`` and ``table.md`` in ``--out``.
 """
 
@@ -19,7 +20,7 @@ from lightning_kp.errors import DataError
 from lightning_kp.run_folder import RunFolder, read_json, write_whole
 from lightning_kp.trainings import STEPS_PER_EPOCH, comparison_parser, mark_of, names, parsed, train_logged
 
-STARTS = {"fusion_labelled": 2 / 15, "fusion_unlabelled": 5 / 15}  # 001, section 5: 2k and 5k of 15k
+STARTS = (2 / 15, 5 / 15)  # shares of the steps; 001, section 5: 2k and 5k of 15k, labelled and unlabelled
 EVALUATIONS = 4  # points of the curve (001, Figure 3: 15)
 METHODS = ("DirectPose", "SemiMultiPose-labelled", "SemiMultiPose")
 
@@ -62,7 +63,8 @@ def planned(settings: Sequence[str], methods: Sequence[str], seeds: Sequence[int
 
 def folder_of(run: Run, options: argparse.Namespace) -> Path:
     """A longer training is another run, and so is one with other settings."""
-    return Path(options.out / f"{options.steps}-steps{mark_of(options.more)}" / run.name)
+    starts = [f"starts {options.starts}"] if options.starts != STARTS and run.method != "DirectPose" else []
+    return Path(options.out / f"{options.steps}-steps{mark_of([*options.more, *starts])}" / run.name)
 
 
 def command(run: Run, folder: Path, options: argparse.Namespace) -> list[str]:
@@ -80,7 +82,7 @@ def command(run: Run, folder: Path, options: argparse.Namespace) -> list[str]:
         "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false",
     ]  # fmt: skip
     if kind == "semimultipose":
-        line += ["--config", str(_curriculum(folder, options.steps))]
+        line += ["--config", str(_curriculum(folder, options))]
         line.append(f"--model.weights.fusion_labelled={setting.alpha}")
         if run.method == "SemiMultiPose-labelled":
             line += ["--model.weights.fusion_unlabelled=0", "--data.unlabelled_per_batch=0"]
@@ -97,8 +99,9 @@ def _every(epochs: int) -> int:
     return next(number for number in range(every, 0, -1) if epochs % number == 0)
 
 
-def _curriculum(folder: Path, steps: int) -> Path:
-    start = {name: round(share * steps) for name, share in STARTS.items()}
+def _curriculum(folder: Path, options: argparse.Namespace) -> Path:
+    terms = ("fusion_labelled", "fusion_unlabelled")
+    start = {name: round(share * options.steps) for name, share in zip(terms, options.starts, strict=True)}
     callback = {"class_path": "Curriculum", "init_args": {"unit": "step", "start": start}}
     file = folder / "curriculum.yaml"
     write_whole(file, json.dumps({"trainer": {"callbacks": [callback]}}) + "\n")  # JSON is YAML
@@ -150,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Train what is missing, write results.json and table.md after every run; returns the exit code."""
     options = _options(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
-    runs = planned(options.settings, METHODS, options.seeds)
+    runs = planned(options.settings, options.methods, options.seeds)
     rows: list[dict[str, Any]] = []
     failed: list[str] = []
     for number, run in enumerate(runs, start=1):
@@ -173,7 +176,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = comparison_parser("fusion_table", __doc__, data="honeybee and two_flies", steps=400)
     parser.add_argument("--settings", type=names, default=list(SETTINGS), help=",".join(SETTINGS))
+    parser.add_argument("--methods", type=_methods, default=list(METHODS), help=",".join(METHODS))
+    parser.add_argument(
+        "--starts",
+        type=_shares,
+        default=STARTS,
+        help="shares of the steps after which fusion on labelled and on unlabelled frames starts",
+    )
     return parsed(parser, arguments, "settings", SETTINGS)
+
+
+def _methods(text: str) -> list[str]:
+    chosen = names(text)
+    if strangers := [name for name in chosen if name not in METHODS]:
+        raise argparse.ArgumentTypeError(f"{strangers[0]} is not known; methods are {', '.join(METHODS)}")
+    return chosen
+
+
+def _shares(text: str) -> tuple[float, float]:
+    try:
+        first, second = (float(each) for each in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"two shares of the steps are needed (0.5,0.6), not {text}") from None
+    if not (0 <= first <= 1 and 0 <= second <= 1):
+        raise argparse.ArgumentTypeError(f"shares of the steps lie from 0 to 1, not {text}")
+    return first, second
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from lightning_kp.fusion_table import METHODS, SETTINGS, Run, command, curve_of,
 def options(tmp_path: Path) -> argparse.Namespace:
     return argparse.Namespace(
         experiments=tmp_path / "experiments", data=tmp_path / "data", out=tmp_path / "out", steps=300,
-        accelerator="cpu", more=[],
+        accelerator="cpu", more=[], starts=fusion_table.STARTS,
     )  # fmt: skip
 
 
@@ -54,6 +54,32 @@ def test_fusion_starts_at_the_papers_shares(options: argparse.Namespace, tmp_pat
         "unit": "step",
         "start": {"fusion_labelled": 40, "fusion_unlabelled": 100},
     }
+
+
+def test_other_starts_are_shares_of_the_steps(options: argparse.Namespace, tmp_path: Path) -> None:
+    options.starts = (0.5, 0.75)
+    command(Run("flies", "SemiMultiPose", 0), tmp_path, options)
+    callback = yaml.safe_load((tmp_path / "curriculum.yaml").read_text())["trainer"]["callbacks"][0]
+    assert callback["init_args"]["start"] == {"fusion_labelled": 150, "fusion_unlabelled": 225}
+
+
+def test_other_starts_train_the_fusing_methods_anew_and_no_other(options: argparse.Namespace) -> None:
+    folders: dict[str, set[Path]] = {method: set() for method in METHODS}
+    for options.starts in (fusion_table.STARTS, (0.5, 0.6), (0.5, 0.75)):
+        for method in METHODS:
+            folders[method].add(fusion_table.folder_of(Run("flies", method, 0), options))
+    assert {method: len(found) for method, found in folders.items()} == {
+        "DirectPose": 1, "SemiMultiPose-labelled": 3, "SemiMultiPose": 3,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--starts", "0.5"], ["--starts", "0.5,1.2"], ["--starts", "a,b"], ["--methods", "DirectPoze"]]
+)
+def test_wrong_shares_and_methods_are_refused(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--data", ".", *wrong])
+    assert "shares of the steps" in (told := capsys.readouterr().err) or "methods are" in told
 
 
 def test_the_curve_is_read_from_the_log(tmp_path: Path) -> None:
