@@ -197,7 +197,9 @@ def _shares(text: str) -> tuple[float, float]:
     try:
         first, second = (float(each) for each in text.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"two shares of the steps are needed (0.5,0.6), not {text}") from None
+        raise argparse.ArgumentTypeError(
+            f"two shares of the steps are needed (0.5,0.6), not {text}"
+        ) from None
     if not (0 <= first <= 1 and 0 <= second <= 1):
         raise argparse.ArgumentTypeError(f"shares of the steps lie from 0 to 1, not {text}")
     return first, second

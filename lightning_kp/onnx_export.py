@@ -90,12 +90,19 @@ def largest_differences(
     """By output: the greatest difference between torch and ONNX Runtime over batches of images, and its bound.
 
     Differences of coordinates are in pixels of the image, others in the output's own unit.  Raises ExportError where
-    shapes differ.
+    shapes differ or the graph does not run.
     """
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except (runtime.NotImplemented, runtime.InvalidGraph, runtime.Fail) as error:
+        raise ExportError(
+            f"ONNX Runtime {onnxruntime.__version__} cannot run the graph, so that nothing was compared: "
+            f"{_cause(error)}.",
+            remedy="Install a newer one: pip install --upgrade onnxruntime.",
+        ) from error
     method = method.eval().cpu()
     worst: dict[str, tuple[float, float]] = {}
     for batch in images:

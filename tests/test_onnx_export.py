@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -84,6 +85,30 @@ def test_a_batch_taken_for_a_constant_is_told(tmp_path: Path) -> None:
     method, path = TakesTheBatchForAConstant(**seeded("BKinD").hparams).eval(), tmp_path / "model.onnx"
     with pytest.raises(ExportError, match="constant"):
         exported_and_compared(method, path)
+
+
+def test_a_graph_that_the_runtime_does_not_know_is_told_and_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As onnxruntime 1.24 with a deformable convolution."""
+    import onnx
+
+    checkpoint, path = tmp_path / "model.ckpt", tmp_path / "model.onnx"
+    write_method(checkpoint, seeded("BKinD"), {"size": SIZE, "fit": "pad"})
+
+    def renamed(method: KeypointMethod, path: Path, *rest: Any) -> tuple[str, ...]:
+        names = write_onnx(method, path, *rest)
+        model = onnx.load(path)
+        model.graph.node[0].domain = ""
+        model.graph.node[0].op_type = "DeformUnknown"
+        onnx.save(model, path)
+        return names
+
+    monkeypatch.setattr(onnx_export, "write_onnx", renamed)
+    assert main(["export", str(checkpoint), "--out", str(path)]) == 2
+    told = capsys.readouterr().err
+    assert "cannot run the graph" in told and "DeformUnknown" in told and "pip install" in told
+    assert not path.exists()
 
 
 def test_a_step_that_no_graph_holds_is_told(tmp_path: Path) -> None:

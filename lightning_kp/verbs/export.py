@@ -26,6 +26,7 @@ def run(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
 
     from lightning_kp.checkpoints import find_checkpoint
+    from lightning_kp.errors import ExportError
     from lightning_kp.onnx_export import largest_differences, refuse_differences, require_onnx, write_onnx
     from lightning_kp.verbs.track import load_for_tracking
 
@@ -35,7 +36,11 @@ def run(arguments: list[str]) -> int:
     images = _frames(given.video, view) if given.video else _made_up(view.size)
     path = given.out or _beside(checkpoint)
     names = write_onnx(method, path, view.size, {"fit": view.fit, "preprocessing": view.preprocessing.is_on})
-    differences = largest_differences(method, path, images)
+    try:
+        differences = largest_differences(method, path, images)
+    except ExportError:  # a graph that was not compared is none to be used
+        path.unlink(missing_ok=True)
+        raise
     refuse_differences(path, differences)
     if view.preprocessing.is_on:
         print("Frames were preprocessed in training (shadows, registration); the graph does not do that.")
