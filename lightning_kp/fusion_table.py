@@ -2,8 +2,8 @@
 
 ``python -m lightning_kp.fusion_table --data FOLDER [--steps 400] [--seeds 0,1,2]`` trains every combination of data
 set, method and seed by ``kp fit`` in a process of its own; a seed draws other training frames, as the paper's five
-small sets.  What an earlier call finished is kept.  Fusion starts after the paper's shares of the steps, or after
-those that ``--starts`` gives: the paper's networks are pre-trained and near an optimum when theirs starts.  Leaves
+small sets.  What an earlier call finished is kept.  Fusion starts after the paper's shares of the steps and weighs
+as much as there, or as ``--starts`` and ``--alpha`` say: the paper's networks are near an optimum by then.  Leaves
 ``results.json`` and ``table.md`` in ``--out``.
 """
 
@@ -63,8 +63,10 @@ def planned(settings: Sequence[str], methods: Sequence[str], seeds: Sequence[int
 
 def folder_of(run: Run, options: argparse.Namespace) -> Path:
     """A longer training is another run, and so is one with other settings."""
-    starts = [f"starts {options.starts}"] if options.starts != STARTS and run.method != "DirectPose" else []
-    return Path(options.out / f"{options.steps}-steps{mark_of([*options.more, *starts])}" / run.name)
+    fusion = [] if options.starts == STARTS else [f"starts {options.starts}"]
+    fusion += [] if options.alpha is None else [f"alpha {options.alpha}"]
+    more = options.more if run.method == "DirectPose" else [*options.more, *fusion]
+    return Path(options.out / f"{options.steps}-steps{mark_of(more)}" / run.name)
 
 
 def command(run: Run, folder: Path, options: argparse.Namespace) -> list[str]:
@@ -83,7 +85,8 @@ def command(run: Run, folder: Path, options: argparse.Namespace) -> list[str]:
     ]  # fmt: skip
     if kind == "semimultipose":
         line += ["--config", str(_curriculum(folder, options))]
-        line.append(f"--model.weights.fusion_labelled={setting.alpha}")
+        alpha = setting.alpha if options.alpha is None else options.alpha
+        line.append(f"--model.weights.fusion_labelled={alpha}")
         if run.method == "SemiMultiPose-labelled":
             line += ["--model.weights.fusion_unlabelled=0", "--data.unlabelled_per_batch=0"]
     if options.steps < STEPS_PER_EPOCH:
@@ -182,6 +185,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         type=_shares,
         default=STARTS,
         help="shares of the steps after which fusion on labelled and on unlabelled frames starts",
+    )
+    parser.add_argument(
+        "--alpha", type=float, help="weight of fusion on labelled frames (default: the paper's)"
     )
     return parsed(parser, arguments, "settings", SETTINGS)
 

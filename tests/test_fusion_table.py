@@ -1,6 +1,7 @@
 """The table's runs: which, with what options, resumed, and read from what a training logs."""
 
 import argparse
+import itertools
 import json
 import subprocess
 from pathlib import Path
@@ -18,7 +19,7 @@ from lightning_kp.fusion_table import METHODS, SETTINGS, Run, command, curve_of,
 def options(tmp_path: Path) -> argparse.Namespace:
     return argparse.Namespace(
         experiments=tmp_path / "experiments", data=tmp_path / "data", out=tmp_path / "out", steps=300,
-        accelerator="cpu", more=[], starts=fusion_table.STARTS,
+        accelerator="cpu", more=[], starts=fusion_table.STARTS, alpha=None,
     )  # fmt: skip
 
 
@@ -63,14 +64,21 @@ def test_other_starts_are_shares_of_the_steps(options: argparse.Namespace, tmp_p
     assert callback["init_args"]["start"] == {"fusion_labelled": 150, "fusion_unlabelled": 225}
 
 
-def test_other_starts_train_the_fusing_methods_anew_and_no_other(options: argparse.Namespace) -> None:
+def test_another_fusion_trains_the_fusing_methods_anew_and_no_other(options: argparse.Namespace) -> None:
     folders: dict[str, set[Path]] = {method: set() for method in METHODS}
-    for options.starts in (fusion_table.STARTS, (0.5, 0.6), (0.5, 0.75)):
+    for options.starts, options.alpha in itertools.product((fusion_table.STARTS, (0.5, 0.6)), (None, 0.1, 1)):
         for method in METHODS:
             folders[method].add(fusion_table.folder_of(Run("flies", method, 0), options))
     assert {method: len(found) for method, found in folders.items()} == {
-        "DirectPose": 1, "SemiMultiPose-labelled": 3, "SemiMultiPose": 3,
+        "DirectPose": 1, "SemiMultiPose-labelled": 6, "SemiMultiPose": 6,
     }  # fmt: skip
+
+
+def test_alpha_is_the_papers_unless_it_is_given(options: argparse.Namespace, tmp_path: Path) -> None:
+    run = Run("honeybee-5", "SemiMultiPose-labelled", 0)
+    assert "--model.weights.fusion_labelled=5.0" in command(run, tmp_path, options)
+    options.alpha = 0.1
+    assert "--model.weights.fusion_labelled=0.1" in command(run, tmp_path, options)
 
 
 @pytest.mark.parametrize(
