@@ -14,6 +14,7 @@ from torch import Tensor
 from lightning_kp import __version__
 from lightning_kp.allocator import keep_freed_memory
 from lightning_kp.batches import Frames, floats_in_unit_range
+from lightning_kp.divergence import advice, refuse_broken_weights
 from lightning_kp.errors import ConfigurationError, DivergenceError
 from lightning_kp.heatmaps import Moments, expectation, moments, to_keypoints
 from lightning_kp.keypoints import Keypoints
@@ -34,6 +35,17 @@ class Prediction(NamedTuple):
     covariance: Tensor
     video: Tensor
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a prediction
+
+
+def refuse_unfit_pair(method: type, datamodule: type) -> None:
+    """Raise ConfigurationError if the datamodule says of its batches that they are not those the method reads."""
+    read, offered = getattr(method, "batch_type", None), getattr(datamodule, "batch_type", None)
+    if read is not None and offered is not None and offered is not read:
+        raise ConfigurationError(
+            f"{method.__name__} reads {read.__name__}; {datamodule.__name__} yields {offered.__name__}.",
+            remedy=f"Choose a datamodule that yields {read.__name__}, or a method that reads {offered.__name__} "
+            "(`kp methods` lists them).",
+        )
 
 
 class Method(L.LightningModule):
@@ -72,6 +84,16 @@ class Method(L.LightningModule):
         """Whether the term counts at present (its weight is not 0)."""
         return self.loss_weights[term] != 0
 
+    def batch_generator(self, purpose: int = 0) -> torch.Generator:
+        """For random draws of a training batch: a function of how many there were before, and of the process.
+
+        A resumed run draws what the undisturbed one would; batches that are accumulated into one step, and those
+        of several processes, draw apart.  ``purpose`` (0 or 1) tells two uses in one batch apart.
+        """
+        trainer = self._trainer
+        batches = self.global_step if trainer is None else max(0, trainer.fit_loop.total_batch_idx)
+        return torch.Generator().manual_seed(2 * batches + purpose + (self.global_rank << 40))
+
     def default_optimizer(self) -> torch.optim.Optimizer:
         """The optimiser of the method's paper, used when the configuration names none."""
         return torch.optim.AdamW(self.parameters(), lr=1e-3)
@@ -95,14 +117,8 @@ class Method(L.LightningModule):
     def setup(self, stage: str) -> None:
         """Refuse a datamodule whose batches this method cannot read."""
         datamodule = getattr(self.trainer, "datamodule", None) if self._trainer is not None else None
-        offered = getattr(datamodule, "batch_type", None)
-        if stage in ("fit", "validate", "test") and offered is not None and offered is not self.batch_type:
-            raise ConfigurationError(
-                f"{type(self).__name__} reads {self.batch_type.__name__}; "
-                f"{type(datamodule).__name__} yields {offered.__name__}.",
-                remedy=f"Choose a datamodule that yields {self.batch_type.__name__} "
-                "(`kp methods` lists them).",
-            )
+        if stage in ("fit", "validate", "test") and datamodule is not None:
+            refuse_unfit_pair(type(self), type(datamodule))
 
     def on_fit_start(self) -> None:
         """On a CPU the memory of one step is kept for the next."""
@@ -111,6 +127,7 @@ class Method(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Note whose checkpoint it is and how its images were made, for use without the configuration."""
+        refuse_broken_weights(checkpoint["state_dict"], self._trainer)
         datamodule = getattr(self.trainer, "datamodule", None) if self._trainer is not None else None
         checkpoint["lightning_kp"] = {
             "class_path": class_path(type(self)),
@@ -125,8 +142,7 @@ class Method(L.LightningModule):
             raise DivergenceError(
                 f"The loss became {loss.item():.0f} in epoch {self.current_epoch}, batch {batch_idx}: "
                 f"{_culprits(terms)}{_origin(batch)}.",
-                remedy="The last good checkpoint is kept. Try a smaller learning rate "
-                "(--model.optimizer.init_args.lr) or --trainer.gradient_clip_val=1.",
+                remedy=advice(self._trainer),
             )
         return loss
 

@@ -164,7 +164,7 @@ class BKinD(KeypointMethod):
     def _augmented(self, batch: FramePairs) -> FramePairs:
         if not (self.augment and self.training):
             return batch
-        generator, (frame, future) = self._step_generator(0), batch[:2]
+        generator, (frame, future) = self.batch_generator(), batch[:2]
         if self.transplant > 0:
             frame, future = transplant(frame, future, batch.video, generator, self.transplant)
         frame, future = augment_pair(frame, future, generator, any_angle=self.any_angle)
@@ -220,7 +220,7 @@ class BKinD(KeypointMethod):
         """The turns of this step; validation takes the same ones each time."""
         if not self.is_active("rotation"):
             return ()
-        generator = self._step_generator(1)
+        generator = self.batch_generator(1)
         if self.rotations == "any":
             if not self.training:
                 return tuple(FreeTurn(torch.full((pairs,), turn * math.pi / 4)) for turn in (1, 3, 5))
@@ -228,10 +228,6 @@ class BKinD(KeypointMethod):
         if self.rotations == "all" or not self.training:
             return QUARTER_TURNS
         return (QUARTER_TURNS[int(torch.randint(len(QUARTER_TURNS), (), generator=generator))],)
-
-    def _step_generator(self, purpose: int) -> torch.Generator:
-        """A function of the step, so that a resumed run draws what the undisturbed one would."""
-        return torch.Generator().manual_seed(2 * self.global_step + purpose)
 
     def _rotation(self, points: Tensor, found: Tensor, turn: Turn, size: tuple[int, int]) -> Tensor:
         amplitude = 1.0 if self.unit_amplitude else None

@@ -202,7 +202,7 @@ class DirectPose(KeypointMethod):
     def _augmented(self, batch: LabelledImages) -> LabelledImages:
         if not (self.augment and self.training):
             return batch
-        generator = torch.Generator().manual_seed(2 * self.global_step)
+        generator = self.batch_generator()
         image, points = augment_labelled(batch.image, batch.points, generator, self.turn_deg)
         seen = (points.abs() < 1).all(dim=-1)
         return LabelledImages(image, points, batch.confidence * seen)

@@ -250,7 +250,7 @@ class StackedHourglass(KeypointMethod):
         """``heatmaps``: the chosen loss of every stack (000, eq. 2.5), summed."""
         image, points = batch.image, batch.points.flatten(1, 2)
         if self.augment and self.training:
-            generator = torch.Generator().manual_seed(2 * self.global_step)
+            generator = self.batch_generator()
             image, points = augment_labelled(image, points, generator, self.turn_deg)
         joints = points[:, self.columns]
         confidence = batch.confidence.flatten(1, 2)[:, self.columns]

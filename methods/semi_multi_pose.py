@@ -78,5 +78,5 @@ class SemiMultiPose(DirectPose):
         """Unlabelled images (M, 3, H, W), with ``augment`` changed as the labelled ones are."""
         if not (self.augment and self.training):
             return image
-        generator = torch.Generator().manual_seed(2 * self.global_step + 1)
+        generator = self.batch_generator(1)
         return augment_labelled(image, image.new_zeros(len(image), 1, 2), generator, self.turn_deg)[0]

@@ -103,7 +103,7 @@ class SemiSupervisedBKinD(BKinD):
         pairs = self._augmented(FramePairs(batch.frame, batch.future, batch.video, batch.index))
         labelled = LabelledImages(batch.image, batch.points, batch.confidence)
         if self.augment and self.training and len(labelled.image):
-            labelled = _augmented(labelled, self._step_generator(0), self.turn_deg)
+            labelled = _augmented(labelled, self.batch_generator(), self.turn_deg)
         turns = self._turns(len(pairs.frame))
         views = self._views(pairs, turns)
         pyramid = self.encoder(self.normalise(torch.cat((views, labelled.image))))
@@ -181,7 +181,7 @@ class SupervisedKeypoints(KeypointMethod):
     def terms(self, batch: LabelledImages) -> dict[str, Tensor]:
         """``supervision``."""
         if self.augment and self.training:
-            generator = torch.Generator().manual_seed(2 * self.global_step)
+            generator = self.batch_generator()
             batch = _augmented(batch, generator, self.turn_deg)
         return {"supervision": _supervision(self, self.heatmaps(batch.image), batch)}
 

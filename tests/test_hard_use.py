@@ -23,6 +23,7 @@ import toy  # noqa: F401  (also before a test captures the stream that Lightning
 from lightning_kp.arena import ArenaSettings, write_arena
 from lightning_kp.checkpoints import read_checkpoint
 from lightning_kp.cli import main
+from lightning_kp.datamodules import VideoFramePairs
 
 QUIET = [
     "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false",
@@ -215,7 +216,11 @@ def test_discovery_does_not_go_on_from_another_method(
 # ---------------------------------------------------------------- settings and data
 
 
-def test_a_method_that_cannot_read_the_data(video: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_method_that_cannot_read_the_data(
+    video: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told before an hour of video is decoded."""
+    monkeypatch.setattr(VideoFramePairs, "prepare_data", lambda self: pytest.fail("decoded"))
     line = refused(capsys, "fit", *TINY_BKIND, "--data=toy.NoiseData")
     assert line.startswith("BKinD reads FramePairs; NoiseData yields Images.")
     line = refused(
@@ -254,6 +259,17 @@ def test_a_misspelt_option_of_discovery(video: Path, capsys: pytest.CaptureFixtu
     assert line == "--model.keypoint is not an option of BKinD. Did you mean --model.keypoints?"
 
 
+BREAKS = """
+from toy import Toy
+import torch
+
+class Breaks(Toy):
+    def terms(self, batch):
+        terms = super().terms(batch)
+        if self.training and self.global_step == LAST:  # finite, but its gradient is not
+            terms["rotation"] = terms["rotation"] + (sum(p.sum() for p in self.parameters()) * 0).sqrt()
+        return terms
+"""
 EXPLODES = """
 from toy import Toy
 
@@ -267,13 +283,41 @@ class Explodes(Toy):
 """
 
 
+@pytest.mark.parametrize("last", [5, 11])  # six batches an epoch
+def test_weights_that_became_nan_are_not_saved(last: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the last batch of an epoch no loss is left that would tell."""
+    Path(f"broken{last}.py").write_text(BREAKS.replace("LAST", str(last)))
+    options = [f"--model=broken{last}.Breaks", "--data=toy.NoiseData", *QUIET, "--trainer.max_epochs=3"]
+    line = refused(capsys, "fit", *options, "--trainer.default_root_dir=run")
+    assert "not finite, while the loss was" in line
+    if last == 5:
+        assert "No checkpoint was written before." in line
+        assert not Path("run/checkpoints/last.ckpt").exists()
+        return
+    assert "/run/checkpoints/last.ckpt. Try" in line
+    kept = read_checkpoint("run")
+    assert kept["epoch"] == 0
+    assert all(torch.isfinite(value).all() for value in kept["state_dict"].values())
+
+
+def test_the_smaller_rate_that_divergence_names_can_be_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("bad.py").write_text(EXPLODES)
+    options = ["--model=bad.Explodes", "--data=toy.NoiseData", *QUIET, "--trainer.max_epochs=2"]
+    line = refused(capsys, "fit", *options, "--trainer.default_root_dir=run")
+    typed = line.split("learning rate (")[1].split(")")[0].split()
+    line = refused(capsys, "fit", *options, *typed, "--trainer.default_root_dir=again")
+    assert line.startswith("The loss became nan")
+    assert float(line.split("lr=")[1].split(")")[0]) < float(typed[-1].split("=")[1])
+
+
 def test_a_loss_that_becomes_nan_keeps_the_last_good_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
     Path("bad.py").write_text(EXPLODES)
     options = ["--model=bad.Explodes", "--data=toy.NoiseData", *QUIET, "--trainer.max_epochs=3"]
     line = refused(capsys, "fit", *options, "--trainer.default_root_dir=run")
     # Six batches an epoch: global step 8 is batch 2 of the second.
     assert line.startswith("The loss became nan in epoch 1, batch 2: term rotation.")
-    assert "last good checkpoint is kept" in line
+    assert "last good checkpoint is kept: " in line
+    assert "/run/checkpoints/last.ckpt. Try" in line
     kept = read_checkpoint("run")
     assert kept["epoch"] == 0
     assert all(torch.isfinite(value).all() for value in kept["state_dict"].values())

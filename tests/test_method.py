@@ -143,7 +143,7 @@ def test_nan_names_the_term_and_the_place() -> None:
     message = r"became nan in epoch 0, batch 0: term small \(video:frame 0:17, 3:5\)\."
     with pytest.raises(DivergenceError, match=message):
         step(Broken(), pairs)
-    with pytest.raises(DivergenceError, match=r"term small\. The last good checkpoint is kept"):
+    with pytest.raises(DivergenceError, match=r"term small\. No checkpoint was written before"):
         step(Broken(), images())
 
 
@@ -283,3 +283,37 @@ def test_prediction_by_hand() -> None:
         found.covariance, tensor([35 / 108, 35 / 108, 0.0]).expand(1, 1, 2, 3), atol=1e-6, rtol=0
     )
     assert (found.video.tolist(), found.index.tolist()) == ([2], [40])
+
+
+# Random draws
+
+
+class Draws(Toy):
+    def terms(self, batch: Images) -> dict[str, Tensor]:
+        if self.training:
+            self.drawn = [
+                *getattr(self, "drawn", []),
+                float(torch.rand((), generator=self.batch_generator())),
+            ]
+        return super().terms(batch)
+
+
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_every_batch_draws_for_itself_however_many_make_a_step(accumulated: int) -> None:
+    """With the step for a seed, all that is accumulated would be turned and augmented alike."""
+    method, data = Draws(), ToyData(batch_size=2)
+    trainer(max_epochs=2, accumulate_grad_batches=accumulated).fit(method, data)
+    assert len(set(method.drawn)) == len(method.drawn) == 8
+    assert method.drawn == [float(torch.rand((), generator=seeded(2 * batch))) for batch in range(8)]
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_processes_and_purposes_draw_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    method, drawn = Toy(), set()
+    for rank in (0, 1, 2):
+        monkeypatch.setattr(Toy, "global_rank", rank)
+        drawn |= {method.batch_generator(purpose).initial_seed() for purpose in (0, 1)}
+    assert len(drawn) == 6

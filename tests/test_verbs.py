@@ -265,7 +265,12 @@ def test_mistakes_of_the_verbs_are_one_line() -> None:
         # Before the videos are looked at: there is no run folder yet.
         (["--model.keypoint=5"], "Did you mean --model.keypoints?"),
         (["--data.gap=0.2s", "--trainer.maxx_epochs=5"], "Did you mean --trainer.max_epochs?"),
+        (["--trainer.max_epoch=1"], "Did you mean --trainer.max_epochs?"),
         (["--log=wandbb"], "Did you mean --log=wandb?"),
+        (
+            ["--model=StackedHourglass"],
+            "StackedHourglass reads LabelledImages; VideoFramePairs yields FramePairs.",
+        ),
     ],
 )
 def test_what_discover_refuses(

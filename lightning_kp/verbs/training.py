@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from pydoc import locate
 from typing import Any, NoReturn
 
 import lightning as L
@@ -27,7 +28,7 @@ from lightning_kp.datamodule import KeypointDataModule
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.loggers import checked_names, chosen_loggers, stay_offline_without_key
 from lightning_kp.messages import condense
-from lightning_kp.method import Method
+from lightning_kp.method import Method, refuse_unfit_pair
 from lightning_kp.run_log import RunLogger
 from lightning_kp.verbs.arguments import split, typed
 from lightning_kp.verbs.dropped_settings import SECTIONS, dropped_settings
@@ -52,24 +53,30 @@ def run(verb: str, arguments: list[str]) -> int:
     return 0
 
 
-def launch(verb: str, arguments: list[str], *, start: bool = True) -> "KpCLI":
-    """The same; returns what was run: model, data and trainer.  ``start`` false: build them only."""
+def launch(verb: str, arguments: list[str], *, start: bool = True, build: bool = True) -> "KpCLI":
+    """The same; returns what was run: model, data and trainer.  ``start`` false: build them only.
+
+    ``build`` false: SystemExit as soon as the options are known to be right.
+    """
     plugins.load_all()
     stay_offline_without_key()
     for quiet in _EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", message=quiet)
-    return KpCLI(verb, arguments, start=start)
+    return KpCLI(verb, arguments, start=start, build=build)
 
 
 def refuse_wrong_options(arguments: list[str]) -> None:
     """Raise ConfigurationError where ``kp fit`` would; nothing is built or run."""
     checked_names(typed(arguments).get("log", ""))
     with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
-        launch("fit", [*arguments, "--print_config"])
+        launch("fit", arguments, build=False)
 
 
 class KpParser(LightningArgumentParser):
-    """A parser whose errors are one line."""
+    """A parser whose errors are one line; options are spelt out in full, for `kp discover` reads them too."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:  # a parser inside another: the outer one reports
@@ -94,9 +101,10 @@ class KpCLI(LightningCLI):
     a run folder, ``--log`` names loggers beside ``metrics.csv``.
     """
 
-    def __init__(self, verb: str, arguments: list[str], *, start: bool = True) -> None:
+    def __init__(self, verb: str, arguments: list[str], *, start: bool = True, build: bool = True) -> None:
         self.verb = verb
         self._start = start
+        self._build = build
         super().__init__(
             Method,
             KeypointDataModule,
@@ -118,7 +126,19 @@ class KpCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = parser.parse_args(args)
+        self._refuse_unfit_pair()
+        if not self._build:
+            raise SystemExit(0)
         self._tell_dropped_settings(args[1:])
+
+    def _refuse_unfit_pair(self) -> None:
+        """Before anything is built or prepared: an hour of video takes minutes to decode."""
+        chosen = self.config[self.verb]
+        kinds = [chosen[name].class_path for name in SECTIONS if isinstance(chosen.get(name), Namespace)]
+        if len(kinds) == len(SECTIONS) and self.verb != "predict":
+            method, datamodule = (locate(kind) for kind in kinds)
+            if isinstance(method, type) and isinstance(datamodule, type):
+                refuse_unfit_pair(method, datamodule)
 
     def _tell_dropped_settings(self, options: list[str]) -> None:
         """Say on stderr which settings of the configuration files the chosen classes do not take."""

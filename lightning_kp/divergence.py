@@ -1,0 +1,52 @@
+"""What is said, and not saved, when numbers stop being finite."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from lightning_kp.errors import DivergenceError
+
+
+def refuse_broken_weights(state: Mapping[str, object], trainer: L.Trainer | None) -> None:
+    """Raise DivergenceError if a weight or a running mean of ``state`` is not finite.
+
+    A finite loss can have gradients that are not (a root at 0); what they spoil must not become the checkpoint
+    that training goes on from.
+    """
+    broken = [
+        name
+        for name, value in state.items()
+        if isinstance(value, Tensor) and value.is_floating_point() and not torch.isfinite(value).all()
+    ]
+    if broken:
+        raise DivergenceError(
+            f"{broken[0]}{f' and {len(broken) - 1} other weights are' if broken[1:] else ' is'} not finite, "
+            "while the loss was: a gradient is not.",
+            remedy=advice(trainer),
+        )
+
+
+def advice(trainer: L.Trainer | None) -> str:
+    """Which checkpoint is left, and the options to try."""
+    return f"{_kept(trainer)} Try a smaller learning rate ({_smaller_rate(trainer)}) or --trainer.gradient_clip_val=1."
+
+
+def _kept(trainer: L.Trainer | None) -> str:
+    callbacks = trainer.checkpoint_callbacks if trainer is not None else []
+    paths = [getattr(callback, "best_model_path", "") for callback in callbacks]
+    paths.append((trainer.ckpt_path or "") if trainer is not None else "")
+    kept = next((str(path) for path in paths if path and Path(path).is_file()), None)
+    return f"The last good checkpoint is kept: {kept}." if kept else "No checkpoint was written before."
+
+
+def _smaller_rate(trainer: L.Trainer | None) -> str:
+    optimizer = trainer.optimizers[0] if trainer is not None and trainer.optimizers else None
+    if optimizer is None:
+        return "--model.optimizer.init_args.lr"
+    # The greatest one that the schedule comes to, not that of a warm-up's step.
+    rate = max(float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups)
+    kind = f"{type(optimizer).__module__.rsplit('.', 1)[0]}.{type(optimizer).__name__}"
+    return f"--model.optimizer={kind} --model.optimizer.init_args.lr={rate / 10:.1g}"
