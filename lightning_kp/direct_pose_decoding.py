@@ -131,9 +131,10 @@ def _mean(
     def mean(values: Tensor) -> Tensor:
         return torch.einsum("bin,bnk->bik", weight, seen * values) / total
 
-    x, y = proposed.unbind(-1)
-    at_x, at_y = mean(x), mean(y)
-    spread = torch.stack((mean(x * x) - at_x**2, mean(y * y) - at_y**2, mean(x * y) - at_x * at_y), dim=-1)
-    spread = torch.cat((spread[..., :2].clamp_min(0), spread[..., 2:]), dim=-1)
+    at = torch.stack([mean(axis) for axis in proposed.unbind(-1)], dim=-1)
+    # From the mean, not as a difference of squares: that of two rounded numbers is no covariance.
+    x, y = (proposed.unsqueeze(1) - at.unsqueeze(2)).unbind(-1)  # (B, I, N, K)
+    share = weight.unsqueeze(3) * seen.unsqueeze(1)
+    spread = torch.stack([(share * each).sum(dim=2) / total for each in (x * x, y * y, x * y)], dim=-1)
     confidence = mean(seen) * (value > 0).unsqueeze(-1)
-    return Animals(torch.stack((at_x, at_y), dim=-1), spread, confidence)
+    return Animals(at, spread, confidence)

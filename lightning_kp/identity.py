@@ -3,9 +3,11 @@
 000, section 5.8 numbers two flies by the y of their centroids in every frame, which exchanges them whenever
 they pass each other in height.  Here each animal is expected where its last positions and its motion
 place it; the animals of the next frame are given to these expectations by the assignment of least cost
-(Kuhn 1955) on the distance of corresponding keypoints.  Where animals are close, the keypoints themselves
-may have been grouped wrongly: each is then given anew, by its distance from where it is expected and by
-how well its distances to the other keypoints fit those that are usual within one body.
+(Kuhn 1955) on the distance of corresponding keypoints; one that is far from all that were seen takes a
+number that nobody had, while there is one.  Where animals are close, the keypoints themselves may have been
+grouped wrongly (by a method that finds peaks, not animals): each is then given anew among those that are close,
+by its distance from where it is expected and by how well its distances to the other keypoints fit those that
+are usual within one body.
 
 All is in pixels and body sizes; one body size is the usual distance of the two keypoints of one animal
 that lie farthest apart.
@@ -19,6 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse.csgraph import connected_components
 
 from lightning_kp.tracks import Tracks
 
@@ -32,6 +35,7 @@ JUMP = 1.0  # body sizes from the expected place: hardly any animal moves so bet
 DAMPING = 0.8  # share of the last step that is expected again
 LEAST_SPREAD = 0.05  # body sizes: no distance within a body is surer than this
 PLACE_SPREAD = 0.3  # body sizes: how far a keypoint usually is from where it is expected
+FAR = 5.0  # body sizes from the expected place: rather another animal, if a number is left for one
 UNSEEN = 100.0  # body sizes: what an animal costs that is not seen, or was not so far
 LARGEST = 9.0  # squared deviations (three standard deviations) beyond which more is no worse
 FIT_FRAMES = 20  # frames with animals apart, for a statement about bodies
@@ -108,10 +112,15 @@ class IdentityTracker:
 
     The numbers of the first frame are kept as they are.  An animal that is not seen stays where it was
     expected, and what appears when another is missing is given to the nearest expectation.
+
+    Args:
+        body: What bodies look like.
+        regroup: Give keypoints of animals that are close anew; not for methods that find animals as wholes.
     """
 
-    def __init__(self, body: Body) -> None:
+    def __init__(self, body: Body, *, regroup: bool = True) -> None:
         self.body = body
+        self.regroup = regroup
         self._suspects: list[Suspect] = []
         self._expected: Floats | None = None  # (I, K, 2), NaN where never seen
         self._last: Floats | None = None
@@ -146,12 +155,14 @@ class IdentityTracker:
         animals, keypoints = points.shape[:2]
         order = np.tile(np.arange(animals)[:, None], keypoints)
         if self._expected is not None and animals > 1:
-            cost = _distance(self._expected, points, self.body.size_px)
-            rows = linear_sum_assignment(cost)[1]
+            size = self.body.size_px
+            cost = _distance(self._expected, points, size)
+            far = (cost > FAR * size) & (cost < UNSEEN * size)
+            rows = linear_sum_assignment(np.where(far, UNSEEN * size + cost, cost))[1]
             self._note(cost, rows)
             order[:] = rows[:, None]
-            if not _gaps_clear(points, self.body.size_px):
-                order = self._regrouped(points, order)
+            for meeting in _meetings(points[rows], size) if self.regroup else ():
+                order[meeting] = self._regrouped(points, order[meeting], self._expected[meeting])
         self._remember(_taken(points[None], order[None])[0])
         self._frame += 1
         return order
@@ -169,20 +180,25 @@ class IdentityTracker:
                     reason = "jump" if jumped else "close"
                     self._suspects.append(Suspect(self._frame, (a, b), round(margin, 4), reason))
 
-    def _regrouped(self, points: Floats, order: Order) -> Order:
-        """Give every keypoint anew, the others as they are: by place and by distances within a body."""
-        assert self._expected is not None  # the first frame is taken as it is
-        order = order.copy()
-        place = np.linalg.norm(points[None] - self._expected[:, None], axis=-1)  # (I, J, K)
-        place = _deviation(place / (PLACE_SPREAD * self.body.size_px))
+    def _regrouped(self, points: Floats, order: Order, expected: Floats) -> Order:
+        """Give every keypoint of some animals anew, the others as they are: by place and by distances within a body.
+
+        Points (J, K, 2) of all rows; ``order`` and ``expected`` (I, K, ...) of the animals in question, which keep
+        the rows that they have among them.
+        """
+        order, seen = order.copy(), _taken(points[None], order[None])[0]
+        expected = np.where(np.isnan(expected), seen, expected)  # who was never seen is expected where it is
         for _ in range(SWEEPS):
             for k in range(points.shape[1]):
+                rows = order[:, k]
                 bodies = _taken(points[None], order[None])[0]
-                between = np.linalg.norm(points[None, :, k, None] - bodies[:, None], axis=-1)  # (I, J, K)
+                place = np.linalg.norm(points[None, rows, k] - expected[:, None, k], axis=-1)  # (I, I)
+                between = np.linalg.norm(points[None, rows, k, None] - bodies[:, None], axis=-1)  # (I, I, K)
                 odd = _deviation((between - self.body.mean[k]) / self.body.deviation[k])
                 odd[..., k] = 0
-                cost = place[..., k] + odd.sum(axis=-1) / max(1, points.shape[1] - 1)
-                order[:, k] = linear_sum_assignment(cost)[1]
+                cost = _deviation(place / (PLACE_SPREAD * self.body.size_px))
+                cost += odd.sum(axis=-1) / max(1, points.shape[1] - 1)
+                order[:, k] = rows[linear_sum_assignment(cost)[1]]
         return order
 
     def _remember(self, points: Floats) -> None:
@@ -223,12 +239,19 @@ def _distance(expected: Floats, points: Floats, size: float) -> Floats:
     return np.where(number > 0, total / np.maximum(number, 1), UNSEEN * size)
 
 
-def _gaps_clear(points: Floats, size: float) -> bool:
-    """Whether every two animals of a frame are so far apart that no keypoint can be the other's."""
+def _meetings(points: Floats, size: float) -> list[NDArray[np.intp]]:
+    """Animals (I, K, 2) that are so close that a keypoint of one may be the other's: their numbers, meeting by meeting.
+
+    Who is not seen meets nobody: a row without points would take keypoints that cost more where they belong.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        gap = _gaps(points[None])[0]
-    return bool(gap > APART * size)
+        centres = np.nanmean(points, axis=1)
+    here = np.flatnonzero(np.isfinite(centres).all(axis=-1))
+    apart = np.linalg.norm(centres[here, None] - centres[None, here], axis=-1)
+    number, meeting = connected_components(apart <= APART * size, directed=False)
+    groups = [here[meeting == each] for each in range(number)]
+    return [group for group in groups if len(group) > 1]
 
 
 def identified(pieces: Iterable[Tracks], tracker: IdentityTracker) -> Iterator[Tracks]:

@@ -12,12 +12,12 @@ from lightning_kp.track_store import TrackStore
 SUFFIX = ".swaps.json"  # beside the tracks of a video
 
 
-def keep_identities(store: TrackStore) -> tuple[Suspect, ...]:
+def keep_identities(store: TrackStore, *, regroup: bool) -> tuple[Suspect, ...]:
     """Give the animals of a complete store their own rows; writes ``<stem>.swaps.json``.
 
-    Done a second time, after an interruption, it changes nothing that is right already.
+    ``regroup`` as of :class:`IdentityTracker`.  Done a second time, after an interruption, it changes nothing that is right already.
     """
-    tracker = IdentityTracker(body_of(store.pieces()))
+    tracker = IdentityTracker(body_of(store.pieces()), regroup=regroup)
     store.rewrite(tracker.follow)
     plain = {
         "body_px": round(tracker.body.size_px, 2),

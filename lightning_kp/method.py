@@ -189,6 +189,11 @@ class KeypointMethod(Method):
 
     keypoint_names: tuple[str, ...] = ()
 
+    @property
+    def finds_whole_animals(self) -> bool:
+        """Whether an instance's keypoints belong together by themselves; else `kp track` groups them over time."""
+        return False
+
     @abstractmethod
     def heatmaps(self, image: Tensor) -> Tensor:
         """Images (B, 3, H, W) in [0, 1] -> heatmaps (B, K, h, w) that sum to one over h, w."""

@@ -110,7 +110,7 @@ def track_video(
         frames = len(store) - done_before
         tick = time.perf_counter()
         if animals > 1:
-            keep_identities(store)
+            keep_identities(store, regroup=not method.finds_whole_animals)
         files = store.finish(wanted)
         writing += time.perf_counter() - tick
     seconds = time.perf_counter() - start

@@ -141,6 +141,11 @@ class DirectPose(KeypointMethod):
         maps = self.raw(image).keypoints.sigmoid()
         return maps / maps.sum(dim=(-2, -1), keepdim=True)
 
+    @property
+    def finds_whole_animals(self) -> bool:
+        """An instance is what one cell proposes."""
+        return True
+
     def locate(self, image: Tensor) -> Moments:
         """Images (B, 3, H, W) in [0, 1] -> Moments (B, I, K, ...) from B2 and B3, the surest animals first."""
         return self.decode(self.raw(image))

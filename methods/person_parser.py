@@ -172,6 +172,11 @@ class PersonParser(KeypointMethod):
         steps += [torch.zeros_like(steps[0])] * (self.instances - len(steps))
         return torch.stack(steps, dim=1)
 
+    @property
+    def finds_whole_animals(self) -> bool:
+        """In a sequence every step is one person; peaks are grouped."""
+        return self.decode == "sequence"
+
     def locate(self, image: Tensor) -> Moments:
         """Images (B, 3, H, W) in [0, 1] -> Moments (B, I, K, ...); a person that is not there has peak 0."""
         if self.decode == "peaks":

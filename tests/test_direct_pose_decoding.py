@@ -55,6 +55,15 @@ def test_the_mean_of_proposals_is_nearer_than_one_of_them() -> None:
     assert float(found.covariance[:, :4, :, :2].mean()) == pytest.approx(1e-4, rel=0.4)
 
 
+@pytest.mark.parametrize("noise", [0.0, 1e-5, 1e-3])
+def test_covariances_are_none_of_negative_variance(noise: float) -> None:
+    """As a difference of squares, in 32 bits, that of proposals that agree was rounding alone."""
+    found = decoded(some(), noise=noise)
+    var_x, var_y, cov = found.covariance[:, :4].double().unbind(-1)
+    assert float((var_x * var_y - cov**2).min()) >= -1e-6 * float(var_x.max() * var_y.max())
+    assert float(found.covariance[:, :4, :, :2].mean()) == pytest.approx(noise**2, rel=0.4, abs=1e-12)
+
+
 def test_fewer_places_than_animals_keep_the_surest() -> None:
     labelled = some()
     target = pose_targets(labelled, (32, 32), owner="animal")

@@ -150,6 +150,53 @@ def test_three_animals() -> None:
     assert exchanges(tracked.points_px, true) == []
 
 
+def in_slots(points: Floats, slots: int) -> Floats:
+    """The same animals where a method has rows for more: the others stay empty."""
+    wide = np.full((len(points), slots, *points.shape[2:]), np.nan)
+    wide[:, : points.shape[1]] = points
+    return wide
+
+
+@pytest.mark.parametrize("slots", [2, 4, 10])
+def test_rows_without_an_animal_take_no_keypoints(slots: int) -> None:
+    """Networks have rows for 10 to 30 animals; a keypoint in a rare pose went to an empty one."""
+    true = two_passing()
+    true[::7, 0, 0] += 60  # a rare pose, which costs more than what is unknown
+    found, _ = follow(make(in_slots(true, slots)))
+    present = np.isfinite(found.points_px).all(-1).any(-1)
+    assert present.any(axis=0).sum() == 2
+    assert not exchanges(found.points_px[:, :2], true)
+
+
+def test_animals_that_were_found_as_wholes_stay_whole() -> None:
+    """Each keypoint that lies where the other animal's is expected would be given to that one."""
+    true = two_passing(gap_px=2.0)
+    true[100:103] = true[100:103, ::-1]  # an exchange for three frames
+    true[100:103, :, 0] = true[100:103, ::-1, 0]
+    tracks = make(true)
+    whole = IdentityTracker(body_of([tracks]), regroup=False).follow(tracks)
+    rows = np.stack(
+        [np.abs(whole.points_px - true[:, [i]]).max(-1).argmin(1) for i in (0, 1)], 1
+    )  # (N, 2, K)
+    assert (rows == rows[..., :1]).all()
+
+
+def test_who_appears_far_away_takes_a_number_that_nobody_had() -> None:
+    frames = 60
+    straight = np.zeros(frames)
+    resting = walk(np.full((frames, 2), 500.0), straight)
+    first = walk(np.stack((100.0 + np.arange(frames), np.full(frames, 200.0)), -1), straight)
+    newcomer = walk(np.full((frames, 2), 900.0), straight)
+    first[20:], newcomer[:40] = np.nan, np.nan
+    found, _ = follow(make(in_slots(np.stack((first, resting, newcomer), 1), 4)))
+    present = np.isfinite(found.points_px).all(-1).any(-1)
+    assert present[10].tolist() == [True, True, False, False]
+    assert present[50].sum() == 2
+    assert not present[50, 0], "it has the number of the one that left"
+    two, _ = follow(make(np.stack((np.where(np.isnan(first), newcomer, first), resting), 1)))
+    assert np.isfinite(two.points_px[50]).all(), "with two numbers there is no other to take"
+
+
 def test_body_by_hand() -> None:
     body = body_of([make(two_passing(gap_px=300))])
     assert body.size_px == pytest.approx(BODY_PX, abs=3)
