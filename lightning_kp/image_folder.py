@@ -1,6 +1,6 @@
 """A folder of images as a video, one frame for each image."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from lightning_kp.resize import prepare
 from lightning_kp.video import Image, VideoInfo, VideoReader, images_in
 
 ASSUMED_FPS = 25.0
+NAMED = 5  # unreadable images that are named one by one; the others are counted
 
 
 @dataclass(slots=True)
@@ -22,17 +23,17 @@ class ImageFrame:
     index: int
     time_s: float
     path: Path
+    image: Image
     frame_size: tuple[int, int]
 
     def rgb(self) -> Image:
-        image = _read_image(self.path)
-        if image.shape[:2] != self.frame_size:
+        if self.image.shape[:2] != self.frame_size:
             raise VideoError(
-                f"{self.path} is {image.shape[1]}x{image.shape[0]} pixels; the folder's first image is "
+                f"{self.path} is {self.image.shape[1]}x{self.image.shape[0]} pixels; the folder's first image is "
                 f"{self.frame_size[1]}x{self.frame_size[0]}.",
                 remedy="Keep one folder for each camera, or resize the images to one size.",
             )
-        return image
+        return self.image
 
     def prepared(self, placement: Placement) -> Image:
         return prepare(self.rgb(), placement)
@@ -41,32 +42,47 @@ class ImageFrame:
 class ImageFolderReader(VideoReader):
     """A folder of images, one frame each, in natural order of their names.
 
-    Images carry no times: 25 per second are assumed, and said so.
+    Images carry no times: 25 per second are assumed, and said so.  One that cannot be read is no frame, as in
+    a damaged video: it is named, the next one takes its number, and times keep the hole.
     """
 
     def __init__(self, path: Path) -> None:
-        self._images: list[Path] = images_in(path)
-        if not self._images:
+        self._listed = images_in(path)
+        self.images: list[Path] = self._listed
+        """The images that are frames; before a whole pass also those that turn out to be unreadable."""
+        if not self._listed:
             raise VideoError(f"{path} holds no images.", remedy="Name a folder of .png or .jpg files.")
-        first = _read_image(self._images[0])
-        count = len(self._images)
+        first, size = _first_size(self._listed)
+        count = len(self._listed)
         super().__init__(
             VideoInfo(
                 path=path,
                 name=path.resolve().name,
-                frame_size=(first.shape[0], first.shape[1]),
+                frame_size=size,
                 fps=ASSUMED_FPS,
                 n_frames=count,
                 duration_s=count / ASSUMED_FPS,
-                codec=self._images[0].suffix.lower().lstrip("."),
+                codec=first.suffix.lower().lstrip("."),
                 pixel_format="rgb24",
                 problems=(f"images carry no times; {ASSUMED_FPS:g} frames per second are assumed",),
             )
         )
 
     def decode(self) -> Iterator[ImageFrame]:
-        for index, path in enumerate(self._images):
-            yield ImageFrame(index, index / ASSUMED_FPS, path, self.info.frame_size)
+        # Images are read here and not when their pixels are asked for: only so is every frame's number known.
+        frames: list[Path] = []
+        for number, path in enumerate(self._listed):
+            try:
+                image = _read_image(path)
+            except VideoError as error:
+                if number - len(frames) < NAMED:
+                    self.note(f"{path.name} is left out, it cannot be read ({error.__cause__})")
+                continue
+            yield ImageFrame(len(frames), number / ASSUMED_FPS, path, image, self.info.frame_size)
+            frames.append(path)
+        if (lost := len(self._listed) - len(frames)) > NAMED:
+            self.note(f"{lost} of {len(self._listed)} images cannot be read and are left out")
+        self.images = frames
 
 
 def as_rgb(picture: Any) -> Image:
@@ -77,6 +93,25 @@ def as_rgb(picture: Any) -> Image:
     return np.array(picture.convert("RGB"))
 
 
+def _first_size(images: Sequence[Path]) -> tuple[Path, tuple[int, int]]:
+    """The first image that can be read, and its height and width.  Raises VideoError where there is none."""
+    reason: VideoError | None = None
+    for path in images:
+        try:
+            height, width = _read_image(path).shape[:2]
+        except VideoError as error:
+            reason = reason or error
+        else:
+            return path, (height, width)
+    assert reason is not None  # there is at least one image
+    if len(images) == 1:
+        raise reason
+    raise VideoError(
+        f"None of the {len(images)} images of {images[0].parent} can be read: {reason.problem}",
+        remedy="Name another folder.",
+    ) from reason
+
+
 def _read_image(path: Path) -> Image:
     """Any image that Pillow reads, as RGB; 16-bit grey is scaled to 8."""
     from PIL import Image as Pillow
@@ -85,5 +120,7 @@ def _read_image(path: Path) -> Image:
     try:
         with Pillow.open(path) as picture:
             return as_rgb(ImageOps.exif_transpose(picture))
-    except (OSError, SyntaxError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # its readers raise much else on damaged files, such as struct.error
         raise VideoError(f"{path} is no readable image: {error}.", remedy="Remove or replace it.") from error

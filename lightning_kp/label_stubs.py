@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pictures
 
+from lightning_kp.image_folder import ImageFolderReader
 from lightning_kp.run_folder import write_whole
 from lightning_kp.track_files import DLC_KEY, replacing
 from lightning_kp.video import VideoInfo, open_video
@@ -57,9 +58,8 @@ def _video(info: VideoInfo) -> Any:
     height, width = info.frame_size
     path = info.path.resolve()
     if path.is_dir():
-        from lightning_kp.video import images_in
-
-        return sio.Video.from_filename([str(image) for image in images_in(path)])
+        # A whole pass, since SLEAP counts every image that is listed and a reader those that can be read.
+        return sio.Video.from_filename([str(frame.path) for frame in ImageFolderReader(path).decode()])
     known = {"filename": str(path), "shape": [info.n_frames, height, width, 3], "fps": info.fps}
     return sio.Video(filename=str(path), backend_metadata=known, open_backend=False)
 

@@ -15,8 +15,10 @@ from lightning_kp.errors import VideoError
 from lightning_kp.frame_stream import FrameBatch, stream_frames
 from lightning_kp.geometry import Fit
 from lightning_kp.identity_files import keep_identities
+from lightning_kp.image_folder import ImageFolderReader
 from lightning_kp.method import KeypointMethod, Prediction
 from lightning_kp.preprocessing import NOTHING, Preprocessing, covariance_in_frame, points_in_frame
+from lightning_kp.run_folder import write_whole
 from lightning_kp.track_files import FORMATS, companion, is_finished, read_sidecar
 from lightning_kp.track_store import TrackStore
 from lightning_kp.tracks import Regions, TrackInfo, default_names
@@ -79,8 +81,8 @@ def track_video(
     is called with the number of frames done.
     """
     wanted = tuple(FORMATS if formats is None else formats)
-    with open_video(video) as reader:
-        found = reader.info
+    reader = open_video(video)
+    found = reader.info
     crops = per_animal(view.boxes)
     animals, keypoints = _counts(method, view.size, len(crops))
     names = method.keypoint_names or default_names(keypoints)
@@ -97,11 +99,11 @@ def track_video(
         return TrackingReport(stem.name, 0, 0.0, 0.0, 0.0, 0.0, (), skipped=True)
     method.eval()
     start = time.perf_counter()
-    with TrackStore(stem, info) as store:
+    with reader, TrackStore(stem, info) as store:
         done_before = len(store)
         streams = [
             stream_frames(
-                video, size=view.size, fit=view.fit, boxes=boxes, batch_size=batch_size,
+                reader, size=view.size, fit=view.fit, boxes=boxes, batch_size=batch_size,
                 start_index=done_before, preprocessing=view.preprocessing,
             )
             for boxes in crops
@@ -111,11 +113,19 @@ def track_video(
         tick = time.perf_counter()
         if animals > 1:
             keep_identities(store, regroup=not method.finds_whole_animals)
+        if isinstance(reader, ImageFolderReader):
+            _name_images(reader, stem)
         files = store.finish(wanted)
         writing += time.perf_counter() - tick
     seconds = time.perf_counter() - start
     waiting = max(0.0, seconds - computing - writing)
     return TrackingReport(stem.name, frames, seconds, computing, waiting, writing, tuple(files))
+
+
+def _name_images(reader: ImageFolderReader, stem: Path) -> None:
+    """``<stem>.images.txt``: which image of a folder each frame number is; after a whole pass."""
+    rows = "".join(f"{number}\t{path.name}\n" for number, path in enumerate(reader.images))
+    write_whole(companion(stem, ".images.txt"), f"frame\timage\n{rows}")
 
 
 def _contents(video: Path, view: ViewSettings) -> str:

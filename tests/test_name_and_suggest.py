@@ -17,6 +17,7 @@ from lightning_kp.bridge import fit_bridge
 from lightning_kp.checkpoints import load_method
 from lightning_kp.cli import main
 from lightning_kp.label_reading import open_labels
+from lightning_kp.label_stubs import Stub, write_sleap
 from lightning_kp.labels import read_labels
 from lightning_kp.methods import LinearBridge
 from lightning_kp.scoring import discovered_points
@@ -242,3 +243,17 @@ def test_labelled_suggestions_are_never_overwritten(
         assert not (folder / "run" / name).exists()
         assert main(options) == 0
         assert (folder / "run" / name / "suggestions.slp").exists()
+
+
+def test_frames_of_a_folder_are_numbered_without_the_images_that_cannot_be_read(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(4):
+        Pictures.new("RGB", (8, 8)).save(images / f"{number}.png")
+    (images / "1.png").write_bytes(b"no image")
+    with pytest.warns(UserWarning, match="images carry no times"):
+        info = open_video(images).info
+    with pytest.warns(UserWarning, match="1.png is left out"):
+        path = write_sleap([Stub(0, 2)], [info], ["nose"], tmp_path / "s.slp")
+    (suggested,) = sio.load_slp(str(path)).suggestions
+    assert Path(suggested.video.filename[suggested.frame_idx]).name == "3.png"

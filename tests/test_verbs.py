@@ -324,10 +324,12 @@ def test_frames_of_a_folder_of_images_are_known_by_name(run: Path, tmp_path: Pat
     folder.mkdir()
     for name in ("img2.png", "img10.png"):
         Pictures.new("RGB", (48, 48)).save(folder / name)
+    (folder / "img9.png").write_bytes((folder / "img2.png").read_bytes()[:50])  # no frame
     with pytest.warns(UserWarning, match="images carry no times"):
         assert main(["track", str(run), str(folder), "--out", str(tmp_path / "out")]) == 0
     told = (tmp_path / "out" / "tracks" / "session 1.images.txt").read_text()
     assert told == "frame\timage\n0\timg2.png\n1\timg10.png\n"
+    assert len(read_tracks(tmp_path / "out" / "tracks" / "session 1.csv")) == 2
 
 
 @pytest.mark.parametrize(

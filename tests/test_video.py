@@ -269,6 +269,42 @@ def test_images_of_several_sizes_are_named(tmp_path: Path) -> None:
         list(open_video(folder))
 
 
+def test_an_image_that_cannot_be_read_is_no_frame_and_named(tmp_path: Path) -> None:
+    """The others are numbered without a gap, and their times keep it."""
+    folder = write_images(tmp_path / "frames", 12)
+    for name in ("img0.png", "img7.png"):
+        (folder / name).write_bytes((folder / name).read_bytes()[:60])
+    reader = open_video(folder)
+    with pytest.warns(VideoWarning, match=r"frames: img7.png is left out, it cannot be read \("):
+        frames = list(reader)
+    assert [number_of(frame.image) for frame in frames] == [1, 2, 3, 4, 5, 6, 8, 9, 10, 11]
+    assert [frame.index for frame in frames] == list(range(10))
+    assert frames[6].time_s == pytest.approx(8 / 25)
+    assert len(list(reader)) == 10  # a second pass knows no more and no less
+    assert len(reader.info.problems) == 1 + 2
+
+
+def test_many_images_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "frames", 12)
+    for number in range(3, 11):
+        (folder / f"img{number}.png").write_bytes(b"no image")
+    reader = open_video(folder)
+    assert len(list(reader)) == 4
+    assert len(reader.info.problems) == 1 + 5 + 1
+    assert reader.info.problems[-1] == "8 of 12 images cannot be read and are left out"
+
+
+def test_a_folder_without_a_readable_image_is_an_error(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "frames", 3)
+    for image in folder.iterdir():
+        image.write_bytes(b"")
+    with pytest.raises(
+        VideoError, match=r"None of the 3 images of .*frames can be read: .*img0.png"
+    ) as error:
+        open_video(folder)
+    assert "\n" not in str(error.value)
+
+
 def test_sixteen_bit_grey_image(tmp_path: Path) -> None:
     from PIL import Image as Pillow
 

@@ -155,23 +155,12 @@ def track_all(
             if len(videos) > 1:
                 print(f"{name}: left out. {error}", file=sys.stderr)
             continue
-        if video.is_dir():
-            _name_images(video, RunFolder(folder).tracks(name))
         print(report.line())
         reports.append(report)
     if failed:
         more = f" ({len(failed)} of {len(videos)} videos were left out.)" if len(videos) > 1 else ""
         raise VideoError(failed[0].problem, remedy=failed[0].remedy + more) from failed[0]
     return reports
-
-
-def _name_images(images: Path, stem: Path) -> None:
-    """``<stem>.images.txt``: which image of a folder each frame number is."""
-    from lightning_kp.run_folder import write_whole
-    from lightning_kp.video import images_in
-
-    rows = "".join(f"{number}\t{path.name}\n" for number, path in enumerate(images_in(images)))
-    write_whole(stem.with_name(f"{stem.name}.images.txt"), f"frame\timage\n{rows}")
 
 
 def draw_overlays(videos: list[Path], folder: Path) -> None:
