@@ -9,7 +9,8 @@ import glob
 import re
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self
@@ -20,14 +21,29 @@ from numpy.typing import NDArray
 from lightning_kp.errors import VideoError
 from lightning_kp.geometry import Placement
 
+# What counts as a video in a folder; a file that is named, or that a glob selects, needs none of these.
 VIDEO_SUFFIXES = frozenset(
     (
-        ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".m2v", ".ts", ".mts", ".m2ts",
-        ".wmv", ".asf", ".flv", ".3gp", ".ogv", ".mxf", ".h264", ".264", ".hevc", ".265", ".dv", ".seq",
-        ".y4m", ".gif",
+        ".264", ".265", ".3g2", ".3gp", ".amv", ".asf", ".av1", ".avi", ".avs2", ".divx", ".dv", ".f4v", ".flv",
+        ".gif", ".gxf", ".h264", ".h265", ".hevc", ".ivf", ".m1v", ".m2p", ".m2t", ".m2ts", ".m2v", ".m4v", ".mj2",
+        ".mjpeg", ".mjpg", ".mk3d", ".mkv", ".mod", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg", ".mts", ".mxf",
+        ".nut", ".obu", ".ogg", ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".seq", ".tod", ".ts", ".vc1", ".vob",
+        ".webm", ".wmv", ".wtv", ".y4m",
     )
 )  # fmt: skip
 IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"))
+
+# What commonly lies beside videos: a glob such as `session1*` does not mean it.
+OTHER_SUFFIXES = frozenset(
+    (
+        "", ".aac", ".abf", ".bak", ".bin", ".cfg", ".ckpt", ".csv", ".dat", ".db", ".doc", ".docx", ".edf", ".eps",
+        ".fig", ".flac", ".gz", ".h5", ".hdf5", ".heic", ".html", ".ini", ".ipynb", ".json", ".jsonl", ".lnk", ".log",
+        ".m", ".m4a", ".mat", ".md", ".meta", ".mp3", ".nev", ".npy", ".npz", ".nwb", ".old", ".onnx", ".parquet",
+        ".part", ".pdf", ".pickle", ".pkl", ".ppt", ".pptx", ".pt", ".pth", ".py", ".r", ".rar", ".rhd", ".rst",
+        ".sh", ".slp", ".sqlite", ".srt", ".svg", ".tar", ".tdms", ".tmp", ".toml", ".tsv", ".txt", ".wav", ".xls",
+        ".xlsx", ".xml", ".yaml", ".yml", ".zip",
+    )
+)  # fmt: skip
 
 Image = NDArray[np.uint8]
 
@@ -147,7 +163,8 @@ def find_videos(patterns: str | Path | Sequence[str | Path], root: str | Path = 
     """Video files, and folders of images, that ``patterns`` name, in their order and without repeats.
 
     A pattern is a file, a glob, a folder of videos, a folder of images, or a folder of such folders;
-    relative ones are taken from ``root``.  Raises :class:`VideoError` if one of them names nothing.
+    relative ones are taken from ``root``.  Raises :class:`VideoError` if one of them names nothing,
+    or some images of a folder and not all.
     """
     given = [patterns] if isinstance(patterns, (str, Path)) else list(patterns)
     found: dict[Path, None] = {}
@@ -161,7 +178,9 @@ def find_videos(patterns: str | Path | Sequence[str | Path], root: str | Path = 
         found.update(dict.fromkeys(paths))
     if not found:
         raise VideoError("No video was named.", remedy="Name video files, folders, or globs in quotes.")
-    return list(found)
+    # A glob that the shell has replaced by images means what it means in quotes; a single image is a video.
+    images = Counter(path.parent for path in found if _is_image(path))
+    return _with_folders(found, {folder for folder, count in images.items() if count > 1})
 
 
 def _matches(path: Path) -> list[Path]:
@@ -170,10 +189,28 @@ def _matches(path: Path) -> list[Path]:
     if path.is_dir():
         return _videos_in(path)
     hits = sorted((Path(hit) for hit in glob.glob(str(path), recursive=True)), key=natural_key)  # noqa: PTH207 (absolute patterns)
-    if any(hit.suffix.lower() in IMAGE_SUFFIXES for hit in hits) and not any(map(_is_video, hits)):
+    images = [hit for hit in hits if _is_image(hit)]
+    if images and not any(map(_is_video, hits)):
         # `frames/*.png` means the folder: one image is no video.
-        return list(dict.fromkeys(hit.parent for hit in hits))
-    return [video for hit in hits for video in (_videos_in(hit) if hit.is_dir() else [hit] * _is_video(hit))]
+        return _with_folders(images, {image.parent for image in images})
+    taken = (_videos_in(hit) if hit.is_dir() else [hit] * _may_be_video(hit) for hit in hits)
+    return [video for videos in taken for video in videos]
+
+
+def _with_folders(paths: Collection[Path], folders: set[Path]) -> list[Path]:
+    """``paths`` with ``folders`` in place of their images.  Raises VideoError where some images are not meant.
+
+    A reader reads whole folders: tracks of a part, found again under the folder's name, would be taken for all.
+    """
+    placed = [path.parent if path.parent in folders and _is_image(path) else path for path in paths]
+    for folder in sorted(folders):
+        named = sum(path.parent == folder and _is_image(path) for path in paths)
+        if named < (there := len(images_in(folder))):
+            raise VideoError(
+                f"{named} of the {there} images of {folder} are named, but a folder of images is read whole.",
+                remedy=f"Name the folder, {folder}, or copy these images into a folder of their own.",
+            )
+    return list(dict.fromkeys(placed))
 
 
 def _videos_in(folder: Path) -> list[Path]:
@@ -190,16 +227,18 @@ def _is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
 
 
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def _may_be_video(path: Path) -> bool:
+    """Whether a file that a glob selects is one: FFmpeg reads more kinds than anyone can list."""
+    return path.suffix.lower() not in OTHER_SUFFIXES | IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
 def images_in(folder: Path) -> list[Path]:
     """The images directly in a folder, in natural order (frame 2 before frame 10)."""
-    return sorted(
-        (
-            entry
-            for entry in folder.iterdir()
-            if entry.suffix.lower() in IMAGE_SUFFIXES and not entry.name.startswith(".")
-        ),
-        key=natural_key,
-    )
+    return sorted(filter(_is_image, folder.iterdir()), key=natural_key)
 
 
 def natural_key(path: Path) -> list[Any]:

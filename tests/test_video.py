@@ -13,7 +13,7 @@ from clips import Image, number_of, numbered, turn_display, write_numbered, writ
 from lightning_kp.errors import VideoError
 from lightning_kp.geometry import Fit, Placement, place
 from lightning_kp.resize import prepare
-from lightning_kp.video import VideoWarning, find_videos, open_video
+from lightning_kp.video import VideoWarning, find_videos, images_in, open_video
 
 pytestmark = pytest.mark.filterwarnings("ignore::lightning_kp.video.VideoWarning")
 
@@ -339,6 +339,34 @@ def test_find_videos(tmp_path: Path) -> None:
     assert found("shots") == ["shots/s1", "shots/s2"]
     assert found("shots/s1", "shots/s2/*.png") == ["shots/s1", "shots/s2"]
     assert find_videos(str(images[0]), "/nowhere") == [images[0]]
+
+
+def test_a_glob_takes_what_is_not_known_to_be_something_else(tmp_path: Path) -> None:
+    for name in ("a.NUT", "a.csv", "a.foo", "a.mp4", "a.png", "a.slp", "a"):
+        (tmp_path / name).touch()
+
+    def found(pattern: str) -> list[str]:
+        return [path.name for path in find_videos(pattern, tmp_path)]
+
+    assert found("*.foo") == ["a.foo"]
+    assert found("a*") == ["a.foo", "a.mp4", "a.NUT"]
+    assert found(".") == ["a.mp4", "a.NUT"]
+
+
+@pytest.mark.parametrize(
+    "patterns", [["s/img1*.png"], ["s/img0.png", "s/img3.png"], ["s/im*2.png", "clip.mp4"]]
+)
+def test_a_part_of_a_folder_of_images_is_refused(tmp_path: Path, patterns: list[str]) -> None:
+    folder = write_images(tmp_path / "s", 12)
+    (tmp_path / "clip.mp4").touch()
+    with pytest.raises(
+        VideoError, match=r"[123] of the 12 images of .*s are named.* Name the folder, "
+    ) as error:
+        find_videos(patterns, tmp_path)
+    assert "\n" not in str(error.value)
+    # All of them, as the shell spells a glob without quotes, are the folder; one of them is a video of one frame.
+    assert find_videos([*images_in(folder), folder], tmp_path) == [folder]
+    assert find_videos("s/img3.png", tmp_path) == [folder / "img3.png"]
 
 
 @pytest.mark.parametrize("pattern", ["missing.mp4", "*.mov", "notes", "."])
