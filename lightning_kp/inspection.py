@@ -83,8 +83,11 @@ def _inspect(sampled: Sampled) -> VideoInspection:
 def _video_lines(video: VideoInspection) -> list[str]:
     info, measured = video.info, video.measured
     height, width = info.frame_size
-    count = video.decoded if video.is_whole else info.n_frames
-    length = f"{count} frames ({clock(count / info.fps)})" if count else "of unknown length"
+    length = (
+        f"{info.n_frames} frames ({clock(info.n_frames / info.fps)})"
+        if info.n_frames
+        else "of unknown length"
+    )
     kept = len(measured.time_s)
     rows = [
         ("file", f"{width}x{height} px, {info.fps:.4g} frames/s, {length}, {info.codec} {info.pixel_format}"),
@@ -143,7 +146,7 @@ def _plain(video: VideoInspection) -> dict[str, Any]:
     }
     return {
         "path": str(info.path), "width": info.frame_size[1], "height": info.frame_size[0], "fps": info.fps,
-        "frames": video.decoded if video.is_whole else info.n_frames, "codec": info.codec,
+        "frames": info.n_frames, "codec": info.codec,
         "frames_decoded": video.decoded, "frames_looked_at": len(measured.time_s),
         **{name: _finite(value) for name, value in figures.items()},
         "box_of_motion": measured.box,

@@ -12,6 +12,7 @@ from lightning_kp.video import VideoInfo
 # What suggestions aim at, each with its reason.
 STEP = 1 / 3  # of a thing's size within a pair: far enough to be seen, near enough to be the same posture
 LONGEST_GAP_S = 1.0  # later an animal may be doing something else
+LONGEST_GAP_SHARE = 0.25  # of the frames (ours): a longer gap leaves few pairs, or none to validate with
 BODY_PX = 16.0  # network pixels: room for about eight parts that are told apart
 SIZES = (64, 96, 128, 160, 192, 224, 256)  # 256 is the paper's; time grows with the square
 PART_PX = 4.0  # network pixels that one keypoint needs for itself in each direction
@@ -88,6 +89,13 @@ def suggest(info: VideoInfo, measured: Measured, *, may_follow: bool = True) -> 
 
 
 def _suggest_gap(info: VideoInfo, measured: Measured) -> Choice:
+    choice = _gap_for_motion(info, measured)
+    if info.n_frames is None or choice.value <= (most := max(1, int(LONGEST_GAP_SHARE * info.n_frames))):
+        return choice
+    return Choice(most, f"a quarter of the video's {info.n_frames} frames: a longer gap leaves few pairs")
+
+
+def _gap_for_motion(info: VideoInfo, measured: Measured) -> Choice:
     longest = max(1, round(LONGEST_GAP_S * info.fps))
     if not measured.speed > 0:
         return Choice(max(1, round(0.2 * info.fps)), "a fifth of a second: no speed could be measured")

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -117,7 +117,8 @@ def sample(
                     kept.append(frame.prepared(placement)[top : top + height, left : left + width])
                     numbers.append(frame.index)
                     times.append(frame.time_s)
-            info = reader.info
+            # What was counted is surer than what the container claims.
+            info = replace(reader.info, n_frames=decoded) if is_whole else reader.info
     if not kept:
         raise VideoError(f"{path}: no frame could be looked at.", remedy="Convert the video again.")
     scale = max(info.frame_size) / LOOKED_AT_PX

@@ -1,5 +1,6 @@
 """`kp inspect` measures what moves in made-up scenes of known size and speed, and says what disturbs."""
 
+import dataclasses
 import json
 import math
 import os
@@ -223,6 +224,15 @@ def test_tiny_things_are_warned_about_and_get_few_keypoints() -> None:
 def test_slow_things_get_a_second_at_most() -> None:
     _, suggestion, _ = advice(scene((walk((40, 40), (0.02, 0.0)), 8, 250)))
     assert suggestion.gap.value <= 30
+
+
+@pytest.mark.parametrize(("frames", "gap"), [(1, 1), (2, 1), (7, 1), (20, 5), (60, 15)])
+def test_a_gap_fits_into_a_short_video(frames: int, gap: int) -> None:
+    slow = sampled(scene((walk((40, 40), (0.02, 0.0)), 8, 250)))
+    measured = dataclasses.replace(measure(slow), speed=0.01)
+    choice = suggest(dataclasses.replace(slow.info, n_frames=frames), measured).gap
+    assert choice.value == gap
+    assert f"quarter of the video's {frames} frames" in choice.reason
 
 
 def test_one_suggestion_for_several_videos() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import clips
 import lightning  # noqa: F401  (before a test captures the stream that it logs to)
 import pytest
 import yaml
@@ -278,6 +279,13 @@ def test_what_discover_refuses(
 ) -> None:
     assert main(["discover", str(videos[0]), "--out", str(tmp_path / "run"), *options]) == 2
     assert told in error_line(capsys)
+    assert not (tmp_path / "run").exists()
+
+
+def test_discover_refuses_videos_of_a_few_frames(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few = [str(clips.write_numbered(tmp_path / f"{frames}.mp4", frames)) for frames in (1, 3)]
+    assert main(["discover", *few, "--out", str(tmp_path / "run"), *TINY, ONE_EPOCH]) == 2
+    assert "at least 4 frames; the longest of these has 3. Name longer videos." in error_line(capsys)
     assert not (tmp_path / "run").exists()
 
 

@@ -28,6 +28,7 @@ LARGEST_ON_CPU = 128  # pixels (ours): above it training takes hours on two core
 ALONE = {"model.weights.coverage": 0.0, "model.weights.rotation": 100.0, "model.rotation_variance": 0.02}
 # What a shipped preset decides, whatever inspection suggests.
 SETTLED = {"paper": {"data.size", *ALONE}, "follow": {"data.size", "data.boxes", *ALONE}}
+LEAST_FRAMES = 4  # of the longest video (ours): fewer leave no pairs to train and to validate with
 MADE_FOR = "made_for"  # in inspection.json: the videos of the run, by name and size
 
 
@@ -152,12 +153,19 @@ def inspect_and_suggest(videos: list[Path], folder: "RunFolder") -> dict[str, An
         return _settings(known)
     from tqdm import tqdm
 
+    from lightning_kp.errors import DataError
     from lightning_kp.inspection import inspect_videos
     from lightning_kp.inspection_picture import write_picture
     from lightning_kp.run_folder import write_whole
 
     with tqdm(desc="inspect", unit="frame", delay=1.0, leave=False) as bar:
         inspection = inspect_videos(videos, progress=bar.update)
+    longest = max(video.info.n_frames or video.decoded for video in inspection.videos)
+    if longest < LEAST_FRAMES:
+        raise DataError(
+            f"Discovery needs a video of at least {LEAST_FRAMES} frames; the longest of these has {longest}.",
+            remedy="Name longer videos.",
+        )
     print(inspection.text(), end="\n\n")
     write_picture(inspection, folder.path / "inspection.png")
     found = json.loads(inspection.to_json()) | {MADE_FOR: _fingerprints(videos)}
