@@ -4,10 +4,13 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from tqdm import tqdm
+
 from lightning_kp.identity import IdentityTracker, Suspect, body_of
 from lightning_kp.run_folder import RunFolder, read_json, write_whole
 from lightning_kp.track_files import companion
 from lightning_kp.track_store import TrackStore
+from lightning_kp.tracks import Tracks
 
 SUFFIX = ".swaps.json"  # beside the tracks of a video
 
@@ -15,10 +18,20 @@ SUFFIX = ".swaps.json"  # beside the tracks of a video
 def keep_identities(store: TrackStore, *, regroup: bool) -> tuple[Suspect, ...]:
     """Give the animals of a complete store their own rows; writes ``<stem>.swaps.json``.
 
-    ``regroup`` as of :class:`IdentityTracker`.  Done a second time, after an interruption, it changes nothing that is right already.
+    ``regroup`` as of :class:`IdentityTracker`.  Done a second time, after an interruption, it changes nothing that
+    is right already.
     """
-    tracker = IdentityTracker(body_of(store.pieces()), regroup=regroup)
-    store.rewrite(tracker.follow)
+    # Twice through the store: for what bodies look like, and to follow them.
+    with tqdm(
+        total=2 * len(store), desc=f"identities {store.stem.name}", unit="frame", delay=1.0, leave=False
+    ) as bar:
+
+        def counted(part: Tracks) -> Tracks:
+            bar.update(len(part))
+            return part
+
+        tracker = IdentityTracker(body_of(map(counted, store.pieces())), regroup=regroup)
+        store.rewrite(lambda part: counted(tracker.follow(part)))
     plain = {
         "body_px": round(tracker.body.size_px, 2),
         "suspected_swaps": [

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from tqdm import tqdm
 
 from lightning_kp.errors import DataError
 from lightning_kp.skeleton import Skeleton
@@ -61,12 +62,31 @@ def write_tracks(
     sidecar.unlink(missing_ok=True)  # no older mark of completeness beside half-new files
     for name in names:
         suffix, write = FORMATS[name]
-        with replacing(companion(stem, suffix)) as temporary:
-            write(source, temporary, skeleton)
-        written.append(companion(stem, suffix))
+        path = companion(stem, suffix)
+        bar = tqdm(total=len(source), desc=f"write {path.name}", unit="frame", delay=1.0, leave=False)
+        with bar, replacing(path) as temporary:
+            write(_Counted(source, bar), temporary, skeleton)
+        written.append(path)
     with replacing(sidecar) as temporary:
         temporary.write_text(source.info.to_json() + "\n")
     return [*written, sidecar]
+
+
+class _Counted:
+    """A source that moves a bar on by what its reader is done with."""
+
+    def __init__(self, source: TrackSource, bar: "tqdm[Any]") -> None:
+        self.info = source.info
+        self._source = source
+        self._bar = bar
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def pieces(self) -> Iterator[Tracks]:
+        for part in self._source.pieces():
+            yield part
+            self._bar.update(len(part))
 
 
 def is_finished(stem: Path, info: TrackInfo) -> bool:

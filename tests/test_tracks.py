@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torchvision.transforms.v2 import functional as tv
+from tqdm import tqdm
 
 from lightning_kp.errors import DataError
 from lightning_kp.geometry import Region, place
+from lightning_kp.identity_files import keep_identities
 from lightning_kp.keypoints import Keypoints
 from lightning_kp.method import Prediction
 from lightning_kp.skeleton import Skeleton
@@ -350,6 +352,35 @@ def test_tables_of_many_pieces_have_every_frame_once(tmp_path):
         np.testing.assert_array_equal(again.points_px, tracks.points_px, err_msg=str(path))
         np.testing.assert_array_equal(again.confidence, tracks.confidence, err_msg=str(path))
     assert len(list(open_tracks(tmp_path / "m.csv").pieces())) == 3
+
+
+def test_bars_move_on_while_files_are_written(tmp_path, monkeypatch):
+    bars = []
+
+    class Bar(tqdm):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.steps = []
+            bars.append(self)
+
+        def update(self, n=1):
+            self.steps.append(n)
+            return super().update(n)
+
+    monkeypatch.setattr("lightning_kp.track_files.tqdm", Bar)
+    monkeypatch.setattr("lightning_kp.identity_files.tqdm", Bar)
+    monkeypatch.setattr("lightning_kp.tracks.PIECE", 4 * 2 * 3)  # four frames
+    tracks = make(frames=10, animals=2)
+    with TrackStore(tmp_path / "m", tracks.info) as store:
+        store.extend(tracks)
+        keep_identities(store)
+        store.finish()
+    assert [bar.desc.strip(": ") for bar in bars] == [
+        "identities m", "write m.slp", "write m.csv", "write m.dlc.csv", "write m.dlc.h5",
+    ]  # fmt: skip
+    assert bars[0].steps == [4, 4, 2] * 2
+    assert all(bar.steps == [4, 4, 2] for bar in bars[1:])
+    assert all(bar.n == bar.total and bar.delay > 0 for bar in bars)
 
 
 @pytest.mark.parametrize("animals", [1, 2])
