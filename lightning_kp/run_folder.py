@@ -115,6 +115,7 @@ def unique_stems(paths: list[Path]) -> list[str]:
     """A result name per video: its stem, with a number where two videos share one."""
     names: list[str] = []
     for path in paths:
+        path = path if path.name not in ("", "..") else path.resolve()  # "." has no name of its own
         stem = path.stem if path.suffix and not path.is_dir() else path.name
         choices = (stem, *(f"{stem}_{number}" for number in range(2, len(paths) + 2)))
         names.append(next(name for name in choices if name not in names))

@@ -73,3 +73,9 @@ def test_each_video_has_a_name_of_its_own(tmp_path: Path) -> None:
     paths = ["a/x.mp4", "b/x.avi", "c/x_2.mp4", "d/x.mp4", "e/session.2024.mp4"]
     names = unique_stems([*map(Path, paths), tmp_path / "frames.v2"])
     assert names == ["x", "x_2", "x_2_2", "x_3", "session.2024", "frames.v2"]
+
+
+def test_folders_that_are_named_by_dots_have_a_stem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "shots" / "s1").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "shots" / "s1")
+    assert unique_stems([Path(), Path("..")]) == ["s1", "shots"]
