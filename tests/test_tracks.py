@@ -373,7 +373,7 @@ def test_bars_move_on_while_files_are_written(tmp_path, monkeypatch):
     tracks = make(frames=10, animals=2)
     with TrackStore(tmp_path / "m", tracks.info) as store:
         store.extend(tracks)
-        keep_identities(store)
+        keep_identities(store, regroup=True)
         store.finish()
     assert [bar.desc.strip(": ") for bar in bars] == [
         "identities m", "write m.slp", "write m.csv", "write m.dlc.csv", "write m.dlc.h5",
