@@ -58,6 +58,7 @@ results: $(VENV)/run.stamp  ## the README's table of errors (needs KP_DATA, the 
 	done
 	$(BIN)/kp score $(RESULTS)/openfield-* --labels $(MOUSE)/labeled-data/m4s1/CollectedData_Pranav.csv
 	$(BIN)/kp score $(RESULTS)/arena-* --labels $(RESULTS)/arena/arena_seed1_*.truth.npz
+	for run in $(RESULTS)/openfield-* $(RESULTS)/arena-*; do $(BIN)/kp report $$run --judge || exit 1; done
 
 # Ablations on the rendered arena (000, Tables 5.4 to 5.6 and 5.8); a second call goes on where the first stopped.
 ABLATIONS ?= gap keypoints target terms

@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from pydoc import locate
 from typing import Any
 
 import lightning as L
@@ -128,6 +129,12 @@ def load_method(
 def data_settings(path: str | Path) -> dict[str, Any]:
     """The plain settings of the datamodule that a checkpoint was trained with; empty if there was none."""
     return dict(_note(read_checkpoint(path)).get("data", {}))
+
+
+def data_class(path: str | Path) -> type | None:
+    """The class of the datamodule that a checkpoint was trained with, if it can be imported."""
+    kind = locate(str(_note(read_checkpoint(path)).get("data_class_path", "")))
+    return kind if isinstance(kind, type) else None
 
 
 def write_method(path: Path, method: Method, data: dict[str, Any]) -> None:

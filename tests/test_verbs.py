@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,18 @@ from typing import Any
 import clips
 import lightning  # noqa: F401  (before a test captures the stream that it logs to)
 import pytest
+import torch
 import yaml
 from PIL import Image as Pictures
 
 from lightning_kp.arena import ArenaSettings, write_arena
+from lightning_kp.checkpoints import write_method
 from lightning_kp.cli import main
 from lightning_kp.errors import ConfigurationError
+from lightning_kp.methods import BKinD
+from lightning_kp.run_folder import RunFolder
 from lightning_kp.track_reading import read_tracks
-from lightning_kp.verbs import discover, track
+from lightning_kp.verbs import discover, report, track
 from lightning_kp.verbs.arguments import VerbParser, flattened, positive, split, typed
 
 FRAMES = 30
@@ -384,6 +389,53 @@ def test_report_is_written_anew(run: Path, tmp_path: Path, capsys: pytest.Captur
     assert capsys.readouterr().out.strip() == str(run / "report.html")
     assert main(["report", str(tmp_path)]) == 2
     assert "is not a run folder" in error_line(capsys)
+
+
+def test_a_fitted_run_is_judged_like_a_discovery(
+    run: Path, videos: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`kp fit` leaves what it learnt; with --judge its folder has the shape of every run's."""
+    fitted = tmp_path / "fitted"
+    (fitted / "checkpoints").mkdir(parents=True)
+    for name in ("config.yaml", "metrics.csv", "checkpoints/last.ckpt"):
+        shutil.copy(run / name, fitted / name)
+    assert main(["report", str(fitted), "--judge"]) == 0
+    assert "Discovery:" in capsys.readouterr().out
+    for name in ("tracks/it's.csv", "overlays/b.2.mp4", "diagnostics.json", "metrics.json", "report.html"):
+        assert (fitted / name).is_file(), name
+
+
+def test_videos_that_a_datamodule_makes_are_judged_too(tmp_path: Path) -> None:
+    made = {
+        "root": str(tmp_path),
+        "frames": 12,
+        "test_frames": 4,
+        "frame_px": 48,
+        "videos": ["elsewhere.mp4"],
+    }
+    data = {"settings": made, "class": "lightning_kp.datamodules.SyntheticArena"}
+    checkpoint = torch.load(_arena_checkpoint(tmp_path, data), weights_only=True)
+    assert checkpoint["lightning_kp"]["data_class_path"] == data["class"]
+    paths = report._videos_of(RunFolder(tmp_path))
+    assert len(paths) == 2
+    assert all(path.is_file() for path in paths)
+
+
+def test_a_run_on_labels_has_no_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = {"settings": {}, "class": "lightning_kp.datamodules.LabelledFrames"}
+    _arena_checkpoint(tmp_path, data)
+    assert main(["report", str(tmp_path), "--judge"]) == 2
+    assert "kp track" in error_line(capsys)
+
+
+def _arena_checkpoint(folder: Path, data: dict[str, Any]) -> Path:
+    """A checkpoint that says with which data it was trained."""
+    path = folder / "checkpoints" / "last.ckpt"
+    write_method(path, BKinD(keypoints=2, encoder="tiny", pretrained=False, reconstruction="structural"), {})
+    content = torch.load(path, weights_only=True)
+    content["lightning_kp"] |= {"data_class_path": data["class"], "data": data["settings"]}
+    torch.save(content, path)
+    return path
 
 
 @pytest.mark.slow
