@@ -8,7 +8,7 @@ import lightning as L
 from lightning.pytorch.trainer.states import TrainerFn
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_kp.errors import DataError
+from lightning_kp.errors import ConfigurationError, DataError
 from lightning_kp.loading import EpochShuffle, ResumableLoader, WholeBatches, as_it_is
 
 
@@ -25,6 +25,15 @@ class KeypointDataModule(L.LightningDataModule):
 
     def __init__(self, root: str = ".", batch_size: int = 16, num_workers: int = 0) -> None:
         super().__init__()
+        if batch_size < 1:
+            raise ConfigurationError(
+                f"batch_size is {batch_size}; a batch needs at least 1.", remedy="Say --data.batch_size=16."
+            )
+        if num_workers < 0:
+            raise ConfigurationError(
+                f"num_workers is {num_workers}; it is a number of processes.",
+                remedy="Say --data.num_workers=0 to load without any.",
+            )
         self.root = Path(root).expanduser()
         self.batch_size = batch_size
         self.num_workers = num_workers

@@ -118,6 +118,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("options", MISTAKES)
+    "--data.batch_size=0": ("batch_size is 0", "--data.batch_size=16"),
 def test_a_mistake_is_told_in_one_line(options: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert fit("--trainer.fast_dev_run=1", *options.split()) == 2
     line = error_line(capsys)

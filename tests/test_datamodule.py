@@ -10,7 +10,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from lightning_kp.batches import Images
 from lightning_kp.datamodule import KeypointDataModule
-from lightning_kp.errors import DataError
+from lightning_kp.errors import ConfigurationError, DataError
 from lightning_kp.loading import EpochRows, WholeBatches
 
 
@@ -126,3 +126,9 @@ def test_workers_are_kept_between_epochs() -> None:
     loader = datamodule.train_dataloader()
     assert loader.num_workers == 2
     assert loader.persistent_workers
+
+
+@pytest.mark.parametrize(("name", "value"), [("batch_size", 0), ("batch_size", -4), ("num_workers", -1)])
+def test_numbers_out_of_range_are_refused_at_once(name: str, value: int) -> None:
+    with pytest.raises(ConfigurationError, match=rf"^{name} is {value};.*--data\.{name}="):
+        Numbers(**{name: value})

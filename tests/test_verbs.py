@@ -274,6 +274,12 @@ def test_mistakes_of_the_verbs_are_one_line() -> None:
         (["--trainer.max_epoch=1"], "Did you mean --trainer.max_epochs?"),
         (["--log=wandbb"], "Did you mean --log=wandb?"),
         (
+        (["--data.batch_size=0"], "batch_size is 0; a batch needs at least 1."),
+        (["--data.num_workers=-1"], "num_workers is -1;"),
+        (
+            ["--preset=no_text.yaml"],
+            "no_text.yaml cannot be read (it is no text). A YAML text file is needed",
+        ),
             ["--model=StackedHourglass"],
             "StackedHourglass reads LabelledImages; VideoFramePairs yields FramePairs.",
         ),

@@ -66,7 +66,7 @@ def launch(verb: str, arguments: list[str], *, start: bool = True, build: bool =
 
 
 def refuse_wrong_options(arguments: list[str]) -> None:
-    """Raise ConfigurationError where ``kp fit`` would; nothing is built or run."""
+    """Raise ConfigurationError where ``kp fit`` would; nothing but the datamodule is built, nothing run."""
     checked_names(typed(arguments).get("log", ""))
     with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
         launch("fit", arguments, build=False)
@@ -131,6 +131,7 @@ class KpCLI(LightningCLI):
             raise SystemExit(0)
         self._tell_dropped_settings(args[1:])
 
+            self._refuse_unfit_data(parser)
     def _refuse_unfit_pair(self) -> None:
         """Before anything is built or prepared: an hour of video takes minutes to decode."""
         chosen = self.config[self.verb]
@@ -143,6 +144,11 @@ class KpCLI(LightningCLI):
     def _tell_dropped_settings(self, options: list[str]) -> None:
         """Say on stderr which settings of the configuration files the chosen classes do not take."""
         chosen = self.config[self.verb]
+    def _refuse_unfit_data(self, parser: LightningArgumentParser) -> None:
+        """A datamodule judges its numbers when it is built; unlike a network, that takes no time."""
+        data = self.config[self.verb].data
+        parser.instantiate_classes(Namespace(subcommand=self.verb, **{self.verb: Namespace(data=data)}))
+
         _, handed_on = split(options)
         final = {name: chosen[name].as_dict() for name in SECTIONS if isinstance(chosen.get(name), Namespace)}
         for file in chosen.get("config") or []:
