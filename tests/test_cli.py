@@ -142,6 +142,52 @@ def test_mistakes_in_a_configuration_file(tmp_path: Path, capsys: pytest.Capture
         (["--model.weights.supervision=2"], "model.keypoints, model.weights.rotation"),
     ],
 )
+@pytest.mark.parametrize("form", ["--config={}", "--config {}"])
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"\x00\x9d\xff", "given.yaml cannot be read (it is no text). A YAML text file is needed"),
+        (b"model: [1, 2", "given.yaml cannot be read (while parsing"),
+        (b"hello", "given.yaml holds no settings, such as `data: ...`. A YAML text file is needed"),
+        (b"- a\n- b\n", "given.yaml holds no settings"),
+    ],
+)
+def test_a_configuration_that_holds_none_is_named(
+    content: bytes, told: str, form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("given.yaml").write_bytes(content)
+    assert main(["fit", *form.format("given.yaml").split()]) == 2
+    assert told in error_line(capsys)
+
+
+def test_a_folder_is_no_configuration(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("run").mkdir()
+    assert main(["fit", "--config=run"]) == 2
+    assert "--config needs a file; run is a folder. Name a YAML file in it." in error_line(capsys)
+    Path("run/config.yaml").touch()
+    assert main(["fit", "--config=run"]) == 2
+    assert error_line(capsys).endswith("Use --config run/config.yaml")
+
+
+@pytest.mark.parametrize(
+    ("options", "missing"),
+    [
+        ("--ckpt_path=run", "--model and --data"),
+        ("--data=toy.NoiseData --ckpt_path run/checkpoints/last.ckpt", "--model"),
+    ],
+)
+def test_a_checkpoint_without_its_settings_is_told_where_they_are(
+    options: str, missing: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("run").mkdir()
+    assert main(["predict", *options.split()]) == 2
+    assert "Add --config" not in error_line(capsys)
+    Path("run/config.yaml").touch()
+    assert main(["predict", *options.split()]) == 2
+    assert f"Missing: {missing}; a checkpoint holds" in (line := error_line(capsys))
+    assert line.endswith("Add --config run/config.yaml")
+
+
 def test_settings_that_another_class_does_not_take_over_are_named(
     typed: list[str], lost: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -286,9 +286,16 @@ def test_mistakes_of_the_verbs_are_one_line() -> None:
     ],
 )
 def test_what_discover_refuses(
-    options: list[str], told: str, videos: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    options: list[str],
+    told: str,
+    videos: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["discover", str(videos[0]), "--out", str(tmp_path / "run"), *options]) == 2
+    monkeypatch.chdir(tmp_path)
+    Path("no_text.yaml").write_bytes(b"\x00\x9d\xff")
     assert told in error_line(capsys)
     assert not (tmp_path / "run").exists()
 

@@ -2,12 +2,14 @@
 
 import argparse
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.handed_on import hand_on
 from lightning_kp.messages import nearest
+from lightning_kp.run_folder import RunFolder
 
 HANDED_ON = ("--model", "--data", "--trainer", "--seed_everything", "--log")
 
@@ -53,17 +55,50 @@ def typed(handed_on: list[str]) -> dict[str, str]:
     return {name.replace(".init_args.", "."): value for name, _, value in pairs}
 
 
-def settings_of(preset: Path) -> dict[str, Any]:
-    """Settings of a YAML file by option name.  Raises ConfigurationError where it cannot be read."""
+def settings_of(file: Path) -> dict[str, Any]:
+    """Settings of a YAML file by option name.  Raises ConfigurationError where it holds none."""
     import yaml
 
     try:
-        return flattened(yaml.safe_load(preset.read_text(encoding="utf-8")) or {})
+        settings = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigurationError(
-            f"The preset {preset} cannot be read ({' '.join(str(error).split())}).",
-            remedy="It has to be a YAML file as `kp fit --print_config` writes.",
-        ) from error
+    remedy = "A YAML text file is needed, as `kp fit --print_config` writes."
+        reason = "it is no text" if isinstance(error, UnicodeDecodeError) else " ".join(str(error).split())
+        raise ConfigurationError(f"{file} cannot be read ({reason}).", remedy=remedy) from error
+    if not isinstance(settings, dict):
+        raise ConfigurationError(f"{file} holds no settings, such as `data: ...`.", remedy=remedy)
+    return flattened(settings)
+
+
+def refuse_unreadable(arguments: list[str]) -> None:
+    """Raise ConfigurationError for a ``--config`` that holds no settings: the parser would not name the file."""
+    for option in hand_on(arguments, lambda each: each.partition("=")[0] == "--config")[1]:
+        file = Path(option.partition("=")[2]).expanduser()
+        if file.is_file():
+            settings_of(file)
+        elif file.is_dir():
+            inside = file / "config.yaml"
+            remedy = f"Use --config {inside}" if inside.is_file() else "Name a YAML file in it."
+            raise ConfigurationError(f"--config needs a file; {file} is a folder.", remedy=remedy)
+
+
+def refuse_weights_alone(arguments: list[str]) -> None:
+    """Raise ConfigurationError where a run is named as ``--ckpt_path``, but not the settings that lie beside it."""
+    given = typed(hand_on(arguments, lambda each: each.startswith("--"))[1])
+    missing = [f"--{section}" for section in ("model", "data") if not _is_given(section, given)]
+    if "config" in given or "ckpt_path" not in given or not missing:
+        return
+    checkpoint = Path(given["ckpt_path"]).expanduser()
+    for run in (checkpoint, checkpoint.parent.parent):  # the folder of the run, or RUN/checkpoints/last.ckpt
+        if (config := RunFolder(run).config).is_file():
+            raise ConfigurationError(
+                f"Missing: {' and '.join(missing)}; a checkpoint holds the weights alone.",
+                remedy=f"Add --config {config}",
+            )
+
+
+def _is_given(section: str, options: Iterable[str]) -> bool:
+    return any(name == section or name.startswith(f"{section}.") for name in options)
 
 
 def flattened(settings: Any, prefix: str = "") -> dict[str, Any]:

@@ -30,7 +30,7 @@ from lightning_kp.loggers import checked_names, chosen_loggers, stay_offline_wit
 from lightning_kp.messages import condense
 from lightning_kp.method import Method, refuse_unfit_pair
 from lightning_kp.run_log import RunLogger
-from lightning_kp.verbs.arguments import split, typed
+from lightning_kp.verbs.arguments import refuse_unreadable, refuse_weights_alone, split, typed
 from lightning_kp.verbs.dropped_settings import SECTIONS, dropped_settings
 
 DEFAULT_EPOCHS = 100  # ours; counts only when neither epochs, steps nor time are limited
@@ -61,6 +61,8 @@ def launch(verb: str, arguments: list[str], *, start: bool = True, build: bool =
     plugins.load_all()
     stay_offline_without_key()
     for quiet in _EXPECTED_WARNINGS:
+    refuse_unreadable(arguments)
+    refuse_weights_alone(arguments)
         warnings.filterwarnings("ignore", message=quiet)
     return KpCLI(verb, arguments, start=start, build=build)
 
