@@ -125,7 +125,11 @@ class BKinD(KeypointMethod):
         scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__(weights, optimizer, scheduler)
-        _check(keypoints, decoder_widths, variances)
+        _check(
+            keypoints, decoder_widths=decoder_widths, variances=variances, pose_width=(pose_width,),
+            sharpness=(sharpness,), decoder_convolutions=(decoder_convolutions,),
+            rotation_variance=(rotation_variance,), separation_sigma=(separation_sigma,),
+        )  # fmt: skip
         self.save_hyperparameters(ignore=["weights", "optimizer", "scheduler"])
         self.target: Target = target
         self.rotations: Rotations = rotations
@@ -260,11 +264,19 @@ class BKinD(KeypointMethod):
         return torch.optim.SGD(trained, lr=1e-3, momentum=0.9, weight_decay=1e-4)
 
 
-def _check(keypoints: int, widths: tuple[int, ...], variances: tuple[float, ...]) -> None:
+def _check(
+    keypoints: int, *, decoder_widths: Sequence[int], variances: Sequence[float], **others: Sequence[float]
+) -> None:
     if keypoints < 1:
         raise ConfigurationError(f"BKinD needs a keypoint, got {keypoints}.", remedy="--model.keypoints=8")
-    if len(widths) != len(variances):
+    if len(decoder_widths) != len(variances):
         raise ConfigurationError(
-            f"decoder_widths has {len(widths)} entries and variances {len(variances)}.",
+            f"decoder_widths has {len(decoder_widths)} entries and variances {len(variances)}.",
             remedy="Give one variance per doubling of the resolution.",
         )
+    for name, values in ({"decoder_widths": decoder_widths, "variances": variances} | others).items():
+        if wrong := [value for value in values if not value > 0]:  # not of NaN either
+            raise ConfigurationError(
+                f"{name} must be above 0, got {wrong[0]}.",
+                remedy=f"Without --model.{name} it has its default.",
+            )

@@ -419,6 +419,25 @@ def test_options_out_of_range() -> None:
         build(encoder="tinny")
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("pose_width", 0, "0"),
+        ("sharpness", -1.0, "-1.0"),
+        ("decoder_convolutions", 0, "0"),
+        ("rotation_variance", 0.0, "0.0"),
+        ("rotation_variance", float("nan"), "nan"),
+        ("separation_sigma", 0.0, "0.0"),
+        ("decoder_widths", (8, 0, 4), "0"),
+        ("variances", (0.1, 0.01, 0.0), "0.0"),
+    ],
+)
+def test_what_has_to_be_positive(name: str, value: Any, told: str) -> None:
+    own = {"decoder_widths": (8, 4, 4), "variances": (0.1, 0.1, 0.1)}
+    with pytest.raises(ConfigurationError, match=rf"^{name} must be above 0, got {told}\. .*--model\.{name}"):
+        build(**own | {name: value})
+
+
 def test_oblong_images_are_refused() -> None:
     oblong = FramePairs(*(torch.rand(2, 3, 64, 96) for _ in range(2)), torch.zeros(2), torch.zeros(2))
     with pytest.raises(ConfigurationError, match="square images, got 64x96"):
