@@ -67,9 +67,10 @@ class BKinD(KeypointMethod):
 
     Args:
         keypoints: Number of keypoints K (Table 5.11: 10).
-        encoder: Any torchvision network, ``timm/NAME``, or ours from scratch: ``small``, ``tiny``,
-            ``fine`` (heatmaps at half the image's side), ``turning`` (as fine, and eq. 5.2 holds for quarter
-            turns by construction).
+        encoder: A torchvision network that has feature maps at strides 4, 8, 16 and 32 (ResNet, RegNet,
+            ConvNeXt, EfficientNet, MobileNet, DenseNet, VGG, Swin), ``timm/NAME`` of a convolutional network
+            with such maps, or ours from scratch: ``small``, ``tiny``, ``fine`` (heatmaps at half the image's
+            side), ``turning`` (as fine, and eq. 5.2 holds for quarter turns by construction).
         pretrained: ImageNet weights of the encoder: true, false, or the path of a state dict.
         target: What is reconstructed (5.4): ``ssim``, ``absolute``, ``raw``, or ``image``, the later frame.
         reconstruction: ``perceptual`` (eq. 5.1, VGG-19) or ``structural``, pixels plus SSIM (ours).

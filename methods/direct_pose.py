@@ -51,7 +51,8 @@ class DirectPose(KeypointMethod):
     Args:
         names: Keypoints of an animal, as the labels name them.
         instances: The most animals that are found in an image (001: 25 honeybees).
-        encoder: Any torchvision network, ``timm/NAME``, or ours from scratch: ``small``, ``fine``, ``tiny``.
+        encoder: A torchvision network of strides 4 to 32 (ResNet, ConvNeXt, Swin ...), ``timm/NAME`` of such a
+            convolutional one, or ours from scratch: ``small``, ``fine``, ``tiny``.
         pretrained: ImageNet weights of the encoder: true, false, or the path of a state dict.
         stride: Pixels of the image per cell of all outputs (Tian et al.: 8 for the finest level).
         width: Channels of the towers (Tian et al.: 256).

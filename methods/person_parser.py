@@ -58,7 +58,8 @@ class PersonParser(KeypointMethod):
         names: Keypoints, in the order of the labels.
         mirror: Which keypoint each one becomes in a mirrored picture (numbers from 0); by default as the data say.
         instances: Most people that are looked for in an image (ours; the paper names no bound).
-        encoder: Any torchvision network, ``timm/NAME``, or ours from scratch: ``small``, ``tiny``, ``fine``.
+        encoder: A torchvision network of strides 4 to 32 (ResNet, ConvNeXt, Swin ...), ``timm/NAME`` of such a
+            convolutional one, or ours from scratch: ``small``, ``tiny``, ``fine``.
         pretrained: ImageNet weights of the encoder: true, false, or the path of a state dict.
         width: Channels of the part features (3.5: 64).
         hidden: Channels of every ConvLSTM (ours).

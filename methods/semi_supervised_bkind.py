@@ -120,7 +120,8 @@ class SupervisedKeypoints(KeypointMethod):
 
     Args:
         names: Labelled points; with several animals, name_1, name_2, ... of each.
-        encoder: Any torchvision network, ``timm/NAME``, or ours from scratch: ``small``, ``fine``, ``tiny``.
+        encoder: A torchvision network of strides 4 to 32 (ResNet, ConvNeXt, Swin ...), ``timm/NAME`` of such a
+            convolutional one, or ours from scratch: ``small``, ``fine``, ``tiny``.
         pretrained: ImageNet weights of the encoder: true, false, or the path of a state dict.
         pose_width: Channels of the pose decoder (Table 4.3: 256).
         sharpness: Initial scale of its last normalisation; 5 when trained from scratch.

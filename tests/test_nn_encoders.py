@@ -18,6 +18,7 @@ WIDTHS = {
     "resnet18": (64, 128, 256, 512),
     "mobilenet_v3_small": (16, 24, 48, 576),
     "regnet_y_400mf": (48, 104, 208, 440),
+    "swin_t": (96, 192, 384, 768),  # its stages hand on channels last
 }
 
 
@@ -55,9 +56,7 @@ def test_every_parameter_is_used() -> None:
         assert all(parameter.grad is not None for parameter in encoder.parameters()), name
 
 
-@pytest.mark.parametrize(
-    "name", ["shufflenet_v2_x0_5", "squeezenet1_1", pytest.param("swin_t", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("name", ["shufflenet_v2_x0_5", "squeezenet1_1"])
 def test_networks_without_such_a_pyramid_are_refused(name: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"'{name}' has no feature maps.*Use a ResNet"):
         build_encoder(name)
@@ -155,6 +154,20 @@ def test_timm_names_and_shapes_that_do_not_do() -> None:
         build_encoder("timm/resnet10")
     with pytest.raises(ConfigurationError, match=r"strides.*timm/resnet10t"):
         build_encoder("timm/vit_tiny_patch16_224")
+
+
+def test_timm_networks_for_one_size_of_image() -> None:
+    """They refuse other sizes with a bare assertion."""
+    pytest.importorskip("timm")
+    with pytest.raises(ConfigurationError, match=r"swin_tiny\S+ gives no.*\(224\)\)\. Use a convolutional"):
+        build_encoder("timm/swin_tiny_patch4_window7_224")
+
+
+def test_timm_maps_in_another_layout() -> None:
+    """Heights that were taken for channels would go unnoticed until the decoder, or for ever."""
+    pytest.importorskip("timm")
+    with pytest.raises(ConfigurationError, match=r"mambaout_femto gives no.*\(16, 48\).*Use a convolutional"):
+        build_encoder("timm/mambaout_femto")
 
 
 def test_timm_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Image encoders: any torchvision or timm network, or a small one of ours, as a pyramid of features.
+"""Image encoders: torchvision and timm networks, or a small one of ours, as a pyramid of features.
 
 An encoder returns its feature maps from fine to coarse, one per stride in ``strides``.  The paper
 (000, 5.8) uses ResNet-50 at strides 4, 8, 16, 32.
@@ -27,6 +27,7 @@ from lightning_kp.nn.weights import (
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 PYRAMID_STRIDES = (4, 8, 16, 32)
+TORCHVISION_FAMILIES = "ResNet, RegNet, ConvNeXt, EfficientNet, MobileNet, DenseNet, VGG or Swin"
 
 
 class Encoder(nn.Module):
@@ -126,12 +127,16 @@ class SmallResNet(Encoder):
 
 
 class StagedEncoder(Encoder):
-    """A network given as stages in order; the output after the stages in ``taps`` makes the pyramid."""
+    """A network given as stages in order; the output after the stages in ``taps`` makes the pyramid.
 
-    def __init__(self, stages: nn.ModuleList, taps: Collection[int]) -> None:
+    ``channels_last``: the stages hand on (B, H, W, channels), as a Swin Transformer's do.
+    """
+
+    def __init__(self, stages: nn.ModuleList, taps: Collection[int], *, channels_last: bool = False) -> None:
         super().__init__()
         self.stages = stages
         self.taps = frozenset(taps)
+        self.channels_last = channels_last
         self.channels = _measure(self)
 
     def forward(self, image: Tensor) -> list[Tensor]:
@@ -139,7 +144,7 @@ class StagedEncoder(Encoder):
         for position, stage in enumerate(self.stages):
             features = stage(features)
             if position in self.taps:
-                pyramid.append(features)
+                pyramid.append(features.permute(0, 3, 1, 2) if self.channels_last else features)
         return pyramid
 
 
@@ -186,14 +191,15 @@ def _torchvision_encoder(name: str, pretrained: Pretrained) -> Encoder:
         )
     model = torchvision.models.get_model(name, weights=None)
     stages = _stages(model)
-    taps = _last_stage_per_stride(stages)
+    channels_last = isinstance(model, torchvision.models.SwinTransformer)
+    taps = _last_stage_per_stride(stages, channels_last)
     if sorted(taps) != sorted(PYRAMID_STRIDES):
         raise ConfigurationError(
             f"The torchvision model '{name}' has no feature maps at strides {PYRAMID_STRIDES}.",
-            remedy="Use a ResNet, RegNet, ConvNeXt, EfficientNet, MobileNet or timm/NAME encoder.",
+            remedy=f"Use a {TORCHVISION_FAMILIES}, or timm/NAME.",
         )
     load_pretrained(model, f"torchvision's {name}", pretrained, lambda: torchvision_weights(name))
-    return StagedEncoder(stages, taps.values())
+    return StagedEncoder(stages, taps.values(), channels_last=channels_last)
 
 
 def _stages(model: Any) -> nn.ModuleList:
@@ -221,7 +227,12 @@ def _timm_encoder(name: str, pretrained: Pretrained) -> Encoder:
             _require_loaded(model, state)
     except Exception as error:
         raise _timm_error(f"timm/{name}", pretrained, error) from error
-    return _TimmPyramid(model, f"timm/{name}")
+    try:
+        return _TimmPyramid(model, f"timm/{name}")
+    except KeypointError:
+        raise
+    except Exception as error:  # a network for images of one size alone, whatever it says to others
+        raise _no_pyramid(f"timm/{name}", error) from error
 
 
 def _require_loaded(model: nn.Module, state: dict[str, Tensor]) -> None:
@@ -255,21 +266,20 @@ class _TimmPyramid(Encoder):
 
 def _no_pyramid(name: str, reason: object) -> ConfigurationError:
     return ConfigurationError(
-        f"{name} gives no feature maps at strides {PYRAMID_STRIDES} ({reason}).",
-        remedy="Use a convolutional network, such as timm/resnet10t.",
+        f"{name} gives no feature maps at strides {PYRAMID_STRIDES} ({str(reason).rstrip('.')}).",
+        remedy="Use a convolutional network, which takes images of any size, such as timm/resnet10t.",
     )
 
 
-def _last_stage_per_stride(stages: nn.ModuleList) -> dict[int, int]:
+def _last_stage_per_stride(stages: nn.ModuleList, channels_last: bool) -> dict[int, int]:
     """Stride of the pyramid -> position of the last stage that has it, found by running a small image."""
     taps: dict[int, int] = {}
     features = torch.zeros(1, 3, 64, 64)
     with torch.no_grad():
         for position, stage in enumerate(stages.eval()):
             features = stage(features)
-            height, width = features.shape[-2:]  # differ where channels come last (Swin): no pyramid then
-            if features.ndim == 4 and height == width:
-                taps[64 // width] = position
+            if features.ndim == 4:
+                taps[64 // features.shape[2 if channels_last else 3]] = position
     stages.train()
     return {stride: taps[stride] for stride in PYRAMID_STRIDES if stride in taps}
 
@@ -279,4 +289,7 @@ def _measure(encoder: Encoder) -> tuple[int, ...]:
     with torch.no_grad():
         maps = encoder(torch.zeros(1, 3, 64, 64))
     encoder.train()
+    sides = [tuple(features.shape[-2:]) for features in maps]
+    if sides != [(64 // stride, 64 // stride) for stride in encoder.strides]:
+        raise RuntimeError(f"height and width of the maps of a 64 px image are {sides}")
     return tuple(features.shape[1] for features in maps)
