@@ -36,7 +36,11 @@ def condense(
             f"{found[1]} is short for several options.", remedy=f"Choose one: {found[2]}"
         )
     if found := re.search(r"arguments are required: (.*)", message):
-        missing = " and ".join("--" + name.split(".", 1)[-1] for name in found[1].split(", "))
+        names = found[1].split(", ")
+        if path:  # of the class that is given for this option
+            missing = " and ".join(f"--{path}.{name}" for name in names)
+            return ConfigurationError(f"Missing: {missing}.", remedy=f"Type --{path}.{names[0]}=...")
+        missing = " and ".join("--" + name.split(".", 1)[-1] for name in names)
         return ConfigurationError(
             f"Missing: {missing}.",
             remedy="`kp methods` lists what there is; --config FILE takes all of it from a file.",

@@ -214,6 +214,8 @@ def test_debugging_shows_the_traceback(
 ) -> None:
     monkeypatch.setenv("KP_DEBUG", "1")
     assert main(["nonsense"]) == 2
+    assert main(["fit", "--model=toy.Toy", "--data=VideoFramePairs"]) == 2
+    assert error_line(capsys) == "kp: error: Missing: --data.videos. Type --data.videos=..."
     assert "Traceback" in capsys.readouterr().err
 
 
