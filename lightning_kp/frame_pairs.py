@@ -254,10 +254,13 @@ class FramePairsModule(KeypointDataModule):
         if len(train.now) and len(val.now):
             return
         frames = sum(video.n_frames for video in self.cached)
+        remedy = "Set a shorter gap, val_fraction=0 (no validation), or name more or longer videos."
+        if self.split == "video" and not len(train.now):  # the only video validates, however long it is
+            remedy = "Set --data.split=time, which validates on a part of each video, or name more videos."
         raise DataError(
             f"{len(self.cached)} video(s) with {frames} frames and a gap of {max(gaps)} leave {len(train.now)} "
             f"pairs to train and {len(val.now)} to validate (val_fraction={self.val_fraction}).",
-            remedy="Set a shorter gap, val_fraction=0 (no validation), or name more or longer videos.",
+            remedy=remedy,
         )
 
     @property

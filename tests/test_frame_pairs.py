@@ -300,6 +300,12 @@ def test_too_short_to_split_is_said(clips: Path) -> None:
         module(clips, "d", gap=12)
 
 
+def test_one_video_cannot_be_split_by_video(clips: Path) -> None:
+    """However long it is: longer videos or shorter gaps would not help."""
+    with pytest.raises(KeypointError, match=r"leave 0 pairs to train.*Set --data\.split=time"):
+        module(clips, "a", split="video")
+
+
 @pytest.mark.parametrize(
     "options",
     [{"val_fraction": 1.0}, {"val_fraction": -0.1}, {"pair_stride": 0}, {"cache_gb": 0}, {"gap": "soon"}],
