@@ -256,6 +256,7 @@ def test_mistakes_of_the_verbs_are_one_line() -> None:
         "a.mp4 --zzzz": "`kp try --help` lists all",
         "--frames=3": "kp try: missing video",
         "a.mp4 --frames=0": "at least 1, got 0",
+        "a.mp4 --frames=x": r"--frames: needs a whole number of at least 1, got x\.",
     }.items():
         with pytest.raises(ConfigurationError, match=told):
             parser.parse_args(given.split())

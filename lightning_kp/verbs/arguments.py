@@ -38,9 +38,12 @@ class VerbParser(argparse.ArgumentParser):
 
 def positive(text: str) -> int:
     """A whole number of at least 1, as the ``type`` of an argument."""
-    number = int(text)
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0  # argparse would name this function in place of what is wanted
     if number < 1:
-        raise argparse.ArgumentTypeError(f"it must be at least 1, got {text}")
+        raise argparse.ArgumentTypeError(f"needs a whole number of at least 1, got {text}")
     return number
 
 
@@ -59,10 +62,10 @@ def settings_of(file: Path) -> dict[str, Any]:
     """Settings of a YAML file by option name.  Raises ConfigurationError where it holds none."""
     import yaml
 
+    remedy = "A YAML text file is needed, as `kp fit --print_config` writes."
     try:
         settings = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     except (OSError, ValueError, yaml.YAMLError) as error:
-    remedy = "A YAML text file is needed, as `kp fit --print_config` writes."
         reason = "it is no text" if isinstance(error, UnicodeDecodeError) else " ".join(str(error).split())
         raise ConfigurationError(f"{file} cannot be read ({reason}).", remedy=remedy) from error
     if not isinstance(settings, dict):

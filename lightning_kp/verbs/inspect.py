@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_kp.verbs.arguments import VerbParser
+from lightning_kp.verbs.arguments import VerbParser, positive
 
 if TYPE_CHECKING:
     from lightning_kp.inspection import Inspection
@@ -50,7 +50,7 @@ def _parser() -> VerbParser:
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     parser.add_argument(
         "--frames",
-        type=_positive,
+        type=positive,
         default=3000,
         help="read at most so many frames of each video (default: 3000)",
     )
@@ -63,7 +63,7 @@ def _parser() -> VerbParser:
         "--boxes", metavar="FILE", help="write a csv with a box around each animal, for --data.boxes"
     )
     parser.add_argument(
-        "--animals", type=_positive, help="with --boxes: how many (default: the things that were seen moving)"
+        "--animals", type=positive, help="with --boxes: how many (default: the things that were seen moving)"
     )
     parser.add_argument(
         "--boxes-from",
@@ -71,7 +71,7 @@ def _parser() -> VerbParser:
         default="background",
         help="with --boxes: what differs from the median frame, or from the frame a gap later (changing scenes)",
     )
-    parser.add_argument("--box-side", type=_positive, metavar="PX", help="with --boxes: side of the squares")
+    parser.add_argument("--box-side", type=positive, metavar="PX", help="with --boxes: side of the squares")
     return parser
 
 
@@ -108,13 +108,6 @@ def _write_boxes(inspection: "Inspection", given: argparse.Namespace) -> None:
     path = Path(given.boxes)
     write_boxes(found, path)
     print(f"Written: {path}. Next: kp discover VIDEOS --data.boxes={path.resolve()}", file=sys.stderr)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"needs a whole number of at least 1, got {text}")
-    return number
 
 
 def _previewed(names: str | None, out: str | None) -> tuple[str, ...]:
