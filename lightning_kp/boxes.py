@@ -78,8 +78,8 @@ def per_animal(boxes: Boxes) -> tuple[Boxes, ...]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             animals = {row.get("animal") or "1" for row in csv.DictReader(file)}
-    except OSError as error:
-        raise DataError(f"The boxes in {path} cannot be read: {error.strerror}.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(path, error) from error
     if len(animals) < 2:
         return (boxes,)
     return tuple(f"{path}#{name}" for name in sorted(animals, key=lambda name: (len(name), name)))
@@ -115,12 +115,20 @@ def _read(boxes: str | Path, info: VideoInfo) -> dict[int, Box]:
                     remedy=f"Choose one: {path}#{min(animals)}",
                 )
             rows = [each for each in rows if animal in (None, each[1].get("animal") or "1")]
-    except OSError as error:
-        raise DataError(f"The boxes in {path} cannot be read: {error.strerror}.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(path, error) from error
     table = dict(_parse(path, number, row) for number, row in rows)
     if not table:
         raise DataError(f"{path} has no box for the video {info.name}.", remedy="Check its `video` column.")
     return table
+
+
+def _unreadable(path: Path, error: OSError | UnicodeDecodeError) -> DataError:
+    reason = error.strerror if isinstance(error, OSError) else "it is no text"
+    return DataError(
+        f"The boxes in {path} cannot be read: {reason}.",
+        remedy="Check --data.boxes; `kp inspect VIDEO --boxes boxes.csv` writes such a file.",
+    )
 
 
 def _is_about(row: dict[str, str], info: VideoInfo) -> bool:

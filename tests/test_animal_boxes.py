@@ -149,3 +149,18 @@ def test_from_inspection_to_tracks_of_each_animal(
     assert (inside.all(axis=(-1, -2)) | swapped.all(axis=(-1, -2))).mean() > 0.8
     assert (run / "tracks" / "arena.swaps.json").exists()
     assert read_tracks(run / "tracks" / "arena.slp").points_px.shape == tracks.points_px.shape
+
+
+@pytest.mark.parametrize(("content", "reason"), [(None, "No such file"), (b"\x9d\xff", "it is no text")])
+def test_a_file_of_boxes_that_cannot_be_read(
+    content: bytes | None, reason: str, tmp_path: Path, arena: tuple[Path, ArenaTruth]
+) -> None:
+    path = tmp_path / "boxes.csv"
+    if content is not None:
+        path.write_bytes(content)
+    with open_video(arena[0]) as reader:
+        for read in (per_animal, lambda boxes: Placements(reader.info, 32, "pad", boxes)):
+            with pytest.raises(
+                DataError, match=rf"{path} cannot be read: {reason}.*kp inspect VIDEO --boxes"
+            ):
+                read(path)
