@@ -87,6 +87,13 @@ def test_unknown_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert error_line(capsys) == "kp: error: There is no `kp discvoer`. Did you mean `kp discover`?"
 
 
+def test_a_verb_without_arguments_takes_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["methods", "foo"]) == 2
+    assert (
+        error_line(capsys) == "kp: error: foo is not an option of kp methods. `kp methods --help` lists all."
+    )
+
+
 # ---------------------------------------------------------------- errors
 
 MISTAKES = {

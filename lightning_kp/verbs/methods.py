@@ -1,17 +1,17 @@
 """``kp methods``: what there is to train, from which paper, on which data."""
 
-import argparse
 from pathlib import Path
 
 from lightning_kp import plugins
 from lightning_kp.trainings import experiment_folder
+from lightning_kp.verbs.arguments import VerbParser
 
 HELP = "list all methods with paper, data and experiments"
 
 
 def run(arguments: list[str]) -> int:
     """Print the table; returns the exit code."""
-    argparse.ArgumentParser("kp methods", description=HELP).parse_args(arguments)
+    VerbParser("methods", HELP).parse_args(arguments)
     kinds = plugins.registered("methods")
     experiments = experiment_folder()
     for name, kind in sorted(kinds.items()):
