@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from lightning_kp import __version__
-from lightning_kp.errors import ConfigurationError, KeypointError
+from lightning_kp.errors import DISK_FULL, ConfigurationError, KeypointError
 
 TRAINER_VERBS = ("fit", "validate", "test", "predict")
 VERBS = {
@@ -132,7 +132,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def _explain_os_error(error: OSError) -> str | None:
     path = error.filename2 or error.filename
     place = os.fsdecode(path) if isinstance(path, (str, bytes)) else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno in DISK_FULL:
         where = f" while writing {place}" if place else ""
         return f"The disk is full{where}. Free some space, or write to another disk."
     if not place:

@@ -1,5 +1,10 @@
 """Errors that say what was needed, what was given and what to type."""
 
+import errno
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Numbers of system errors that free space would mend."""
+
 
 class KeypointError(Exception):
     """Base of every error that a user of the ``kp`` command can cause and mend.

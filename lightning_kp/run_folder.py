@@ -1,7 +1,9 @@
 """The shape of a run folder, the same for every run, so that each tool knows where to look."""
 
+import contextlib
 import json
 import math
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,11 +68,23 @@ class RunFolder:
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise DataError(
-                f"The run folder {self.path} cannot be written: {error.strerror}.",
-                remedy="Choose another with --out DIR.",
-            ) from error
+            raise _unwritable(self.path, error) from error
         return self
+
+    def refuse_unwritable(self, option: str = "--out") -> None:
+        """Raise DataError where :meth:`create` would, naming the ``option`` to change; leaves nothing behind."""
+        made: list[Path] = []
+        try:
+            made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+            self.path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path):
+                pass  # permissions and read-only disks tell the truth only when tried
+        except OSError as error:
+            raise _unwritable(self.path, error, option) from error
+        finally:
+            with contextlib.suppress(OSError):
+                for folder in made:
+                    folder.rmdir()
 
     def remove_if_empty(self) -> None:
         """Take away what :meth:`create` made, if nothing has come to lie in it."""
@@ -82,6 +96,13 @@ class RunFolder:
         """Merge figures into ``metrics.json``, whole or not at all."""
         merged = _without_nan(read_json(self.metrics) | dict(figures))
         write_whole(self.metrics, json.dumps(merged, indent=2) + "\n")
+
+
+def _unwritable(folder: Path, error: OSError, option: str = "--out") -> DataError:
+    return DataError(
+        f"The run folder {folder} cannot be written: {error.strerror}.",
+        remedy=f"Choose another with {option} DIR.",
+    )
 
 
 def _without_nan(value: Any) -> Any:

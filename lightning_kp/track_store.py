@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from lightning_kp.errors import DataError
+from lightning_kp.errors import DISK_FULL, DataError
 from lightning_kp.skeleton import Skeleton
 from lightning_kp.track_files import FORMATS, companion, write_tracks
 from lightning_kp.tracks import (
@@ -176,8 +176,13 @@ class TrackStore:
         try:
             yield
         except OSError as error:
+            cure = "Free some space" if error.errno in DISK_FULL else "Make it writable"
+            remedy = f"{cure} or choose another --out folder."
+            if self.rows:
+                remedy = (
+                    f"{cure}, then type the same command again: "
+                    f"it goes on after the {self.rows} frames that are kept."
+                )
             raise DataError(
-                f"Cannot write {error.filename or self.path}: {error.strerror or error}.",
-                remedy="Free some space or choose another --out folder, then type the same command again: "
-                f"it goes on after the {self.rows} frames that are kept.",
+                f"Cannot write {error.filename or self.path}: {error.strerror or error}.", remedy=remedy
             ) from error

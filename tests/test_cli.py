@@ -118,6 +118,7 @@ MISTAKES = {
     "--model.weights.rotation=big": ("--model.weights.rotation needs a number; 'big'",),
     "--model.keypoints=0": ("Toy needs a keypoint. Use --model.keypoints=3",),
     "--config=none.yaml": ("--config: there is no file", "none.yaml"),
+    "--data.batch_size=0": ("batch_size is 0", "--data.batch_size=16"),
     "--ckpt_path=none.ckpt": ("There is no checkpoint none.ckpt",),
     "--trainer.accelerator=cudaa": ("--trainer: ", "cudaa"),
     "--data=toy.FramesData": ("Toy reads Images; FramesData yields Frames", "Choose a datamodule"),
@@ -125,7 +126,6 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("options", MISTAKES)
-    "--data.batch_size=0": ("batch_size is 0", "--data.batch_size=16"),
 def test_a_mistake_is_told_in_one_line(options: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert fit("--trainer.fast_dev_run=1", *options.split()) == 2
     line = error_line(capsys)
@@ -142,13 +142,6 @@ def test_mistakes_in_a_configuration_file(tmp_path: Path, capsys: pytest.Capture
     assert "Did you mean --model.weights.rotation?" in error_line(capsys)
 
 
-@pytest.mark.parametrize(
-    ("typed", "lost"),
-    [
-        ([], "model.keypoints, model.weights"),
-        (["--model.weights.supervision=2"], "model.keypoints, model.weights.rotation"),
-    ],
-)
 @pytest.mark.parametrize("form", ["--config={}", "--config {}"])
 @pytest.mark.parametrize(
     ("content", "told"),
@@ -195,6 +188,13 @@ def test_a_checkpoint_without_its_settings_is_told_where_they_are(
     assert line.endswith("Add --config run/config.yaml")
 
 
+@pytest.mark.parametrize(
+    ("typed", "lost"),
+    [
+        ([], "model.keypoints, model.weights"),
+        (["--model.weights.supervision=2"], "model.keypoints, model.weights.rotation"),
+    ],
+)
 def test_settings_that_another_class_does_not_take_over_are_named(
     typed: list[str], lost: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -214,6 +214,8 @@ def test_settings_that_another_class_does_not_take_over_are_named(
 def test_missing_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit"]) == 2
     assert "Missing: --data and --model." in error_line(capsys)
+    assert main(["fit", "--model=toy.Toy", "--data=VideoFramePairs"]) == 2
+    assert error_line(capsys) == "kp: error: Missing: --data.videos. Type --data.videos=..."
 
 
 def test_debugging_shows_the_traceback(
@@ -221,8 +223,6 @@ def test_debugging_shows_the_traceback(
 ) -> None:
     monkeypatch.setenv("KP_DEBUG", "1")
     assert main(["nonsense"]) == 2
-    assert main(["fit", "--model=toy.Toy", "--data=VideoFramePairs"]) == 2
-    assert error_line(capsys) == "kp: error: Missing: --data.videos. Type --data.videos=..."
     assert "Traceback" in capsys.readouterr().err
 
 
@@ -272,8 +272,11 @@ def test_an_error_of_the_system_without_a_path_is_no_user_error() -> None:
 
 def test_run_folder_below_a_file(capsys: pytest.CaptureFixture[str]) -> None:
     Path("taken").write_text("a file")
-    assert fit("--trainer.default_root_dir=taken/run", "--trainer.max_epochs=1") == 2
-    assert "taken" in error_line(capsys)
+    for folder in ("taken/run", "taken"):
+        assert fit(f"--trainer.default_root_dir={folder}", "--trainer.max_epochs=1") == 2
+        line = error_line(capsys)
+        assert f"The run folder {folder} cannot be written: " in line
+        assert line.endswith("Choose another with --trainer.default_root_dir DIR.")
 
 
 def test_a_full_disk_names_the_checkpoint(

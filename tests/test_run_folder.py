@@ -34,6 +34,21 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
         RunFolder(tmp_path / "file" / "run").create()
 
 
+def test_a_folder_is_tried_without_leaving_it_behind(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for name in ("there", "there/not/yet"):
+        RunFolder(tmp_path / name).refuse_unwritable()
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no /proc here")
+@pytest.mark.parametrize("place", ["/proc/foo/run", "/proc"])
+def test_a_folder_in_which_nobody_may_write(place: str) -> None:
+    """Its permissions let the administrator in; only trying tells."""
+    with pytest.raises(DataError, match=rf"{place} cannot be written: .*--log DIR"):
+        RunFolder(Path(place)).refuse_unwritable("--log")
+
+
 def test_metrics_are_merged(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.add_metrics({"linear": 4.0, "found": 3})

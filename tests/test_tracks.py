@@ -280,7 +280,7 @@ def test_other_shapes_are_refused(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"Cannot write .*choose another --out folder"):
+    with pytest.raises(DataError, match=r"Cannot write .*choose another --out folder\.$"):
         TrackStore(tmp_path / "file" / "m", make().info)
 
 

@@ -274,13 +274,13 @@ def test_mistakes_of_the_verbs_are_one_line() -> None:
         (["--data.gap=0.2s", "--trainer.maxx_epochs=5"], "Did you mean --trainer.max_epochs?"),
         (["--trainer.max_epoch=1"], "Did you mean --trainer.max_epochs?"),
         (["--log=wandbb"], "Did you mean --log=wandb?"),
-        (
         (["--data.batch_size=0"], "batch_size is 0; a batch needs at least 1."),
         (["--data.num_workers=-1"], "num_workers is -1;"),
         (
             ["--preset=no_text.yaml"],
             "no_text.yaml cannot be read (it is no text). A YAML text file is needed",
         ),
+        (
             ["--model=StackedHourglass"],
             "StackedHourglass reads LabelledImages; VideoFramePairs yields FramePairs.",
         ),
@@ -294,9 +294,9 @@ def test_what_discover_refuses(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(["discover", str(videos[0]), "--out", str(tmp_path / "run"), *options]) == 2
     monkeypatch.chdir(tmp_path)
     Path("no_text.yaml").write_bytes(b"\x00\x9d\xff")
+    assert main(["discover", str(videos[0]), "--out", str(tmp_path / "run"), *options]) == 2
     assert told in error_line(capsys)
     assert not (tmp_path / "run").exists()
 
@@ -366,6 +366,10 @@ def test_frames_of_a_folder_of_images_are_known_by_name(run: Path, tmp_path: Pat
         (["--formats=,"], "--formats is empty"),
         (["--device=abacus"], "no device 'abacus'"),
         (["--batch-size=0"], "at least 1"),
+        (
+            ["--device=cpu", "--out=/dev/null/run"],
+            "The run folder /dev/null/run cannot be written: Not a directory",
+        ),
     ],
 )
 def test_what_track_refuses(

@@ -38,6 +38,7 @@ def run(arguments: list[str]) -> int:
     checkpoint = find_checkpoint(given.checkpoint)
     videos = find_videos(given.videos)
     folder = Path(given.out) if given.out else _run_of(checkpoint)
+    RunFolder(folder).refuse_unwritable()
     method, view = load_for_tracking(checkpoint, given.device)
     track_all(
         method, view, videos, folder,

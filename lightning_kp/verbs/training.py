@@ -29,6 +29,7 @@ from lightning_kp.errors import ConfigurationError
 from lightning_kp.loggers import checked_names, chosen_loggers, stay_offline_without_key
 from lightning_kp.messages import condense
 from lightning_kp.method import Method, refuse_unfit_pair
+from lightning_kp.run_folder import RunFolder
 from lightning_kp.run_log import RunLogger
 from lightning_kp.verbs.arguments import refuse_unreadable, refuse_weights_alone, split, typed
 from lightning_kp.verbs.dropped_settings import SECTIONS, dropped_settings
@@ -60,9 +61,9 @@ def launch(verb: str, arguments: list[str], *, start: bool = True, build: bool =
     """
     plugins.load_all()
     stay_offline_without_key()
-    for quiet in _EXPECTED_WARNINGS:
     refuse_unreadable(arguments)
     refuse_weights_alone(arguments)
+    for quiet in _EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", message=quiet)
     return KpCLI(verb, arguments, start=start, build=build)
 
@@ -130,10 +131,10 @@ class KpCLI(LightningCLI):
         self.config = parser.parse_args(args)
         self._refuse_unfit_pair()
         if not self._build:
+            self._refuse_unfit_data(parser)
             raise SystemExit(0)
         self._tell_dropped_settings(args[1:])
 
-            self._refuse_unfit_data(parser)
     def _refuse_unfit_pair(self) -> None:
         """Before anything is built or prepared: an hour of video takes minutes to decode."""
         chosen = self.config[self.verb]
@@ -143,14 +144,14 @@ class KpCLI(LightningCLI):
             if isinstance(method, type) and isinstance(datamodule, type):
                 refuse_unfit_pair(method, datamodule)
 
-    def _tell_dropped_settings(self, options: list[str]) -> None:
-        """Say on stderr which settings of the configuration files the chosen classes do not take."""
-        chosen = self.config[self.verb]
     def _refuse_unfit_data(self, parser: LightningArgumentParser) -> None:
         """A datamodule judges its numbers when it is built; unlike a network, that takes no time."""
         data = self.config[self.verb].data
         parser.instantiate_classes(Namespace(subcommand=self.verb, **{self.verb: Namespace(data=data)}))
 
+    def _tell_dropped_settings(self, options: list[str]) -> None:
+        """Say on stderr which settings of the configuration files the chosen classes do not take."""
+        chosen = self.config[self.verb]
         _, handed_on = split(options)
         final = {name: chosen[name].as_dict() for name in SECTIONS if isinstance(chosen.get(name), Namespace)}
         for file in chosen.get("config") or []:
@@ -184,6 +185,9 @@ class KpCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         given = self._get(self.config_init, "trainer")
         folder = Path(given.default_root_dir or self._next_folder())
+        writes = self.verb == "fit" and not given.fast_dev_run
+        if writes and os.environ.get("LOCAL_RANK", "0") == "0":  # before videos are decoded
+            RunFolder(folder).refuse_unwritable("--trainer.default_root_dir")
         own = given.callbacks if isinstance(given.callbacks, list) else [given.callbacks]
         own = [callback for callback in own if callback is not None]
         callbacks = [*own, *self._standard_callbacks(given, own, folder)]
