@@ -9,7 +9,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_kp.errors import ConfigurationError, DataError
-from lightning_kp.loading import EpochShuffle, ResumableLoader, WholeBatches, as_it_is
+from lightning_kp.loading import EachOnce, EpochShuffle, ResumableLoader, WholeBatches, as_it_is
 
 
 class KeypointDataModule(L.LightningDataModule):
@@ -68,8 +68,16 @@ class KeypointDataModule(L.LightningDataModule):
             "collate_fn": as_it_is if isinstance(dataset, WholeBatches) else None,
         }
         if not shuffle:
-            return DataLoader(dataset, **options)
+            return DataLoader(dataset, sampler=self._shares(len(dataset)), **options)
         return ResumableLoader(dataset, sampler=self.sampler_type(len(dataset), self.order_seed), **options)
+
+    def _shares(self, length: int) -> EachOnce | None:
+        """What each of several processes scores; in training, Lightning's shares of one length (it synchronises)."""
+        trainer = self.trainer
+        scoring = trainer is not None and trainer.state.fn in (TrainerFn.VALIDATING, TrainerFn.TESTING)
+        if trainer is None or not scoring or not 1 < trainer.world_size <= length:
+            return None
+        return EachOnce(length, trainer.world_size, trainer.global_rank)
 
     def train_dataloader(self) -> DataLoader[Any]:
         return self.loader("train", shuffle=True, drop_last=True)

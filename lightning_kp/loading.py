@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -37,6 +37,25 @@ class EpochRows(EpochShuffle):
 
     def __iter__(self) -> Iterator[int]:
         yield from (self.epoch * self.length + row for row in super().__iter__())
+
+
+class EachOnce(DistributedSampler[int]):
+    """Every number below ``length`` once, over all processes together.
+
+    Lightning's own repeats some where the processes do not divide them, and figures count those twice.  Processes may
+    get unlike numbers of batches, which is safe where nothing is exchanged per batch: not while training.
+    """
+
+    def __init__(self, length: int, processes: int, rank: int) -> None:
+        super().__init__(range(length), processes, rank, shuffle=False)  # type: ignore[arg-type]  # has a length
+        self.num_samples = len(self._own)
+
+    @property
+    def _own(self) -> range:
+        return range(self.rank, len(self.dataset), self.num_replicas)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._own)
 
 
 class WholeBatches(Dataset[T_co]):

@@ -168,7 +168,8 @@ class Method(L.LightningModule):
                 f"{next(iter(self.loss_weights), 'NAME')}=1.",
             )
         loss = torch.stack([self.loss_weights[name] * term for name, term in terms.items()]).sum()
-        size = len(batch[0])
+        # Lightning takes the mean of the processes' whole numbers of images for a whole number: counted so, it is one.
+        size = len(batch[0]) * (1 if self._trainer is None else self.trainer.world_size)
         on_step = stage == "train"
         self.log_dict(
             {f"{stage}/{name}": term.detach() for name, term in terms.items()},

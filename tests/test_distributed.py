@@ -77,13 +77,15 @@ def forked(folder: Path, strategy: str, *callbacks: L.Callback) -> L.Trainer:
     )  # fmt: skip
 
 
-def test_two_processes_measure_what_one_measures(tmp_path: Path) -> None:
+@pytest.mark.parametrize("images", [12, 13, 15])
+def test_two_processes_measure_what_one_measures(images: int, tmp_path: Path) -> None:
+    """Also where they do not divide the images: none counts twice."""
     found = []
     for strategy in ("auto", "ddp_fork"):
         torch.manual_seed(0)
         path = tmp_path / f"{strategy}.json"
         forked(tmp_path, strategy, toy.WriteMetrics(str(path))).validate(
-            toy.Toy(), toy.NoiseData(), verbose=False
+            toy.Toy(), toy.NoiseData(length=images), verbose=False
         )
         found.append(json.loads(path.read_text()))
     one, two = found
