@@ -20,6 +20,7 @@ class CrowdModule(KeypointDataModule):
     ``point_names`` and ``mirror``.
     """
 
+    cropped = True
     sampler_type = EpochRows
     batch_type = CrowdImages
     point_names: tuple[str, ...] = ()

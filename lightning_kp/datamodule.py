@@ -20,6 +20,8 @@ class KeypointDataModule(L.LightningDataModule):
     """
 
     batch_type: ClassVar[type]
+    cropped: ClassVar[bool] = False
+    """Whether images are cut out around what is looked for, with boxes that no video has by itself."""
     sampler_type: ClassVar[type[EpochShuffle]] = EpochShuffle
     """The order of training; a data set that changes from epoch to epoch needs EpochRows."""
 

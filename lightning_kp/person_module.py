@@ -21,6 +21,7 @@ class PersonModule(KeypointDataModule):
     A subclass sets ``protocol`` and ``point_names`` (the protocol's joints first) and calls :meth:`serve`.
     """
 
+    cropped = True
     sampler_type = EpochRows
     batch_type = LabelledImages
     protocol: PoseProtocol

@@ -1,6 +1,7 @@
 """``kp track CHECKPOINT VIDEOS``: keypoints of new videos with a trained checkpoint."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from lightning_kp.verbs.arguments import VerbParser, positive
 if TYPE_CHECKING:
     import torch
 
+    from lightning_kp.boxes import Boxes
     from lightning_kp.method import KeypointMethod
     from lightning_kp.run_folder import RunFolder
     from lightning_kp.tracking import TrackingReport, ViewSettings
@@ -23,6 +25,9 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("checkpoint", help="a .ckpt file or the folder of a run")
     parser.add_argument("videos", nargs="+", help="video files, folders or globs")
     parser.add_argument("--out", help="folder for tracks/ and overlays/ (default: the run's folder, else .)")
+    parser.add_argument(
+        "--boxes", help="crop frames: follow, FILE.csv or left,top,right,bottom (default: as trained)"
+    )
     parser.add_argument("--batch-size", type=positive, default=32, help="frames per network pass")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
     parser.add_argument("--formats", default="slp,csv,dlc_csv,dlc_h5", help="which files to write")
@@ -39,10 +44,19 @@ def run(arguments: list[str]) -> int:
     videos = find_videos(given.videos)
     folder = Path(given.out) if given.out else _run_of(checkpoint)
     RunFolder(folder).refuse_unwritable()
+    boxes = _boxes(given.boxes)
     method, view = load_for_tracking(checkpoint, given.device)
+    origin = origin_of(checkpoint)
+    if boxes is not None:
+        view, origin = replace(view, boxes=boxes), f"{origin}:{given.boxes}"
+    elif _trained_on_crops(checkpoint):
+        print(
+            f"kp: {type(method).__name__} was trained on crops around what it finds, and sees whole frames now. "
+            "--boxes FILE.csv, or --boxes follow for one moving animal, cuts them out.",
+            file=sys.stderr,
+        )
     track_all(
-        method, view, videos, folder,
-        origin=origin_of(checkpoint), batch_size=given.batch_size, formats=formats,
+        method, view, videos, folder, origin=origin, batch_size=given.batch_size, formats=formats,
     )  # fmt: skip
     for line in summary_lines(suspected_swaps(RunFolder(folder), unique_stems(videos))):
         print(line)
@@ -50,6 +64,29 @@ def run(arguments: list[str]) -> int:
         draw_overlays(videos, folder)
     print(f"Results: {folder / 'tracks'}")
     return 0
+
+
+def _boxes(text: str | None) -> "Boxes":
+    """``follow``, a file, or four numbers."""
+    from lightning_kp.boxes import FOLLOW
+    from lightning_kp.errors import ConfigurationError
+
+    if text is None or text == FOLLOW or Path(text.partition("#")[0]).is_file():
+        return text
+    try:
+        left, top, right, bottom = (int(each) for each in text.strip("[]").split(","))
+    except ValueError:
+        raise ConfigurationError(
+            f"--boxes {text} is no file, not {FOLLOW}, and no four whole numbers.",
+            remedy="Say --boxes follow, --boxes FILE.csv (as `kp inspect --boxes` writes) or --boxes 10,20,200,210.",
+        ) from None
+    return (left, top, right, bottom)
+
+
+def _trained_on_crops(checkpoint: Path) -> bool:
+    from lightning_kp.checkpoints import data_class
+
+    return bool(getattr(data_class(checkpoint), "cropped", False))
 
 
 def load_for_tracking(checkpoint: Path, device: str = "auto") -> "tuple[KeypointMethod, ViewSettings]":

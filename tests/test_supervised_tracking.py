@@ -1,0 +1,77 @@
+"""kp track with networks for several labelled animals: one instance type, identities, overlay, boxes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_every_method import METHODS, SIZE, build
+
+from lightning_kp.arena import ArenaSettings, write_arena
+from lightning_kp.checkpoints import write_method
+from lightning_kp.cli import main
+from lightning_kp.track_reading import read_tracks
+
+FRAMES = 12
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    return write_arena(ArenaSettings(size=64, frames=FRAMES, animals=2), tmp_path, "arena")
+
+
+def checkpoint(name: str, folder: Path, data: str = "") -> Path:
+    """An untrained network that says something everywhere."""
+    torch.manual_seed(0)
+    settings = dict(build(name).hparams)
+    method = METHODS[name](**settings | {each: 1e-6 for each in ("threshold", "stop") if each in settings})
+    path = folder / "checkpoints" / "last.ckpt"
+    write_method(path, method, {"size": SIZE, "fit": "pad"})
+    if data:
+        content = torch.load(path, weights_only=True)
+        content["lightning_kp"]["data_class_path"] = f"lightning_kp.datamodules.{data}"
+        torch.save(content, path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["DirectPose", "SemiMultiPose", "PersonParser"])
+def test_animals_have_rows_of_their_own_an_overlay_and_a_list_of_meetings(
+    name: str, video: Path, tmp_path: Path
+) -> None:
+    file = checkpoint(name, tmp_path)
+    assert main(["track", str(file), str(video), "--out", str(tmp_path), "--overlay", "--device=cpu"]) == 0
+    tracks = read_tracks(tmp_path / "tracks" / "arena.csv")
+    method = build(name)
+    instances = int(method.hparams["instances"])
+    assert tracks.points_px.shape == (FRAMES, instances, len(method.keypoint_names), 2)  # type: ignore[arg-type]
+    seen = tracks.confidence > 0
+    assert np.array_equal(np.isfinite(tracks.points_px).all(-1) & seen, seen), "what is seen has a place"
+    assert (tmp_path / "overlays" / "arena.mp4").is_file()
+    assert "suspected_swaps" in json.loads((tmp_path / "tracks" / "arena.swaps.json").read_text())
+
+
+def test_a_network_of_crops_says_that_it_sees_whole_frames(
+    video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = checkpoint("PersonParser", tmp_path, "COCOCrowd")
+    track = ["track", str(file), str(video), "--out", str(tmp_path), "--formats=csv"]
+    assert main(track) == 0
+    assert "was trained on crops around what it finds" in capsys.readouterr().err
+    whole = read_tracks(tmp_path / "tracks" / "arena.csv").points_px
+    assert main([*track, "--boxes", "40,40,64,64"]) == 0
+    assert "crops" not in capsys.readouterr().err
+    cut_out = read_tracks(tmp_path / "tracks" / "arena.csv").points_px
+    seen = np.isfinite(cut_out)
+    assert seen.any()
+    assert cut_out[seen].min() >= 39.5
+    assert np.nanmin(whole) < 39.5
+
+
+@pytest.mark.parametrize("wrong", ["none.csv", "1,2,3", "a,b,c,d"])
+def test_wrong_boxes_are_refused(
+    wrong: str, video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = checkpoint("DirectPose", tmp_path)
+    assert main(["track", str(file), str(video), "--boxes", wrong]) == 2
+    assert "Say --boxes follow, --boxes FILE.csv" in capsys.readouterr().err
