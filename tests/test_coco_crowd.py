@@ -222,6 +222,53 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
         read_people(file)
 
 
+@pytest.mark.parametrize(
+    ("part", "change", "said"),
+    [
+        ("images", {"id": None}, r"people\.json: images, entry 0, key id: None"),
+        ("images", {"file_name": 3}, "images, entry 0, key file_name: 3"),
+        (
+            "images",
+            {"height": None, "file_name": "9.png"},
+            r"image 1 has no key height and width, and 9\.png",
+        ),
+        ("annotations", {"image_id": []}, r"annotations, entry 0, key image_id: \[\]"),
+        ("annotations", {"keypoints": "abc"}, "annotation 1, key keypoints: abc"),
+        ("annotations", {"keypoints": [[1, 2, 2]] * 3}, r"annotation 1, key keypoints: \[\[1"),
+        ("annotations", {"bbox": [1, 2, 3]}, r"annotation 1, keys bbox and area: \[1\.0, 2\.0, 3\.0\]"),
+        ("annotations", {"area": "wide"}, "annotation 1, keys bbox and area: .* and wide"),
+    ],
+)
+def test_a_wrong_entry_is_named(tmp_path: Path, part: str, change: dict[str, Any], said: str) -> None:
+    file = write(tmp_path)
+    content = json.loads(file.read_text())
+    content[part][0] |= change
+    file.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=said):
+        read_people(file)
+
+
+def test_entries_that_lack_a_key_are_named(tmp_path: Path) -> None:
+    file = write(tmp_path)
+    content = json.loads(file.read_text())
+    for part, key in (("images", "id"), ("images", "file_name"), ("annotations", "image_id")):
+        entry = {name: value for name, value in content[part][0].items() if name != key}
+        file.write_text(json.dumps(content | {part: [entry, *content[part][1:]]}))
+        with pytest.raises(DataError, match=f"{part}, entry 0, key {key}: missing"):
+            read_people(file)
+    file.write_text(json.dumps(content | {"images": ["1.png"]}))
+    with pytest.raises(DataError, match=r"images, entry 0, key id: missing in '1\.png'"):
+        read_people(file)
+
+
+def test_sizes_that_a_file_leaves_out_are_read_from_the_pictures(tmp_path: Path) -> None:
+    file = write(tmp_path)
+    content = json.loads(file.read_text())
+    content["images"] = [{"id": each["id"], "file_name": each["file_name"]} for each in content["images"]]
+    file.write_text(json.dumps(content))
+    assert [scene.size for scene in read_people(file).scenes] == [(60, 80)] * 3
+
+
 def test_immediacy_holds_pictures_out(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     content = json.loads(write(tmp_path / "images").read_text())
