@@ -56,7 +56,8 @@ class CrowdImages(NamedTuple):
     """Crowds (B, 3, H, W) with ``points`` (B, I, K, 2) and ``confidence`` (B, I, K) as in LabelledImages.
 
     ``area`` (B, I) of the instances in px^2 of the original picture, ``side`` (B,) of the square that is shown
-    in px of it, ``counts`` (B, H, W) bool: False where somebody is who need not be found; ``others`` (B, O, 4),
+    in px of it, ``counts`` (B, H, W) bool: False where somebody is who need not be found
+    (an outline, or the whole box, in which somebody to be found may stand, too); ``others`` (B, O, 4),
     the boxes of those, left, top, right and bottom normalised, NaN where there are fewer.
     """
 

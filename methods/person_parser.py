@@ -135,7 +135,7 @@ class PersonParser(KeypointMethod):
         features, parts = self.encode(batch.image)
         size = (parts.shape[-2], parts.shape[-1])
         target = discs(batch.points, batch.confidence, size, self.radius)
-        counts = _pixels_that_count(batch.counts, size)
+        counts = _pixels_that_count(batch.counts, target)
         terms = {}
         if self.is_active("part"):
             terms["part"] = part_loss(parts, target.amax(dim=1), counts)
@@ -284,10 +284,14 @@ class PersonParser(KeypointMethod):
         return torch.optim.Adam(self.parameters(), lr=1e-3)
 
 
-def _pixels_that_count(counts: Tensor, size: tuple[int, int]) -> Tensor:
-    """Counting pixels (B, H, W) bool -> those of the heatmap (B, h, w) none of whose pixels is left out."""
+def _pixels_that_count(counts: Tensor, target: Tensor) -> Tensor:
+    """Counting pixels (B, H, W) bool -> those of the discs (B, I, K, h, w), (B, h, w): none of their pixels left out.
+
+    A disc counts whole: an unannotated person, who without an outline is left out as a box, may hide a labelled one.
+    """
+    size = (target.shape[-2], target.shape[-1])
     left_out = torch.nn.functional.adaptive_max_pool2d((~counts).float().unsqueeze(1), size)[:, 0]
-    return 1 - left_out
+    return (1 - left_out).maximum(target.amax(dim=(1, 2)))
 
 
 def _check(names: list[str], mirror: list[int], instances: int, radius: float) -> None:

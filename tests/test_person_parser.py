@@ -104,7 +104,18 @@ def test_the_mirrored_sequence_is_put_in_order() -> None:
 def test_pixels_that_count() -> None:
     counts = torch.ones(1, 4, 4, dtype=torch.bool)
     counts[0, 0, 1] = False
-    assert _pixels_that_count(counts, (2, 2)).tolist() == [[[0, 1], [1, 1]]]
+    target = torch.zeros(1, 2, 3, 2, 2)
+    target[0, 1, 2, 1, 0] = 1
+    assert _pixels_that_count(counts, target).tolist() == [[[0, 1], [1, 1]]]
+    target[0, 0, 1, 0, 0] = 1
+    assert _pixels_that_count(counts, target).all()
+
+
+def test_a_labelled_point_within_the_box_of_somebody_unannotated_is_learnt() -> None:
+    """Everything is within such boxes: what is left are the discs."""
+    parser, batch = PersonParser(**SMALL), crowd()
+    hidden = batch._replace(counts=torch.zeros_like(batch.counts))
+    assert all(term.item() > 0.1 for term in parser.terms(hidden).values())
 
 
 def test_twenty_steps_lower_both_terms() -> None:
