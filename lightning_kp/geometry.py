@@ -96,6 +96,12 @@ class Placement(NamedTuple):
     offset: tuple[int, int]
 
     @property
+    def inside(self) -> tuple[int, int, int, int]:
+        """Where the content is in the square: left, top, right, bottom, edges in its pixels."""
+        (top, left), (height, width) = self.offset, self.content
+        return left, top, left + width, top + height
+
+    @property
     def region(self) -> Region:
         """The exact region shown, rounding of the resized content included."""
         left, top, right, bottom = self.box

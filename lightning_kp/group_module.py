@@ -77,6 +77,16 @@ class LabelledGroupsModule(KeypointDataModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__(root, batch_size, num_workers)
+        if size < 8 or (boxes is not None and len(boxes) != 4):
+            raise ConfigurationError(
+                f"size is {size}, boxes {boxes}.",
+                remedy="--data.size=256 (at least 8) and --data.boxes=[LEFT,TOP,RIGHT,BOTTOM]",
+            )
+        if pasted_animals < 1:
+            raise ConfigurationError(
+                f"pasted_animals is {pasted_animals}, and at least 1 has to be laid on an image.",
+                remedy="--data.pasted_animals=10, or --data.pasted=0 to train on the frames themselves",
+            )
         if min(test_frames, val_frames, pasted) < 0 or batches < 1 or train_frames == 0:
             raise ConfigurationError(
                 f"test_frames {test_frames}, val_frames {val_frames}, train_frames {train_frames}, pasted {pasted} and "
@@ -104,7 +114,8 @@ class LabelledGroupsModule(KeypointDataModule):
         train, val, test, left = self._divided(len(animals.image))
         trained, rows = animals, train
         if self.pasted:
-            some = LabelledAnimals(animals.image[train], animals.points[train], animals.names)
+            inside = None if animals.inside is None else animals.inside[train]
+            some = LabelledAnimals(animals.image[train], animals.points[train], animals.names, inside=inside)
             trained = cut_and_paste(some, self.pasted, self.pasted_animals, seed=self.seed)
             rows = np.arange(self.pasted)
         length = self.batches * self.batch_size
@@ -218,4 +229,8 @@ def joined(parts: Sequence[LabelledAnimals]) -> LabelledAnimals:
         torch.cat((p, p.new_full((len(p), most - p.shape[1], *p.shape[2:]), torch.nan)), dim=1)
         for p in (part.points for part in parts)
     ]
-    return LabelledAnimals(torch.cat([part.image for part in parts]), torch.cat(points), parts[0].names)
+    inside = [part.inside for part in parts if part.inside is not None]
+    return LabelledAnimals(
+        torch.cat([part.image for part in parts]), torch.cat(points), parts[0].names,
+        inside=torch.cat(inside) if len(inside) == len(parts) else None,
+    )  # fmt: skip

@@ -52,6 +52,7 @@ class LabelledAnimals(NamedTuple):
     """``image`` (N, 3, S, S) uint8, ``points`` (N, I, L, 2) normalised, NaN = unlabelled, ``names`` (L).
 
     ``sources`` (N) say which image each is, where a label file told; see OpenFrame.  ``shown`` as LabelledSet's.
+    ``inside`` (N, 4): where the picture is in its square (left, top, right, bottom, edges in its pixels); None for all.
     """
 
     image: Tensor
@@ -59,6 +60,7 @@ class LabelledAnimals(NamedTuple):
     names: tuple[str, ...]
     sources: tuple[str, ...] = ()
     shown: Tensor | None = None
+    inside: Tensor | None = None
 
     def flat(self, *, numbered: bool = False) -> LabelledSet:
         """The points of all animals one after another; name_1 and so on, where several or ``numbered``."""
@@ -201,6 +203,7 @@ def _in_view(
         labels.names,
         tuple(frame.source for frame in labels.frames),
         torch.tensor(shown, dtype=torch.float64) if follows else None,
+        torch.tensor([placement.inside for placement in placements]),
     )
 
 
@@ -240,7 +243,9 @@ def _read_truth(path: Path, view: _View, at_most: int) -> LabelledAnimals:
     )
     sources = tuple(f"{path.resolve()} frame {index}" for index in sorted(wanted))
     regions = torch.tensor(shown, dtype=torch.float64) if view.boxes == FOLLOW else None
-    return LabelledAnimals(_stack(squares), moved.float(), tuple(truth.keypoint_names), sources, regions)
+    inside = torch.tensor([placement.inside for placement in placements])
+    names = tuple(truth.keypoint_names)
+    return LabelledAnimals(_stack(squares), moved.float(), names, sources, regions, inside)
 
 
 def thinned(number: int, at_most: int) -> list[int]:

@@ -11,7 +11,7 @@ from PIL import Image as Pictures
 from lightning_kp.batches import LabelledAndUnlabelled, LabelledImages
 from lightning_kp.cut_and_paste import cut_and_paste
 from lightning_kp.datamodules import GroupsAndUnlabelled, LabelledGroups
-from lightning_kp.errors import DataError
+from lightning_kp.errors import ConfigurationError, DataError
 from lightning_kp.geometry import to_pixels
 from lightning_kp.group_data import GroupDataset, divide_groups
 from lightning_kp.label_reading import open_labels
@@ -201,6 +201,35 @@ def test_training_on_pasted_images(archive: Path) -> None:
     batch = next(iter(data.train_dataloader()))
     assert batch.points.shape[1] >= 2
     assert len(data.test_dataloader().dataset) == 2
+
+
+def test_animals_are_laid_on_the_picture_and_not_on_its_padding(archive: Path) -> None:
+    data = groups(archive, pasted=30, pasted_animals=10)
+    image, points, confidence = data.datasets["train"].__getitems__(range(30))  # type: ignore[attr-defined]
+    # Pictures of 40 x 20 are rows 8 to 24 of 32, and shades of red there.
+    rows = to_pixels(points, (32, 32))[..., 1][confidence > 0]
+    assert len(rows) > 300
+    assert ((rows > 7.5) & (rows < 23.5)).all()
+    assert not image[:, :, :8].any()
+    assert not image[:, :, 24:].any()
+
+
+def test_an_animal_too_large_for_a_background_is_not_laid_there() -> None:
+    labelled = whole_and_partial()
+    made = cut_and_paste(
+        labelled._replace(inside=torch.tensor([[0, 0, 40, 40], [0, 20, 8, 40]])), 20, 3, border=0.0
+    )
+    animals = (~torch.isnan(made.points).any(dim=-1)).any(dim=-1).sum(dim=1)
+    assert (animals == 1).any()  # the narrow background's own, a part of one
+    assert (animals > 1).any()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"pasted_animals": 0}, {"pasted_animals": -2}, {"size": 0}, {"boxes": [0, 0, 10]}]
+)
+def test_numbers_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(wrong))):
+        LabelledGroups("labels.npz", **wrong)
 
 
 def test_what_is_laid_over_an_animal_hides_its_parts() -> None:
