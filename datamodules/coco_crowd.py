@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lightning_kp.coco_people import CocoPeople, missing_images, read_people
+from lightning_kp.coco_people import CocoPeople, chosen_crowds, missing_images, read_people
 from lightning_kp.crowd_data import CrowdAugmentation
 from lightning_kp.crowd_module import CrowdModule
 from lightning_kp.crowds import OVERLAP, Crowd
@@ -22,8 +22,8 @@ class COCOCrowd(CrowdModule):
         val: One whose crowds validate.
         test: One whose crowds test.
         images: Folders of the pictures; they are looked for beside the files too.
-        overlap: Intersection over union from which boxes are linked (3.4: 0.1).
-        most: Leave out crowds of more people; by default none.
+        overlap: Intersection over union from which boxes are linked (3.4: 0.1); files of ``kp crowds`` have theirs.
+        most: Leave out crowds of more people (at least 2); by default none.
         mirror: Which keypoint each one becomes in a mirrored picture (numbers from 0); by default told from left
             and right in their names.
         size: Side of the square that the network sees, in pixels (3.6: 512).
@@ -57,6 +57,10 @@ class COCOCrowd(CrowdModule):
             raise ConfigurationError(
                 f"No keypoint file was given, or an overlap of {overlap}.",
                 remedy="--data.train=FILE, --data.val=FILE or --data.test=FILE; an overlap above 0 and at most 1.",
+            )
+        if most is not None and most < 2:
+            raise ConfigurationError(
+                f"most is {most}.", remedy="--data.most=2 or more: a crowd has two people."
             )
         self.save_hyperparameters(ignore=["augmentation"], logger=False)
         self.files = {"train": train, "val": val, "test": test}
@@ -94,13 +98,7 @@ class COCOCrowd(CrowdModule):
         return people
 
     def _crowds(self, people: CocoPeople, file: Path) -> list[Crowd]:
-        found = [
-            each
-            for each in people.crowds(self.overlap)
-            if len(each.people) <= (self.most or len(each.people))
-        ]
-        if not found:
-            raise DataError(f"{file} has no crowd.", remedy="Lower --data.overlap, or give another file.")
+        found = chosen_crowds(people, file, self.overlap, self.most, "--data.")
         if missing := missing_images(found, self._folders(file)):
             raise DataError(
                 f"{len(missing)} pictures of {file.name} are missing: {', '.join(missing[:4])}"

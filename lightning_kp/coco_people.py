@@ -21,7 +21,7 @@ from lightning_kp.label_frames import find_file, image_reader
 from lightning_kp.label_npz import open_npz, split_part
 
 BOX_SHARE = 0.53  # of a box that a person covers, where a data set gives no area (CrowdPose's evaluation)
-BOX, MEMBER = "crowd_box", "in_crowd"
+BOX, MEMBER, LINKED = "crowd_box", "in_crowd", "crowd_overlap"
 ID = (int, float, str)
 # What entries cannot do without; all else may be left out.
 NEEDED: dict[str, dict[str, tuple[type, ...]]] = {
@@ -44,8 +44,22 @@ class CocoPeople:
         check_mirror(self.names, mirror)
         return replace(self, scenes=tuple(replace(each, mirror=tuple(mirror)) for each in self.scenes))
 
+    @property
+    def is_derived(self) -> bool:
+        """Whether the file already says which crowds there are."""
+        return any(BOX in scene.facts for scene in self.scenes)
+
     def crowds(self, overlap: float = OVERLAP) -> list[Crowd]:
-        """The crowds of all scenes: as a derived file says, else from the overlaps of boxes."""
+        """The crowds of all scenes: as a derived file says, else from the overlaps of boxes.
+
+        Raises ConfigurationError for another overlap than the usual one or a derived file's own, which is fixed.
+        """
+        own = (self.content.get("info") or {}).get(LINKED)
+        if self.is_derived and overlap not in (OVERLAP, own):
+            raise ConfigurationError(
+                f"An overlap of {overlap:g} was given for crowds that were linked by one of {own or 'unknown size'}.",
+                remedy="Leave the overlap out, or give the file that kp crowds made them of.",
+            )
         found = []
         for scene in self.scenes:
             if BOX not in scene.facts:
@@ -72,6 +86,8 @@ def read_people(source: Path | str, folders: Sequence[Path] = ()) -> CocoPeople:
         )
         category = next(each for each in content["categories"] if each.get("keypoints"))
         images, annotations = list(content["images"]), list(content["annotations"])
+    except DataError:  # an archive's, which is a ValueError, too
+        raise
     except OSError as error:
         raise DataError(f"The labels {path} cannot be read: {error.strerror}.") from error
     except (ValueError, TypeError, KeyError, AttributeError, StopIteration) as error:
@@ -93,6 +109,25 @@ def read_people(source: Path | str, folders: Sequence[Path] = ()) -> CocoPeople:
         for image in images
     ]  # fmt: skip
     return CocoPeople(names, tuple(scenes), content)
+
+
+def chosen_crowds(
+    people: CocoPeople, file: Path | str, overlap: float, most: int | None, option: str = "--"
+) -> list[Crowd]:
+    """The crowds of at most ``most`` people.  Raises DataError for none, which names options that begin so."""
+    found = people.crowds(overlap)
+    kept = [crowd for crowd in found if most is None or len(crowd.people) <= most]
+    if not found:
+        raise DataError(
+            f"{file} has no crowd.",
+            remedy=f"Lower {option}overlap (it is {overlap:g}), or give another file.",
+        )
+    if not kept:
+        raise DataError(
+            f"{file} has {len(found)} crowd(s), all of more than {most} people.",
+            remedy=f"Raise {option}most.",
+        )
+    return kept
 
 
 def missing_images(crowds: Iterable[Crowd], folders: Sequence[Path]) -> list[str]:
@@ -262,7 +297,8 @@ def derived(people: CocoPeople, crowds: Sequence[Crowd], overlap: float = OVERLA
                 new = {"id": len(annotations) + 1, "image_id": number, MEMBER: inside}
                 annotations.append(person.facts | new)
     info = dict(people.content.get("info") or {}) | {
-        "crowds": f"boxes linked by an overlap of {overlap:g} or more"
+        "crowds": f"boxes linked by an overlap of {overlap:g} or more",
+        LINKED: overlap,
     }
     known = people.content
     kept: dict[str, Any] = {name: known[name] for name in ("licenses", "categories") if name in known}

@@ -117,7 +117,45 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["crowds", str(tmp_path / "people.json"), "--out", str(out), "--most", "2"]) == 0
     assert len(read_people(out).crowds()) == 1
     assert main(["crowds", str(tmp_path / "people.json"), "--overlap", "0.9"]) == 2
-    assert "has no crowd. Lower --overlap." in capsys.readouterr().err
+    assert "has no crowd. Lower --overlap" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--most", "0"], "--most is 0. A crowd has at least 2 people."),
+        (["--most", "1"], "--most is 1."),
+        (["--overlap", "0.9"], "has no crowd. Lower --overlap (it is 0.9)"),
+    ],
+)
+def test_the_command_says_which_option_leaves_no_crowd(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], said: str
+) -> None:
+    assert main(["crowds", str(write(tmp_path)), "--out", str(tmp_path / "crowds.json"), *options]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_crowds_all_larger_than_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(tmp_path)
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps(content | {"images": content["images"][1:]}))
+    assert main(["crowds", str(file), "--most", "2"]) == 2
+    assert "has 1 crowd(s), all of more than 2 people. Raise --most." in capsys.readouterr().err
+    with pytest.raises(DataError, match=r"Raise --data\.most"):
+        COCOCrowd(test=file.name, most=2, root=str(tmp_path)).setup()
+    with pytest.raises(ConfigurationError, match="most is 0"):
+        COCOCrowd(test=file.name, most=0)
+
+
+def test_a_derived_file_keeps_its_overlap(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "crowds.json"
+    assert main(["crowds", str(write(tmp_path)), "--out", str(out), "--overlap", "0.2"]) == 0
+    assert main(["crowds", str(out), "--out", str(tmp_path / "again.json"), "--overlap", "0.5"]) == 2
+    assert "already holds crowds. Give the file that kp crowds made it of." in capsys.readouterr().err
+    for overlap in (0.1, 0.2):  # the default stands for the file's own
+        COCOCrowd(test=out.name, overlap=overlap, root=str(tmp_path)).setup()
+    with pytest.raises(ConfigurationError, match=r"overlap of 0\.5 was given .* by one of 0\.2"):
+        COCOCrowd(test=out.name, overlap=0.5, root=str(tmp_path)).setup()
 
 
 def test_an_archive_of_points_becomes_crowds(tmp_path: Path) -> None:
@@ -132,6 +170,8 @@ def test_an_archive_of_points_becomes_crowds(tmp_path: Path) -> None:
         node_names=names,
         split=np.array(["train"]),
     )
+    with pytest.raises(DataError, match=r"^\S+x\.npz has no part bla\. It has: train\.$"):
+        read_people(f"{tmp_path / 'x.npz'}#bla")
     scene = read_people(f"{tmp_path / 'x.npz'}#train").scenes[0]
     assert scene.size == (60, 80)
     assert [person.box for person in scene.people] == [(8, 8, 24, 4), (20, 10, 0, 0)]

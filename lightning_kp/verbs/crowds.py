@@ -22,24 +22,28 @@ def run(arguments: list[str]) -> int:
         default=0.1,
         help="intersection over union that links two boxes (default: 0.1)",
     )
-    parser.add_argument("--most", type=int, help="leave out crowds of more people")
+    parser.add_argument("--most", type=int, help="leave out crowds of more people (at least 2)")
     given = parser.parse_args(arguments)
 
-    from lightning_kp.coco_people import derived, read_people
+    from lightning_kp.coco_people import chosen_crowds, derived, read_people
     from lightning_kp.crowd_picture import draw_statistics
     from lightning_kp.crowds import statistics
-    from lightning_kp.errors import ConfigurationError, DataError
+    from lightning_kp.errors import ConfigurationError
     from lightning_kp.run_folder import write_whole
 
     if not 0 < given.overlap <= 1:
         raise ConfigurationError(
             f"--overlap is {given.overlap}.", remedy="Give a number above 0 and at most 1."
         )
+    if given.most is not None and given.most < 2:
+        raise ConfigurationError(f"--most is {given.most}.", remedy="A crowd has at least 2 people.")
     people = read_people(given.file)
-    crowds = people.crowds(given.overlap)
-    crowds = [crowd for crowd in crowds if given.most is None or len(crowd.people) <= given.most]
-    if not crowds:
-        raise DataError(f"{given.file} has no crowd.", remedy="Lower --overlap.")
+    # Its pictures stand there once for each crowd: neither they nor other overlaps can be counted again.
+    if people.is_derived:
+        raise ConfigurationError(
+            f"{given.file} already holds crowds.", remedy="Give the file that kp crowds made it of."
+        )
+    crowds = chosen_crowds(people, given.file, given.overlap, given.most)
     found, out = statistics(people.scenes, crowds, given.overlap), Path(given.out)
     write_whole(out, json.dumps(derived(people, crowds, given.overlap)) + "\n")
     write_whole(out.with_suffix(".md"), found.table() + "\n")
