@@ -28,7 +28,7 @@ from lightning_kp.losses.anchor import FLOOR, AnchorDesign
 from lightning_kp.losses.heatmap_losses import LINEAR, HeatmapLossName, HeatmapLossOptions, heatmap_loss
 from lightning_kp.messages import did_you_mean
 from lightning_kp.method import KeypointMethod, LRSchedulerCallable, OptimizerCallable
-from lightning_kp.nn.hourglass import STRIDE, StackedHourglassNet
+from lightning_kp.nn.hourglass import STRIDE, StackedHourglassNet, check_side
 from lightning_kp.peaks import Peaks, window_moments
 from lightning_kp.pose_protocols import PoseProtocol
 from lightning_kp.pose_scoring import PoseScores
@@ -141,6 +141,10 @@ class StackedHourglass(KeypointMethod):
         """Take the joints and how they are scored from the datamodule; refuse one that lacks a joint."""
         super().setup(stage)
         data = getattr(self.trainer, "datamodule", None) if self._trainer is not None else None
+        side = getattr(data, "size", None)
+        if isinstance(side, int):  # training is at scale 1, the test at the others: told before either
+            for scale in (1.0, *self.scales):
+                check_side(_scaled(side, scale), self.shape[2], scale=scale)
         protocol: PoseProtocol | None = getattr(data, "protocol", None)
         offered: Sequence[str] = tuple(getattr(data, "point_names", ())) or self.keypoint_names
         if self.network is None:
@@ -202,8 +206,7 @@ class StackedHourglass(KeypointMethod):
         for scale in self.scales:
             scaled = image
             if scale != 1:
-                # Whole strides: else the last cell covers more than the image, and all points move towards 0.
-                wanted = [STRIDE * max(1, round(scale * side / STRIDE)) for side in image.shape[-2:]]
+                wanted = [_scaled(side, scale) for side in image.shape[-2:]]
                 scaled = F.interpolate(image, wanted, mode="bilinear")
             found = self._look(scaled)
             if self.flip_test:
@@ -304,6 +307,11 @@ class StackedHourglass(KeypointMethod):
         return {
             "optimizer": optimizer, "lr_scheduler": torch.optim.lr_scheduler.LambdaLR(optimizer, rate_of),
         }  # fmt: skip
+
+
+def _scaled(side: int, scale: float) -> int:
+    """A side at another scale, in whole strides: else the last cell covers more than the image, and points move in."""
+    return side if scale == 1 else STRIDE * max(1, round(scale * side / STRIDE))
 
 
 def rate_of(epoch: int) -> float:

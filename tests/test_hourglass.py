@@ -61,6 +61,15 @@ def test_a_network_of_nothing_is_refused() -> None:
         StackedHourglassNet(2, stacks=0, width=8, depth=1, rare=True)
 
 
+def test_images_too_small_to_be_halved_so_often_are_refused() -> None:
+    network = StackedHourglassNet(2, stacks=1, width=8, depth=3, rare=True)
+    assert network(torch.rand(2, 3, 29, 40))[0].shape[-2:] == (8, 10)
+    with pytest.raises(
+        ConfigurationError, match=r"8 px; images of 28 px have 7\. --model\.depth=2, or .* of 32 or"
+    ):
+        network(torch.rand(2, 3, 28, 40))
+
+
 # Reading
 
 
@@ -263,6 +272,22 @@ def test_joints_and_measures_come_with_the_data(tmp_path: Path) -> None:
     assert loaded.mirror == data.protocol.skeleton.mirror
     with pytest.raises(ConfigurationError, match="labels no point called thorax"):
         trainer(tmp_path, max_steps=1).fit(StackedHourglass(["thorax"], **SMALL), datamodule=data)
+
+
+@pytest.mark.parametrize(("depth", "scale"), [(9, 1.0), (3, 0.7)])
+def test_a_scale_too_small_is_refused_before_training(tmp_path: Path, depth: int, scale: float) -> None:
+    write_lsp(tmp_path, 8, extended=True)
+    data = LSP(split="drawn", size=32, root=str(tmp_path), batch_size=2)
+    method = StackedHourglass(stacks=1, width=8, depth=depth, sigma=0.25, scales=[scale, 1.2])
+    with pytest.raises(ConfigurationError, match=r"--model\.depth=\d, or a --data\.size of \d+ or more"):
+        trainer(tmp_path, max_epochs=1, num_sanity_val_steps=0).fit(method, datamodule=data)
+    assert method.global_step == 0
+
+
+@pytest.mark.parametrize("loss", ["anchor", "focal"])
+def test_a_negative_gamma_is_refused_at_construction(loss: HeatmapLossName) -> None:
+    with pytest.raises(ConfigurationError, match="gamma -1"):
+        StackedHourglass(**SMALL, loss=loss, gamma=-1.0)
 
 
 def test_head_boxes_measure_and_are_not_learnt(tmp_path: Path) -> None:

@@ -19,6 +19,19 @@ RARE = 0.01
 """What an untrained sigmoid says of every pixel (Lin et al. 2017, Focal Loss, section 3.3)."""
 
 
+def check_side(side: int, depth: int, *, scale: float = 1.0) -> None:
+    """Refuse images whose features, at a quarter of their ``side`` (px), cannot be halved ``depth`` times."""
+    features = -(-side // STRIDE)
+    if features >= 2**depth:
+        return
+    shown = f"{side} px" + ("" if scale == 1 else f" at the scale {scale:g}")
+    raise ConfigurationError(
+        f"{depth} halvings need features of {2**depth} px; images of {shown} have {features}.",
+        remedy=f"--model.depth={max(1, features.bit_length() - 1)}, or a --data.size of "
+        f"{math.ceil(STRIDE * 2**depth / scale)} or more.",
+    )
+
+
 class Bottleneck(nn.Module):
     """1x1, 3x3, 1x1 convolutions at half the width beside a skip: (B, C, h, w) -> (B, C', h, w)."""
 
@@ -65,6 +78,7 @@ class StackedHourglassNet(nn.Module):
                 f"{stacks} stack(s) of {depth} step(s) and {width} channels for {keypoints} keypoint(s).",
                 remedy="Give at least 1 of each, and 4 channels.",
             )
+        self.depth = depth
         quarter, half = max(1, width // 4), max(1, width // 2)
         self.stem = nn.Sequential(
             nn.Conv2d(3, quarter, 7, stride=2, padding=3), *_activated(quarter), Bottleneck(quarter, half),
@@ -83,6 +97,7 @@ class StackedHourglassNet(nn.Module):
             nn.init.constant_(bias, math.log(RARE / (1 - RARE)) if rare else 0.0)
 
     def forward(self, image: Tensor) -> Sequence[Tensor]:
+        check_side(min(image.shape[-2:]), self.depth)
         features = self.stem(image)
         outputs = []
         for number, (hourglass, linear, head) in enumerate(
