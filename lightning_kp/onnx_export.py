@@ -161,7 +161,13 @@ def _metadata(method: KeypointMethod, size: int, names: Sequence[str]) -> dict[s
         "coordinates": "points are (x, y) in [-1, 1]; -1 and +1 are the outer edges of the image",
         "keypoint_names": list(method.keypoint_names),
         "size": size,
+        "note": note_of(method),
     }
+
+
+def note_of(method: KeypointMethod) -> str:
+    """In what the graph differs from the method; empty for most."""
+    return str(getattr(method, "export_note", ""))
 
 
 def _cause(error: BaseException) -> str:

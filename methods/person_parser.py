@@ -208,13 +208,23 @@ class PersonParser(KeypointMethod):
         """``parts`` (B, K, h, w) and, of as many steps as instances, ``people`` (B, I, K, h, w), all in [0, 1].
 
         Where a sequence stops depends on what it says, which no graph can hold: whoever reads ``people`` takes
-        the steps before the first that nowhere reaches ``stop``.
+        the steps before the first that nowhere reaches ``stop``.  It is a plain pass: the mirrored picture that
+        ``flip`` averages in, as ``kp track`` has it, is left to the reader, since its sequence has to be matched.
         """
         features, parts = self.encode(image)
         if self.decode == "peaks":
             return {"parts": parts.sigmoid()}
         people = self.decoder.start(features).steps(self.instances)
         return {"parts": parts.sigmoid(), "people": people.sigmoid()}
+
+    @property
+    def export_note(self) -> str:
+        """What whoever reads the exported graph has to know."""
+        return (
+            "The graph looks at the picture alone; kp track averages with the mirrored one."
+            if self.flip
+            else ""
+        )
 
     def points(self, image: Tensor) -> Tensor:
         """Images (B, 3, H, W) in [0, 1] -> points (B, I K, 2), one person after another."""

@@ -47,6 +47,8 @@ def test_every_keypoint_method_computes_the_same(name: str, tmp_path: Path) -> N
     notes = {item.key: item.value for item in onnx.load(path).metadata_props}["lightning_kp"]
     assert json.loads(notes)["class_path"].endswith(f".{name}")
     assert json.loads(notes)["size"] == SIZE
+    # Flip testing of the parser is not in its graph; that of others is, or there is none.
+    assert ("mirrored" in json.loads(notes)["note"]) == (name == "PersonParser")
 
 
 def test_a_graph_that_computes_something_else_is_removed(tmp_path: Path) -> None:

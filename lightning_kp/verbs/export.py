@@ -27,7 +27,13 @@ def run(arguments: list[str]) -> int:
 
     from lightning_kp.checkpoints import find_checkpoint
     from lightning_kp.errors import ExportError
-    from lightning_kp.onnx_export import largest_differences, refuse_differences, require_onnx, write_onnx
+    from lightning_kp.onnx_export import (
+        largest_differences,
+        note_of,
+        refuse_differences,
+        require_onnx,
+        write_onnx,
+    )
     from lightning_kp.verbs.track import load_for_tracking
 
     require_onnx()
@@ -44,6 +50,8 @@ def run(arguments: list[str]) -> int:
     refuse_differences(path, differences)
     if view.preprocessing.is_on:
         print("Frames were preprocessed in training (shadows, registration); the graph does not do that.")
+    if note := note_of(method):
+        print(note)
     for name in names:
         unit = " px" if name == "points" else ""
         print(f"{name}: torch and ONNX differ by at most {differences[name][0]:.2g}{unit}")
