@@ -52,6 +52,10 @@ class LSP(PersonModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__(size, augmentation, seed, hold_gb, root, batch_size, num_workers)
+        if margin <= 0:
+            raise ConfigurationError(
+                f"margin is {margin}.", remedy="Give a --data.margin above 0, such as 1.3."
+            )
         self.save_hyperparameters(ignore=["augmentation"], logger=False)
         self.folders = [folders] if isinstance(folders, str) else folders
         self.split = split

@@ -9,6 +9,7 @@ entropy is a term of its own, and a validation has the final loss from the first
 is not used for it: that starts terms, and this one ends.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -132,7 +133,17 @@ class AnchorClassifier(Method):
     def forward(self, image: Tensor) -> Tensor:
         """Images (B, 3, H, W) in [0, 1] -> logits (B, C)."""
         assert self.network is not None  # setup has built it
-        logits: Tensor = self.network(image)
+        try:
+            logits: Tensor = self.network(image)
+        except (RuntimeError, AssertionError) as error:
+            # Networks made for other sides say so in words of their own; all have "size" or "height" in them.
+            if isinstance(error, torch.OutOfMemoryError) or not re.search("size|height", str(error)):
+                raise
+            side = "x".join(map(str, image.shape[-2:]))
+            raise ConfigurationError(
+                f"The network '{self.network_name}' cannot take images of {side} px ({str(error).splitlines()[0]}).",
+                remedy="Give the --data.size that it was made for, such as 224.",
+            ) from error
         return logits
 
     def terms(self, batch: ClassifiedImages) -> dict[str, Tensor]:

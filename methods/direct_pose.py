@@ -23,7 +23,7 @@ from lightning_kp.direct_pose_targets import Owner, PoseTargets, pose_targets
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.heatmaps import Moments
 from lightning_kp.keypoints import Keypoints
-from lightning_kp.losses.focal import focal_loss
+from lightning_kp.losses.focal import check_focal, focal_loss
 from lightning_kp.method import KeypointMethod, LRSchedulerCallable, OptimizerCallable
 from lightning_kp.nn.direct_pose import Branches, DirectPoseNet
 from lightning_kp.nn.encoders import ImageNetNormalise, build_encoder
@@ -113,6 +113,14 @@ class DirectPose(KeypointMethod):
             raise ConfigurationError(
                 f"{type(self).__name__} got {len(names)} keypoints and {instances} animals.",
                 remedy="--model.names=[head,tail] --model.instances=10",
+            )
+        check_focal(gamma, kappa)
+        if min(width, convolutions, each) < 1 or reach <= 0 or window < 0 or not 0 < threshold < 1:
+            raise ConfigurationError(
+                f"width is {width}, convolutions {convolutions}, each {each}, reach {reach}, window {window}, "
+                f"threshold {threshold}.",
+                remedy="Give at least 1 of the first three, a reach above 0, a window of 0 or more, and a threshold "
+                "between 0 and 1.",
             )
         self.save_hyperparameters(ignore=["weights", "optimizer", "scheduler"])
         self.keypoint_names = tuple(names)

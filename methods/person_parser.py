@@ -105,7 +105,8 @@ class PersonParser(KeypointMethod):
         self.save_hyperparameters(ignore=["weights", "optimizer", "scheduler"])
         self._mirror_is_given = mirror is not None
         mirror = list(range(len(names))) if mirror is None else mirror
-        _check(names, mirror, instances, radius)
+        spread = [float(sigma)] * len(names) if isinstance(sigma, (int, float)) else sigma
+        _check(names, mirror, instances, radius, stop, spread)
         self.keypoint_names = tuple(names)
         self.instances = instances
         self.radius = radius
@@ -121,7 +122,6 @@ class PersonParser(KeypointMethod):
         self.parts = PartLocalizer(self.encoder.channels, len(names), width)
         self.decode: Decode = decode
         self.decoder = PersonDecoder(len(self.encoder.channels), width, hidden, len(names))
-        spread = [float(sigma)] * len(names) if isinstance(sigma, (int, float)) else sigma
         self.val_scores, self.test_scores = CrowdScores(spread), CrowdScores(spread)
         self.to(memory_format=torch.channels_last)
 
@@ -304,7 +304,9 @@ def _pixels_that_count(counts: Tensor, target: Tensor) -> Tensor:
     return (1 - left_out).maximum(target.amax(dim=(1, 2)))
 
 
-def _check(names: list[str], mirror: list[int], instances: int, radius: float) -> None:
+def _check(
+    names: list[str], mirror: list[int], instances: int, radius: float, stop: float, spread: list[float]
+) -> None:
     def refuse(problem: str, remedy: str) -> None:
         raise ConfigurationError(problem, remedy=remedy)
 
@@ -312,5 +314,12 @@ def _check(names: list[str], mirror: list[int], instances: int, radius: float) -
         refuse(
             f"PersonParser was given {len(names)} names, {instances} instances and a radius of {radius}.",
             "Name the keypoints as the labels do; give at least 1 instance and a radius above 0.",
+        )
+    if not 0 <= stop < 1:
+        refuse(f"stop is {stop}.", "It is a height of heatmaps: give 0 to below 1, such as 0.05.")
+    if len(spread) != len(names):
+        refuse(
+            f"sigma has {len(spread)} numbers for {len(names)} keypoints.",
+            "Give one for all, or one for each of --model.names.",
         )
     check_mirror(names, mirror)

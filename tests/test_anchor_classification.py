@@ -68,6 +68,19 @@ def test_options_reach_the_loss() -> None:
     assert fixed.terms(data)["classification"].item() != pytest.approx(expected.item())
 
 
+@pytest.mark.parametrize(
+    ("options", "said"), [({"delta": 1.5}, "margin 1.5"), ({"loss": "focal", "kappa": 2.0}, "kappa 2.0")]
+)
+def test_options_out_of_range_are_refused_at_construction(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        AnchorClassifier(**options)
+
+
+def test_a_network_for_larger_images_names_the_option() -> None:
+    with pytest.raises(ConfigurationError, match=r"'alexnet' cannot take images of 32x32 px .*--data\.size"):
+        method(network="alexnet")(torch.rand(2, 3, 32, 32))
+
+
 def test_the_first_epochs_have_the_cross_entropy(tmp_path: Path) -> None:
     """In training alone: a validation has the same loss throughout, so that its curve can be read."""
     seen: list[tuple[str, int, list[str]]] = []

@@ -146,6 +146,13 @@ def test_heatmaps_sum_to_one() -> None:
     [
         ({"names": []}, "0 keypoints and 4 animals"),
         ({"instances": 0}, "2 keypoints and 0 animals"),
+        ({"width": 0}, "width is 0"),
+        ({"convolutions": 0}, "convolutions 0"),
+        ({"reach": 0.0}, r"reach 0\.0"),
+        ({"window": -1}, "window -1"),
+        ({"threshold": 1.0}, r"threshold 1\.0"),
+        ({"kappa": 1.5}, r"kappa 1\.5"),
+        ({"gamma": -2.0}, r"gamma -2\.0"),
         ({"stride": 3}, "'tiny' has strides 4, 8, 16, 32, not 3"),
     ],
 )

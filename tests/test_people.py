@@ -126,6 +126,11 @@ def test_lsp_joints_are_read_as_they_stand(tmp_path: Path) -> None:
             np.testing.assert_array_equal(each.points_px[1:], points[number, 1:])
 
 
+def test_a_crop_of_no_extent_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"margin is 0\.0"):
+        LSP(margin=0.0)
+
+
 def test_the_official_split_tests_on_the_second_half_of_lsp(tmp_path: Path) -> None:
     write_lsp(tmp_path / "lspet", 5, extended=True)
     write_lsp(tmp_path / "lsp", 4)

@@ -166,7 +166,16 @@ def test_only_training_is_limited() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"names": []}, {"instances": 0}, {"mirror": [1, 2, 0]}, {"mirror": [0, 1]}]
+    "wrong",
+    [
+        {"names": []},
+        {"instances": 0},
+        {"mirror": [1, 2, 0]},
+        {"mirror": [0, 1]},
+        {"stop": 1.0},
+        {"stop": -0.1},
+        {"sigma": [0.1, 0.1]},
+    ],
 )
 def test_settings_that_cannot_be(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):

@@ -68,7 +68,7 @@ def anchor_classification(logits: Tensor, label: Tensor, options: AnchorOptions 
 
     Raises ConfigurationError for options out of range.
     """
-    chosen = _checked(options or AnchorOptions())
+    chosen = checked_options(options or AnchorOptions())
     is_target = F.one_hot(label, logits.shape[1]) > 0
     q_pos, q_neg = _anchors(logits, is_target, ~is_target, chosen)
     at_target, at_background = _exponents(chosen)
@@ -85,7 +85,7 @@ def anchor_pose(
     negatives; every other pixel has the binary cross entropy.  So has a heatmap of a point that is not
     there: no pixel exceeds 0.5, there is no anchor.  ``options`` default to gamma 2 (Table 2.7) and no margin.
     """
-    chosen = _checked(options or AnchorOptions(gamma=2.0, margin=0.0))
+    chosen = checked_options(options or AnchorOptions(gamma=2.0, margin=0.0))
     wide, wanted = _wide(logits).flatten(2), target.to(_wide(logits).dtype).flatten(2)
     positive, negative = wanted > POSITIVE, wanted <= floor
     q_pos, q_neg = _anchors(wide, positive, negative, chosen)
@@ -134,7 +134,8 @@ def _power(base: Tensor, exponent: float) -> Tensor:
     return base.clamp_min(torch.finfo(base.dtype).tiny).pow(exponent)
 
 
-def _checked(options: AnchorOptions) -> AnchorOptions:
+def checked_options(options: AnchorOptions) -> AnchorOptions:
+    """The same.  Raises ConfigurationError for an exponent, a design, a margin or an anchor out of range."""
     check_gamma(options.gamma)
     if options.design not in get_args(AnchorDesign):
         raise ConfigurationError(

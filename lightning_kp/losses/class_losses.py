@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_kp.errors import ConfigurationError
-from lightning_kp.losses.anchor import AnchorOptions, anchor_classification
-from lightning_kp.losses.focal import check_gamma, focal_loss
+from lightning_kp.losses.anchor import AnchorOptions, anchor_classification, checked_options
+from lightning_kp.losses.focal import check_focal, focal_loss
 from lightning_kp.losses.mining import check_share, hardest_samples
 from lightning_kp.messages import did_you_mean
 
@@ -32,8 +32,8 @@ def class_loss(
     ``ohem`` the softmax cross entropy of the ``hardest`` share of a batch; ``anchor``.  Raises
     ConfigurationError for a name that does not exist or an option out of range.
     """
-    given = options or AnchorOptions()
-    check_gamma(given.gamma)
+    given = checked_options(options or AnchorOptions())
+    check_focal(given.gamma, kappa)
     check_share(hardest)
 
     def focal(logits: Tensor, label: Tensor, gamma: float) -> Tensor:

@@ -17,12 +17,7 @@ def focal_loss(logits: Tensor, target: Tensor, gamma: float = 2.0, kappa: float 
     and no ``kappa`` it is the binary cross entropy.  Raises ConfigurationError where gamma is below 0 or
     kappa outside [0, 1].
     """
-    check_gamma(gamma)
-    if kappa is not None and not 0 <= kappa <= 1:
-        raise ConfigurationError(
-            f"The focal loss shares 1 between its branches; kappa {kappa} was given.",
-            remedy="Give a kappa in [0, 1], such as 0.25, or none.",
-        )
+    check_focal(gamma, kappa)
     # log p and log(1-p) from the logits: the logarithm of a saturated sigmoid is minus infinity.  The
     # modulators are their exponentials, whose gradient at exactly 0 is finite for every gamma.
     log_p, log_not_p = F.logsigmoid(logits), F.logsigmoid(-logits)
@@ -31,6 +26,16 @@ def focal_loss(logits: Tensor, target: Tensor, gamma: float = 2.0, kappa: float 
     if kappa is None:
         return positive + negative
     return kappa * positive + (1 - kappa) * negative
+
+
+def check_focal(gamma: float, kappa: float | None) -> None:
+    """Refuse options of the focal loss that are out of range."""
+    check_gamma(gamma)
+    if kappa is not None and not 0 <= kappa <= 1:
+        raise ConfigurationError(
+            f"The focal loss shares 1 between its branches; kappa {kappa} was given.",
+            remedy="Give a kappa in [0, 1], such as 0.25, or none.",
+        )
 
 
 def check_gamma(gamma: float) -> None:

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_kp.errors import ConfigurationError
-from lightning_kp.losses.anchor import FLOOR, AnchorDesign, AnchorOptions, anchor_pose
-from lightning_kp.losses.focal import focal_loss
+from lightning_kp.losses.anchor import FLOOR, AnchorDesign, AnchorOptions, anchor_pose, checked_options
+from lightning_kp.losses.focal import check_focal, focal_loss
 from lightning_kp.losses.mining import check_share, hardest_keypoints
 from lightning_kp.messages import did_you_mean
 
@@ -52,9 +52,10 @@ def heatmap_loss(name: HeatmapLossName, options: HeatmapLossOptions | None = Non
     """The loss of that name: (outputs (B, K, h, w), target (B, K, h, w), weight (B, K)) -> scalar.
 
     A keypoint of weight 0 does not count; 0 where none counts.  Raises ConfigurationError for a name
-    that does not exist.
+    that does not exist, or an option out of range.
     """
     given = options or HeatmapLossOptions()
+    check_focal(given.gamma, given.kappa)
     per_pixel = _per_pixel(name, given)
     if name == "ohkm":
         check_share(given.hardest)
@@ -75,7 +76,9 @@ def to_confidence(name: HeatmapLossName, outputs: Tensor) -> Tensor:
 
 
 def _per_pixel(name: str, options: HeatmapLossOptions) -> Callable[[Tensor, Tensor], Tensor]:
-    modulation = AnchorOptions(options.gamma, options.delta, options.design, options.anchor, options.detach)
+    modulation = checked_options(
+        AnchorOptions(options.gamma, options.delta, options.design, options.anchor, options.detach)
+    )
     known: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
         "mse": lambda outputs, target: F.mse_loss(outputs, target, reduction="none"),
         "bce": lambda outputs, target: focal_loss(outputs, target, gamma=0.0),
