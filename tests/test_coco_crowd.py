@@ -10,11 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
+from lightning_kp.batches import CrowdImages
 from lightning_kp.cli import main
 from lightning_kp.coco_people import derived, mirror_of, read_people
+from lightning_kp.crowd_scores import CrowdScores
 from lightning_kp.datamodules import COCOCrowd, Immediacy
 from lightning_kp.datamodules.immediacy import NAMES as UPPER_BODY
 from lightning_kp.errors import ConfigurationError, DataError
+from lightning_kp.keypoints import Keypoints
 from lightning_kp.methods.person_parser import PersonParser
 
 POINTS = ["nose", "left_hand", "right_hand"]
@@ -194,6 +197,27 @@ def test_the_datamodule(tmp_path: Path) -> None:
     torch.testing.assert_close(two.side, two.side.clamp(0.7 * 30, 1.6 * 40))
     frames = next(iter(data.predict_dataloader()))
     assert frames.image.shape == (1, 3, 32, 32)
+
+
+def test_regions_that_are_moved_are_scored_where_they_are(tmp_path: Path) -> None:
+    """Whoever answers as on the regions themselves is wrong on moved ones, and right who follows them."""
+    write(tmp_path)
+
+    def batch(jitter_px: float) -> CrowdImages:
+        data = COCOCrowd(
+            test="people.json", size=32, batch_size=2, jitter_px=jitter_px, root=str(tmp_path), seed=1
+        )
+        data.setup()
+        return next(iter(data.test_dataloader()))  # type: ignore[no-any-return]
+
+    def precision(found: CrowdImages, wanted: CrowdImages) -> float:
+        scores = CrowdScores([0.05] * 3)
+        scores.add(Keypoints(found.points, found.confidence), wanted)
+        return float(scores.compute()["AP"])
+
+    still, moved = batch(0.0), batch(6.0)
+    assert precision(still, still) == precision(moved, moved) == 1
+    assert precision(still, moved) < 0.9
 
 
 def test_sides_that_no_name_tells_are_given(tmp_path: Path) -> None:

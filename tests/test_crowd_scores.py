@@ -1,8 +1,11 @@
 """Figures of crowds by hand: counting, AP by number, PCK of matched people."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, tensor
+from two_processes import on_two_processes
 
 from lightning_kp.batches import CrowdImages
 from lightning_kp.crowd_scores import CrowdScores, confusion, matched_hits
@@ -143,3 +146,38 @@ def test_the_summary_of_nothing() -> None:
     figures, page = CrowdScores([0.1, 0.1]).summary(["a", "b"])
     assert "AP" in figures
     assert "| 0 |" in page
+
+
+# Two processes
+
+
+def drawn(seed: int) -> tuple[Keypoints, CrowdImages]:
+    """Four crowds of two or three people, found more or less."""
+    random = torch.Generator().manual_seed(seed)
+    pixels = 80 * torch.rand(4, 3, 2, 2, generator=random) + 10
+    seen = (torch.rand(4, 3, 2, generator=random) > 0.2).float()
+    seen[:, 2] *= torch.rand(4, 1, generator=random) > 0.5
+    labelled = batch(pixels, seen)
+    near = labelled.points + 0.05 * torch.randn(4, 3, 2, 2, generator=random)
+    told = torch.rand(4, 3, 2, generator=random)
+    return Keypoints(near, told * (told.amax(dim=-1, keepdim=True) > 0.5)), labelled
+
+
+def measure(rank: int, world: int) -> dict[str, Tensor]:
+    """Two batches for process 0, one for process 1."""
+    scores = CrowdScores([0.1, 0.1])
+    for seed in [0, 1, 2] if world == 1 else [[0, 1], [2]][rank]:
+        scores.add(*drawn(seed))
+    return dict(scores.compute())
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method of metric")
+def test_two_processes_agree_with_one(tmp_path: Path) -> None:
+    alone = measure(0, 1)
+    assert {"AP_2", "AP_3", "PCK", "confusion", "hits"} <= alone.keys()
+    assert 0 < alone["PCK"] < 1
+    assert int(alone["confusion"].sum()) == 12
+    for shared in on_two_processes(measure, tmp_path):
+        assert shared.keys() == alone.keys()
+        for name, value in alone.items():
+            torch.testing.assert_close(shared[name], value, equal_nan=True)

@@ -1,5 +1,6 @@
 """PCKh, PCP, lengths and double counting by hand, and on two processes."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -175,13 +176,26 @@ def measure(rank: int, world: int) -> dict[str, Tensor]:
     return filled([0, 1, 2] if world == 1 else [[0, 1], [2]][rank]).figures()
 
 
-def test_two_processes_agree_with_one(tmp_path: Path) -> None:
-    alone = measure(0, 1)
-    for shared in on_two_processes(measure, tmp_path):
+def measure_by_head(rank: int, world: int) -> dict[str, Tensor]:
+    """PCKh with boxes of its own for each image; as many images as :func:`measure`."""
+    metric = PCKh(3)
+    for seed in [0, 1, 2] if world == 1 else [[0, 1], [2]][rank]:
+        _, found, labelled = drawn(seed)
+        corner = torch.linspace(0.2, 1, 6).view(6, 1, 1, 1) * tensor([[[[0.6, 0.8]]]])
+        metric.update(found, labelled, torch.cat((torch.zeros_like(corner), corner), dim=2))
+    return dict(metric.compute()._asdict())
+
+
+@pytest.mark.parametrize(("measured", "figure"), [(measure, "pck"), (measure_by_head, "mean")])
+def test_two_processes_agree_with_one(
+    tmp_path: Path, measured: Callable[[int, int], dict[str, Tensor]], figure: str
+) -> None:
+    alone = measured(0, 1)
+    for shared in on_two_processes(measured, tmp_path):
         assert shared.keys() == alone.keys()
         for name, value in alone.items():
             torch.testing.assert_close(shared[name], value, equal_nan=True)
-    assert 0 < alone["pck"] < 1
+    assert 0 < alone[figure] < 1
 
 
 def test_counts_are_shares_of_all_keypoints() -> None:
