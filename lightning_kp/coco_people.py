@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image as Pictures
 
+from lightning_kp.coco_entries import check_entries, numbers_of, picture_size
 from lightning_kp.crowds import OVERLAP, Crowd, Person, Picture, Scene, crowds_of
 from lightning_kp.errors import ConfigurationError, DataError
 from lightning_kp.label_frames import find_file, image_reader
@@ -22,13 +21,6 @@ from lightning_kp.label_npz import open_npz, split_part
 
 BOX_SHARE = 0.53  # of a box that a person covers, where a data set gives no area (CrowdPose's evaluation)
 BOX, MEMBER, LINKED = "crowd_box", "in_crowd", "crowd_overlap"
-ID = (int, float, str)
-# What entries cannot do without; all else may be left out.
-NEEDED: dict[str, dict[str, tuple[type, ...]]] = {
-    "categories": {"id": ID},
-    "images": {"id": ID, "file_name": (str,)},
-    "annotations": {"image_id": ID},
-}
 
 
 @dataclass(frozen=True)
@@ -96,7 +88,7 @@ def read_people(source: Path | str, folders: Sequence[Path] = ()) -> CocoPeople:
             remedy="Give a file with images, annotations and a category that names its keypoints.",
         ) from error
     for part, entries in (("categories", [category]), ("images", images), ("annotations", annotations)):
-        _check_entries(path, part, entries)
+        check_entries(path, part, entries)
     names = tuple(map(str, category["keypoints"]))
     mirror, places = mirror_of(names), [*folders, path.parent, path.parent / "images"]
     people: dict[Any, list[Person]] = {image["id"]: [] for image in images}
@@ -104,7 +96,7 @@ def read_people(source: Path | str, folders: Sequence[Path] = ()) -> CocoPeople:
         if annotation.get("category_id") == category["id"] and annotation["image_id"] in people:
             people[annotation["image_id"]].append(_person(annotation, len(names), path))
     scenes = [
-        Scene(_reader(image["file_name"], places), _size(image, places, path), tuple(people[image["id"]]),
+        Scene(_reader(image["file_name"], places), picture_size(image, places, path), tuple(people[image["id"]]),
               mirror, image)
         for image in images
     ]  # fmt: skip
@@ -196,53 +188,8 @@ def _from_npz(path: Path, part: str) -> dict[str, Any]:
     return {"categories": [category], "images": images, "annotations": annotations}
 
 
-def _check_entries(path: Path, part: str, entries: Sequence[Any]) -> None:
-    """Raises DataError for the first entry that lacks a key, or has something else there."""
-    for number, entry in enumerate(entries):
-        for key, kinds in NEEDED[part].items():
-            if not (isinstance(entry, dict) and isinstance(entry.get(key), kinds)):
-                given = entry.get(key, "missing") if isinstance(entry, dict) else f"missing in {entry!r}"
-                raise DataError(
-                    f"{path}: {part}, entry {number}, key {key}: {str(given)[:60]}.",
-                    remedy=f"Mend the file; each of {part} is an object with {' and '.join(NEEDED[part])}.",
-                )
-
-
-def _size(image: dict[str, Any], places: Sequence[Path], path: Path) -> tuple[int, int]:
-    """Height and width of a picture as its entry says; read from the picture where it does not."""
-    height, width = image.get("height"), image.get("width")
-    if isinstance(height, int) and isinstance(width, int) and min(height, width) > 0:
-        return height, width
-    file = find_file(image["file_name"], places, loose=True)
-    try:
-        if file is None:
-            raise FileNotFoundError("it is missing")
-        with Pictures.open(file) as picture:
-            return picture.height, picture.width
-    except OSError as error:
-        raise DataError(
-            f"{path}: image {image['id']} has no key height and width, and {image['file_name']} tells none: {error}.",
-            remedy="Add both keys, or put the picture beside the file, in images/ there, or in one of --data.images.",
-        ) from error
-
-
-def _numbers(annotation: dict[str, Any], key: str, path: Path) -> NDArray[np.float64]:
-    """The list below a key; empty where there is none."""
-    given = annotation.get(key)
-    try:
-        found = np.array([] if given is None else given, dtype=np.float64)
-    except (ValueError, TypeError):
-        found = np.zeros(())
-    if found.ndim != 1:
-        raise DataError(
-            f"{path}: annotation {annotation.get('id')}, key {key}: {str(given)[:60]}.",
-            remedy="Mend the file; a list of numbers is needed.",
-        )
-    return found
-
-
 def _person(annotation: dict[str, Any], keypoints: int, path: Path) -> Person:
-    flat = _numbers(annotation, "keypoints", path)
+    flat = numbers_of(annotation, "keypoints", path)
     flat = flat if len(flat) else np.zeros(3 * keypoints)
     if len(flat) != 3 * keypoints:
         raise DataError(
@@ -253,7 +200,7 @@ def _person(annotation: dict[str, Any], keypoints: int, path: Path) -> Person:
     # A region full of people is nobody, whatever points it has.
     labelled = (rows[:, 2:] > 0) & (not annotation.get("iscrowd"))
     points = np.where(labelled, rows[:, :2], np.nan)
-    box, area = _numbers(annotation, "bbox", path), annotation.get("area") or 0
+    box, area = numbers_of(annotation, "bbox", path), annotation.get("area") or 0
     if len(box) not in (0, 4) or not np.isfinite(box).all() or not isinstance(area, (int, float)):
         raise DataError(
             f"{path}: annotation {annotation.get('id')}, keys bbox and area: {box.tolist()} and {str(area)[:60]}.",
