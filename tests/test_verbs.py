@@ -304,7 +304,7 @@ def test_what_discover_refuses(
 def test_discover_refuses_videos_of_a_few_frames(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     few = [str(clips.write_numbered(tmp_path / f"{frames}.mp4", frames)) for frames in (1, 3)]
     assert main(["discover", *few, "--out", str(tmp_path / "run"), *TINY, ONE_EPOCH]) == 2
-    assert "at least 4 frames; the longest of these has 3. Name longer videos." in error_line(capsys)
+    assert "at least 4 frames; the longest of these, 3.mp4, has 3. Name longer videos." in error_line(capsys)
     assert not (tmp_path / "run").exists()
 
 

@@ -160,10 +160,11 @@ def inspect_and_suggest(videos: list[Path], folder: "RunFolder") -> dict[str, An
 
     with tqdm(desc="inspect", unit="frame", delay=1.0, leave=False) as bar:
         inspection = inspect_videos(videos, progress=bar.update)
-    longest = max(video.info.n_frames or video.decoded for video in inspection.videos)
-    if longest < LEAST_FRAMES:
+    frames = [video.info.n_frames or video.decoded for video in inspection.videos]
+    if (longest := max(frames)) < LEAST_FRAMES:
         raise DataError(
-            f"Discovery needs a video of at least {LEAST_FRAMES} frames; the longest of these has {longest}.",
+            f"Discovery needs a video of at least {LEAST_FRAMES} frames; "
+            f"the longest of these, {videos[frames.index(longest)].name}, has {longest}.",
             remedy="Name longer videos.",
         )
     print(inspection.text(), end="\n\n")
