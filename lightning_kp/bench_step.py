@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from lightning_kp.batches import FramePairs
 from lightning_kp.geometry import QUARTER_TURNS, rotate_image
@@ -93,7 +94,48 @@ def gpu_rows(options: dict[str, Any], *, size: int, batch_size: int, repeats: in
 
     times = medians({"ours": ours, "literal": theirs}, repeats=repeats, clock=time.perf_counter)
     name = f"step, ResNet-50, {size} px, GPU: bf16 / literal fp32"
-    return [compare(name, times["ours"], times["literal"], "<= 0.3")]
+    shares = share_rows(f"ResNet-50, {size} px, bf16", method, batch, side=8192, repeats=repeats)
+    return [compare(name, times["ours"], times["literal"], "<= 0.3"), *shares]
+
+
+def share_rows(name: str, method: BKinD, batch: FramePairs, *, side: int, repeats: int) -> list[Row]:
+    """Arithmetic per second in bf16 against that of a product of square matrices: of training, and of tracking.
+
+    What counts is what PyTorch's own counter sees: convolutions and matrix products, two operations a multiplication.
+    """
+    device = batch.frame.device
+    matrix = torch.rand(side, side, device=device, dtype=torch.bfloat16)
+
+    def wait() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def train() -> None:
+        with torch.autocast(device.type, torch.bfloat16):
+            loss = step(method, batch)
+        backward(method, loss)
+        wait()
+
+    def track() -> None:
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16):
+            method(batch.frame)
+        wait()
+
+    def product() -> None:
+        _ = matrix @ matrix
+        wait()
+
+    sides = {"training": train, "tracking": track}
+    times = medians(sides | {"matrix": product}, repeats=repeats, clock=time.perf_counter)
+    rate = 2 * side**3 / times["matrix"] / 1e12
+    found = []
+    for part, unit in (("training", "pairs"), ("tracking", "frames")):
+        with FlopCounterMode(display=False) as counter:
+            sides[part]()
+        done = counter.get_total_flops() / times[part] / 1e12
+        told = f"{part}, {name} ({len(batch.frame) / times[part]:.0f} {unit}/s): arithmetic / matrix product"
+        found.append(compare(told, done, rate, "", "TFLOP/s"))
+    return found
 
 
 def random_pairs(batch_size: int, size: int) -> FramePairs:

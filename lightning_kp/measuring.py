@@ -12,7 +12,7 @@ class Row(NamedTuple):
     """One line of ``make bench``: ours against another side, both in ``unit``.
 
     ``target`` is what ``ratio`` = ours / other should reach: at most when it starts with <=, at
-    least when it starts with >=, as in "<= 0.8".
+    least when it starts with >=, as in "<= 0.8"; a row without one only tells.
     """
 
     name: str
@@ -25,6 +25,8 @@ class Row(NamedTuple):
     @property
     def is_met(self) -> bool:
         """Whether the ratio reaches the target."""
+        if not self.target:
+            return True
         sign, bound = self.target.split()
         return self.ratio <= float(bound) if sign == "<=" else self.ratio >= float(bound)
 
@@ -66,7 +68,7 @@ def table(rows: Sequence[Row]) -> str:
             f"{row.other:.3g} {row.unit}",
             f"{row.ratio:.2f}",
             row.target,
-            "met" if row.is_met else "MISSED",
+            ("met" if row.is_met else "MISSED") if row.target else "",
         )
         for row in rows
     ]

@@ -49,6 +49,19 @@ def test_rows_of_a_step() -> None:
     assert all(row.ours > 0 and row.ratio == pytest.approx(row.ours / row.other) for row in rows)
 
 
+def test_shares_of_the_matrix_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their arithmetic by hand: a training step is about three passes of several views, a frame one of one."""
+    monkeypatch.setattr(bench_step, "medians", lambda sides, **_: dict.fromkeys(sides, 2.0))
+    method, batch = BKinD(**SMALL), bench_step.random_pairs(2, 64)
+    training, tracking = bench_step.share_rows("small", method, batch, side=32, repeats=1)
+    assert training.other == pytest.approx(2 * 32**3 / 2.0 / 1e12)
+    assert "training, small (1 pairs/s)" in training.name
+    assert "tracking, small (1 frames/s)" in tracking.name
+    assert tracking.ours > 0
+    assert 10 < training.ours / tracking.ours < 40  # five views forward and backward, and the decoder
+    assert "MISSED" not in table([training, tracking])
+
+
 def test_medians_take_turns_and_leave_the_first_round_out() -> None:
     durations = {"a": iter([100.0, 1.0, 5.0, 2.0]), "b": iter([100.0, 10.0, 30.0, 20.0])}
     order: list[str] = []
