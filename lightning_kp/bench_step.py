@@ -105,6 +105,7 @@ def share_rows(name: str, method: BKinD, batch: FramePairs, *, side: int, repeat
     """
     device = batch.frame.device
     matrix = torch.rand(side, side, device=device, dtype=torch.bfloat16)
+    tracker = copy.deepcopy(method).eval()
 
     def wait() -> None:
         if device.type == "cuda":
@@ -118,7 +119,7 @@ def share_rows(name: str, method: BKinD, batch: FramePairs, *, side: int, repeat
 
     def track() -> None:
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16):
-            method(batch.frame)
+            tracker(batch.frame)
         wait()
 
     def product() -> None:

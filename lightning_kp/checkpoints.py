@@ -11,8 +11,7 @@ import zipfile
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
-from pydoc import locate
-from typing import Any
+from typing import Any, TypeVar
 
 import lightning as L
 import torch
@@ -20,10 +19,12 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import Tensor
 
 from lightning_kp import plugins
+from lightning_kp.datamodule import KeypointDataModule
 from lightning_kp.errors import CheckpointError
 from lightning_kp.method import Method, class_path
 
 KEY = "lightning_kp"
+T = TypeVar("T")
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -131,10 +132,9 @@ def data_settings(path: str | Path) -> dict[str, Any]:
     return dict(_note(read_checkpoint(path)).get("data", {}))
 
 
-def data_class(path: str | Path) -> type | None:
-    """The class of the datamodule that a checkpoint was trained with, if it can be imported."""
-    kind = locate(str(_note(read_checkpoint(path)).get("data_class_path", "")))
-    return kind if isinstance(kind, type) else None
+def data_class(path: str | Path) -> type[KeypointDataModule] | None:
+    """The class of the datamodule that a checkpoint was trained with, if it is known here."""
+    return known_class(str(_note(read_checkpoint(path)).get("data_class_path", "")), KeypointDataModule)
 
 
 def write_method(path: Path, method: Method, data: dict[str, Any]) -> None:
@@ -185,7 +185,7 @@ def _known_class(file: Path, content: dict[str, Any]) -> type[Method]:
             f"The checkpoint {file} does not say which method it belongs to.",
             remedy="Name it: --model CLASS.",
         )
-    if (kind := known_class(wanted)) is not None:
+    if (kind := known_class(wanted, Method)) is not None:  # type: ignore[type-abstract]
         return kind
     raise CheckpointError(
         f"The checkpoint {file} belongs to {wanted}, which is not installed here.",
@@ -193,11 +193,10 @@ def _known_class(file: Path, content: dict[str, Any]) -> type[Method]:
     )
 
 
-def known_class(path: str) -> type[Method] | None:
-    """The method of that class path among ours, plug-ins and imported ones; no module runs because of a name."""
+def known_class(path: str, base: type[T]) -> type[T] | None:
+    """The class of that path among ours, plug-ins and imported ones; no module runs because of a name."""
     plugins.load_all()
-    kinds = _subclasses(Method)  # type: ignore[type-abstract]
-    return next((kind for kind in kinds if class_path(kind) == path), None)
+    return next((kind for kind in _subclasses(base) if class_path(kind) == path), None)
 
 
 def _typed(path: str) -> str:
@@ -205,7 +204,7 @@ def _typed(path: str) -> str:
     return path.rsplit(".", 1)[-1] if path.startswith("lightning_kp.") else path
 
 
-def _subclasses(kind: type[Method]) -> Iterator[type[Method]]:
+def _subclasses(kind: type[T]) -> Iterator[type[T]]:
     for child in kind.__subclasses__():
         yield child
         yield from _subclasses(child)

@@ -1,26 +1,21 @@
 """What is said, and not saved, when numbers stop being finite."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import lightning as L
 import torch
-from torch import Tensor
 
 from lightning_kp.errors import DivergenceError
 
 
-def refuse_broken_weights(state: Mapping[str, object], trainer: L.Trainer | None) -> None:
-    """Raise DivergenceError if a weight or a running mean of ``state`` is not finite.
+def refuse_broken_weights(method: L.LightningModule, trainer: L.Trainer | None) -> None:
+    """Raise DivergenceError if a parameter is not finite, or a buffer (a running mean) not a number.
 
     A finite loss can have gradients that are not (a root at 0); what they spoil must not become the checkpoint
-    that training goes on from.
+    that training goes on from.  A buffer may be infinite by design, as the mask of an attention is.
     """
-    broken = [
-        name
-        for name, value in state.items()
-        if isinstance(value, Tensor) and value.is_floating_point() and not torch.isfinite(value).all()
-    ]
+    broken = [name for name, value in method.named_parameters() if not torch.isfinite(value).all()]
+    broken += [name for name, value in method.named_buffers() if torch.isnan(value).any()]
     if broken:
         raise DivergenceError(
             f"{broken[0]}{f' and {len(broken) - 1} other weights are' if broken[1:] else ' is'} not finite, "

@@ -169,16 +169,15 @@ class IdentityTracker:
 
     def _note(self, cost: Floats, rows: NDArray[np.int64]) -> None:
         """Keep what is doubtful about giving row ``rows[i]`` to animal i."""
-        size, chosen = self.body.size_px, cost[np.arange(len(rows)), rows]
-        for a in range(len(rows)):
-            for b in range(a + 1, len(rows)):
-                exchanged = cost[a, rows[b]] + cost[b, rows[a]]
-                margin = float(exchanged - chosen[a] - chosen[b]) / 2 / size
-                jumped = max(chosen[a], chosen[b]) > JUMP * size
-                seen = max(chosen[a], chosen[b]) < UNSEEN * size
-                if seen and (jumped or margin < CLOSE_CALL):
-                    reason = "jump" if jumped else "close"
-                    self._suspects.append(Suspect(self._frame, (a, b), round(margin, 4), reason))
+        size, given = self.body.size_px, cost[:, rows]  # (animal, animal whose row it might have had)
+        chosen = given.diagonal()
+        worst = np.maximum(chosen[:, None], chosen)
+        margin = (given + given.T - chosen[:, None] - chosen) / 2 / size
+        jumped = worst > JUMP * size
+        doubtful = (worst < UNSEEN * size) & (jumped | (margin < CLOSE_CALL))
+        for a, b in np.argwhere(np.triu(doubtful, 1)).tolist():
+            reason = "jump" if jumped[a, b] else "close"
+            self._suspects.append(Suspect(self._frame, (a, b), round(float(margin[a, b]), 4), reason))
 
     def _regrouped(self, points: Floats, order: Order, expected: Floats) -> Order:
         """Give every keypoint of some animals anew, the others as they are: by place and by distances within a body.

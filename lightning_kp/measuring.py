@@ -23,10 +23,10 @@ class Row(NamedTuple):
     unit: str = "s"
 
     @property
-    def is_met(self) -> bool:
-        """Whether the ratio reaches the target."""
+    def is_met(self) -> bool | None:
+        """Whether the ratio reaches the target; None without one."""
         if not self.target:
-            return True
+            return None
         sign, bound = self.target.split()
         return self.ratio <= float(bound) if sign == "<=" else self.ratio >= float(bound)
 
@@ -68,7 +68,7 @@ def table(rows: Sequence[Row]) -> str:
             f"{row.other:.3g} {row.unit}",
             f"{row.ratio:.2f}",
             row.target,
-            ("met" if row.is_met else "MISSED") if row.target else "",
+            {True: "met", False: "MISSED", None: ""}[row.is_met],
         )
         for row in rows
     ]

@@ -127,7 +127,7 @@ class Method(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Note whose checkpoint it is and how its images were made, for use without the configuration."""
-        refuse_broken_weights(checkpoint["state_dict"], self._trainer)
+        refuse_broken_weights(self, self._trainer)
         datamodule = getattr(self.trainer, "datamodule", None) if self._trainer is not None else None
         checkpoint["lightning_kp"] = {
             "class_path": class_path(type(self)),

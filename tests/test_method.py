@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn, tensor
 from torch.utils.data import Dataset
 
@@ -317,3 +319,30 @@ def test_processes_and_purposes_draw_apart(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(Toy, "global_rank", rank)
         drawn |= {method.batch_generator(purpose).initial_seed() for purpose in (0, 1)}
     assert len(drawn) == 6
+
+
+def test_a_resumed_run_draws_what_the_undisturbed_one_would(tmp_path: Path) -> None:
+    """From a checkpoint in the middle of an epoch, as a killed run leaves it, too."""
+    whole = Draws()
+    saved = ModelCheckpoint(
+        tmp_path, "mid-{step}", every_n_train_steps=6, save_top_k=-1
+    )  # four batches an epoch
+    trainer(max_epochs=3, enable_checkpointing=True, callbacks=[saved]).fit(whole, ToyData(batch_size=2))
+    resumed = Draws()
+    trainer(max_epochs=3).fit(
+        resumed, ToyData(batch_size=2), ckpt_path=tmp_path / "mid-step=6.ckpt", weights_only=True
+    )
+    assert len(whole.drawn) == 12
+    assert resumed.drawn == whole.drawn[6:]
+
+
+def test_a_buffer_that_is_infinite_by_design_is_saved(tmp_path: Path) -> None:
+    method = Toy()
+    method.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+    fitted = trainer(max_steps=1, default_root_dir=tmp_path)
+    fitted.fit(method, ToyData(batch_size=2))
+    fitted.save_checkpoint(tmp_path / "masked.ckpt")
+    method.mask[0] = torch.nan  # type: ignore[index,operator]
+    with pytest.raises(DivergenceError, match="mask is not finite"):
+        fitted.save_checkpoint(tmp_path / "broken.ckpt")
+    assert not (tmp_path / "broken.ckpt").exists()

@@ -11,6 +11,8 @@ from test_every_method import METHODS, SIZE, build
 from lightning_kp.arena import ArenaSettings, write_arena
 from lightning_kp.checkpoints import write_method
 from lightning_kp.cli import main
+from lightning_kp.datamodules import COCOCrowd
+from lightning_kp.method import class_path
 from lightning_kp.track_reading import read_tracks
 
 FRAMES = 12
@@ -30,7 +32,7 @@ def checkpoint(name: str, folder: Path, data: str = "") -> Path:
     write_method(path, method, {"size": SIZE, "fit": "pad"})
     if data:
         content = torch.load(path, weights_only=True)
-        content["lightning_kp"]["data_class_path"] = f"lightning_kp.datamodules.{data}"
+        content["lightning_kp"]["data_class_path"] = data
         torch.save(content, path)
     return path
 
@@ -46,6 +48,7 @@ def test_animals_have_rows_of_their_own_an_overlay_and_a_list_of_meetings(
     instances = int(method.hparams["instances"])
     assert tracks.points_px.shape == (FRAMES, instances, len(method.keypoint_names), 2)  # type: ignore[arg-type]
     seen = tracks.confidence > 0
+    assert seen.any()
     assert np.array_equal(np.isfinite(tracks.points_px).all(-1) & seen, seen), "what is seen has a place"
     assert (tmp_path / "overlays" / "arena.mp4").is_file()
     assert "suspected_swaps" in json.loads((tmp_path / "tracks" / "arena.swaps.json").read_text())
@@ -54,7 +57,7 @@ def test_animals_have_rows_of_their_own_an_overlay_and_a_list_of_meetings(
 def test_a_network_of_crops_says_that_it_sees_whole_frames(
     video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = checkpoint("PersonParser", tmp_path, "COCOCrowd")
+    file = checkpoint("PersonParser", tmp_path, class_path(COCOCrowd))
     track = ["track", str(file), str(video), "--out", str(tmp_path), "--formats=csv"]
     assert main(track) == 0
     assert "was trained on crops around what it finds" in capsys.readouterr().err
@@ -75,3 +78,17 @@ def test_wrong_boxes_are_refused(
     file = checkpoint("DirectPose", tmp_path)
     assert main(["track", str(file), str(video), "--boxes", wrong]) == 2
     assert "Say --boxes follow, --boxes FILE.csv" in capsys.readouterr().err
+
+
+def test_no_module_runs_because_a_checkpoint_names_it(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "planted.py").write_text(
+        "from pathlib import Path\nPath('ran').touch()\nclass Data: cropped = True\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    file = checkpoint("DirectPose", tmp_path, "planted.Data")
+    assert main(["track", str(file), str(video), "--out", str(tmp_path), "--formats=csv"]) == 0
+    assert main(["report", str(tmp_path), "--judge"]) == 2
+    assert not Path("ran").exists()

@@ -17,7 +17,9 @@ from PIL import Image as Pictures
 from lightning_kp.arena import ArenaSettings, write_arena
 from lightning_kp.checkpoints import write_method
 from lightning_kp.cli import main
+from lightning_kp.datamodules import LabelledFrames, SyntheticArena
 from lightning_kp.errors import ConfigurationError
+from lightning_kp.method import class_path
 from lightning_kp.methods import BKinD
 from lightning_kp.run_folder import RunFolder
 from lightning_kp.track_reading import read_tracks
@@ -431,7 +433,7 @@ def test_videos_that_a_datamodule_makes_are_judged_too(tmp_path: Path) -> None:
         "frame_px": 48,
         "videos": ["elsewhere.mp4"],
     }
-    data = {"settings": made, "class": "lightning_kp.datamodules.SyntheticArena"}
+    data = {"settings": made, "class": class_path(SyntheticArena)}
     checkpoint = torch.load(_arena_checkpoint(tmp_path, data), weights_only=True)
     assert checkpoint["lightning_kp"]["data_class_path"] == data["class"]
     paths = report._videos_of(RunFolder(tmp_path))
@@ -440,7 +442,7 @@ def test_videos_that_a_datamodule_makes_are_judged_too(tmp_path: Path) -> None:
 
 
 def test_a_run_on_labels_has_no_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = {"settings": {}, "class": "lightning_kp.datamodules.LabelledFrames"}
+    data = {"settings": {}, "class": class_path(LabelledFrames)}
     _arena_checkpoint(tmp_path, data)
     assert main(["report", str(tmp_path), "--judge"]) == 2
     assert "kp track" in error_line(capsys)

@@ -49,9 +49,8 @@ def _videos_of(folder: "RunFolder") -> list[Path]:
             f"{folder.path} was not trained on videos without labels; a verdict is about what moves in such.",
             remedy=f"`kp track {folder.path} VIDEOS` finds its keypoints in videos, `kp score` compares with labels.",
         )
-    accepted = inspect.signature(
-        kind
-    ).parameters  # a datamodule that makes its videos notes where they were, too
+    # A datamodule that makes its videos notes where they were, too.
+    accepted = inspect.signature(kind).parameters
     settings = {name: value for name, value in data_settings(checkpoint).items() if name in accepted}
     data = kind(**settings)
     data.prepare_data()  # the rendered ones may be gone
