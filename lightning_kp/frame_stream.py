@@ -1,6 +1,9 @@
 """Frames of a video in batches, decoded and resized in the background; memory does not grow with length."""
 
+import contextlib
+import os
 import queue
+import sys
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -19,6 +22,9 @@ from lightning_kp.video import DecodedFrame, Image, VideoReader, open_video
 T = TypeVar("T")
 DECODED_AHEAD = 8
 """Whole decoded frames that may wait for conversion; bounds memory (8 frames of 4K video: 100 MB)."""
+GIVES_WAY = 5
+"""Niceness that a thread which runs ahead adds to its maker's: with more threads than cores, the one that all
+wait for goes first."""
 
 
 class FrameBatch(NamedTuple):
@@ -137,6 +143,7 @@ def in_background(source: Iterator[T], capacity: int) -> Generator[T]:
 
 
 def _produce(source: Iterator[T], inbox: "queue.Queue[T | _End[T]]", stop: threading.Event) -> None:
+    _give_way()
     error: BaseException | None = None
     try:
         for item in source:
@@ -149,3 +156,11 @@ def _produce(source: Iterator[T], inbox: "queue.Queue[T | _End[T]]", stop: threa
     except BaseException as raised:  # noqa: BLE001 (raised again where the items are consumed)
         error = raised
     inbox.put(_End(error))
+
+
+def _give_way() -> None:
+    """Make this thread, and those of FFmpeg that it starts, nicer than the thread that started it."""
+    if sys.platform != "linux":  # elsewhere it would be the whole process
+        return
+    with contextlib.suppress(OSError):  # a sandbox may not let it
+        os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0) + GIVES_WAY)
