@@ -53,11 +53,11 @@ results: $(VENV)/run.stamp  ## the README's table of errors (needs KP_DATA, the 
 	for seed in $(SEEDS); do \
 	  $(BIN)/kp fit --config experiments/bkind_openfield.yaml --data.root $(MOUSE) --seed_everything $$seed \
 	    --trainer.default_root_dir $(RESULTS)/openfield-$$seed || exit 1; \
-	  $(BIN)/kp fit --config experiments/bkind_arena.yaml --data.root $(RESULTS) --seed_everything $$seed \
+	  $(BIN)/kp fit --config experiments/bkind_arena_turning.yaml --data.root $(RESULTS) --seed_everything $$seed \
 	    --trainer.default_root_dir $(RESULTS)/arena-$$seed || exit 1; \
 	done
 	$(BIN)/kp score $(RESULTS)/openfield-* --labels $(MOUSE)/labeled-data/m4s1/CollectedData_Pranav.csv
-	$(BIN)/kp score $(RESULTS)/arena-* --labels $(RESULTS)/arena/arena_seed1_*.truth.npz
+	$(BIN)/kp score $(RESULTS)/arena-* --labels $(RESULTS)/arena/arena_seed2_*.truth.npz
 	for run in $(RESULTS)/openfield-* $(RESULTS)/arena-*; do $(BIN)/kp report $$run --judge || exit 1; done
 
 # Ablations on the rendered arena (000, Tables 5.4 to 5.6 and 5.8); a second call goes on where the first stopped.

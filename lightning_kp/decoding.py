@@ -57,7 +57,7 @@ class PyAvReader(VideoReader):
     def __init__(self, path: Path) -> None:
         super().__init__(_probe(path))
 
-    def decode(self) -> Iterator[AvFrame]:
+    def decode(self, threads: int = 0) -> Iterator[AvFrame]:
         info = self.info
         turns = info.rotation // 90 % 4
         stored = info.frame_size[::-1] if turns % 2 else info.frame_size
@@ -68,6 +68,7 @@ class PyAvReader(VideoReader):
         with _open(info.path) as container:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
+            stream.codec_context.thread_count = threads
             for frame in _frames(container, stream, damage):
                 if (frame.height, frame.width) != stored:
                     self.note(

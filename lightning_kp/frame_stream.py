@@ -1,9 +1,7 @@
 """Frames of a video in batches, decoded and resized in the background; memory does not grow with length."""
 
-import contextlib
 import os
 import queue
-import sys
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -22,9 +20,6 @@ from lightning_kp.video import DecodedFrame, Image, VideoReader, open_video
 T = TypeVar("T")
 DECODED_AHEAD = 8
 """Whole decoded frames that may wait for conversion; bounds memory (8 frames of 4K video: 100 MB)."""
-GIVES_WAY = 5
-"""Niceness that a thread which runs ahead adds to its maker's: with more threads than cores, the one that all
-wait for goes first."""
 
 
 class FrameBatch(NamedTuple):
@@ -79,7 +74,7 @@ def _batches(
     preprocessor: Preprocessor | None,
 ) -> Generator[FrameBatch]:
     kept: list[tuple[DecodedFrame, Image]] = []
-    with closing(in_background(reader.decode(), DECODED_AHEAD)) as frames:
+    with closing(in_background(reader.decode(_threads()), DECODED_AHEAD)) as frames:
         for frame in frames:
             if frame.index < start_index:
                 continue
@@ -89,6 +84,11 @@ def _batches(
                 kept = []
     if kept:
         yield _collated(kept, placements, preprocessor)
+
+
+def _threads() -> int:
+    """Threads that decode: half of the cores, since the network that all wait for computes on the others."""
+    return max(1, (os.cpu_count() or 2) // 2)
 
 
 def _collated(
@@ -143,7 +143,6 @@ def in_background(source: Iterator[T], capacity: int) -> Generator[T]:
 
 
 def _produce(source: Iterator[T], inbox: "queue.Queue[T | _End[T]]", stop: threading.Event) -> None:
-    _give_way()
     error: BaseException | None = None
     try:
         for item in source:
@@ -156,11 +155,3 @@ def _produce(source: Iterator[T], inbox: "queue.Queue[T | _End[T]]", stop: threa
     except BaseException as raised:  # noqa: BLE001 (raised again where the items are consumed)
         error = raised
     inbox.put(_End(error))
-
-
-def _give_way() -> None:
-    """Make this thread, and those of FFmpeg that it starts, nicer than the thread that started it."""
-    if sys.platform != "linux":  # elsewhere it would be the whole process
-        return
-    with contextlib.suppress(OSError):  # a sandbox may not let it
-        os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0) + GIVES_WAY)

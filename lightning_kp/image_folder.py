@@ -68,7 +68,7 @@ class ImageFolderReader(VideoReader):
             )
         )
 
-    def decode(self) -> Iterator[ImageFrame]:
+    def decode(self, threads: int = 0) -> Iterator[ImageFrame]:
         # Images are read here and not when their pixels are asked for: only so is every frame's number known.
         frames: list[Path] = []
         for number, path in enumerate(self._listed):

@@ -116,8 +116,11 @@ class VideoReader(ABC):
             _warn(info.path, problem)
 
     @abstractmethod
-    def decode(self) -> Iterator[DecodedFrame]:
-        """Every displayed frame in order; closing the iterator gives the file back."""
+    def decode(self, threads: int = 0) -> Iterator[DecodedFrame]:
+        """Every displayed frame in order; closing the iterator gives the file back.
+
+        ``threads`` decode, where the reader can use several; 0 leaves their number to it.
+        """
 
     def __iter__(self) -> Iterator[Frame]:
         for frame in self.decode():

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from clips import cache_files, number_of, numbered, write_numbered, write_video
 from hypothesis import given
 from hypothesis import strategies as st
@@ -416,17 +417,21 @@ def test_background_runs_ahead_by_its_capacity_only() -> None:
         assert len(made) <= 1 + 3 + 1  # taken, waiting, in the producer's hand
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere niceness is the whole process's")
-def test_what_runs_ahead_gives_way_and_nobody_else_does() -> None:
-    """FFmpeg's threads took turns with the network on two cores: a fifth of the frames a second."""
-    here = os.getpriority(os.PRIO_PROCESS, 0)
-
-    def own() -> Iterator[int]:
-        yield os.getpriority(os.PRIO_PROCESS, 0)
-
-    with closing(in_background(own(), 1)) as items:
-        assert next(items) > here or here == 19
-    assert os.getpriority(os.PRIO_PROCESS, 0) == here
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (8, 4), (None, 1)])
+def test_half_of_the_cores_decode_while_a_network_computes(
+    clip: Path, monkeypatch: pytest.MonkeyPatch, cores: int | None, threads: int
+) -> None:
+    """FFmpeg's own number, one per core and more, took turns with the network on two cores."""
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    reader = open_video(clip)
+    asked: list[int] = []
+    decode = reader.decode
+    monkeypatch.setattr(reader, "decode", lambda number=0: asked.append(number) or decode(number))
+    frames = torch.cat([batch.image for batch in stream_frames(reader, size=16, batch_size=16)])
+    assert asked == [threads]
+    assert torch.equal(
+        frames, torch.cat([batch.image for batch in stream_frames(clip, size=16, batch_size=16)])
+    )
 
 
 def test_no_warning_without_a_reason(tmp_path: Path, clip: Path) -> None:
