@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lightning_kp import __version__
 from lightning_kp.errors import DISK_FULL, ConfigurationError, KeypointError
+from lightning_kp.waiting import wait_briefly
 
 TRAINER_VERBS = ("fit", "validate", "test", "predict")
 VERBS = {
@@ -46,6 +47,7 @@ INTERRUPTED = 130  # the shell's convention for a program ended by Ctrl-C
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``kp`` with the arguments of the command line; returns the exit code (0, 2 error, 130 Ctrl-C)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    wait_briefly()  # before a verb imports torch
     try:
         return _dispatch(given)
     except KeyboardInterrupt as stop:

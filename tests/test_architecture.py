@@ -19,6 +19,7 @@ COMPOSITION_ROOTS = (
     "bench_step",
     "bench_cache",
     "bench_track",
+    "bench_waiting",
     "label_efficiency",
     "bench_few_labels",
     "bench_direct_pose",
