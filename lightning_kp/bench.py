@@ -15,7 +15,18 @@ if TYPE_CHECKING:
     from lightning_kp.measuring import Row
 
 # Each part is a module bench_NAME with rows(quick=...).
-PARTS = ("step", "cache", "track", "waiting", "few_labels", "behaviour", "peaks", "oks", "pose", "direct_pose")
+PARTS = (
+    "step",
+    "cache",
+    "track",
+    "waiting",
+    "few_labels",
+    "behaviour",
+    "peaks",
+    "oks",
+    "pose",
+    "direct_pose",
+)
 
 
 def collect(parts: Sequence[str], *, quick: bool = False) -> "list[Row]":

@@ -143,7 +143,12 @@ def tiny_labels(settings: dict[str, Any], video: Path, folder: Path) -> list[str
     options = [option for option in TINY if option.partition("=")[0] in known]
     videos = [f"--data.videos=[{video}]"] if "data.videos" in settings else []
     if "data.batches" in settings:  # groups of animals: the same file trains and tests
-        group = {"test_labels": f"[{labels}]", "test_frames": "0", "unlabelled": "[]", "boxes": "[2, 2, 46, 46]"}
+        group = {
+            "test_labels": f"[{labels}]",
+            "test_frames": "0",
+            "unlabelled": "[]",
+            "boxes": "[2, 2, 46, 46]",
+        }
         videos += [f"--data.{name}={value}" for name, value in group.items() if f"data.{name}" in settings]
         videos.append("--data.train_frames=3")
     return [*options, *videos, f"--data.labels=[{labels}]"]
