@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(given)
     except KeyboardInterrupt as stop:
-        print(f"kp: stopped. {stop or 'What was finished before is kept.'}", file=sys.stderr)
+        print(f"kp: stopped. {str(stop) or 'What was finished before is kept.'}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output (head, less) left; the rest of the output has nowhere to go.

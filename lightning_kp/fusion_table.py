@@ -155,6 +155,12 @@ def _mean(values: Sequence[float]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train what is missing, write results.json and table.md after every run; returns the exit code."""
     options = _options(arguments)
+    for folder in (options.data / SETTINGS[name].folder for name in options.settings):
+        if not folder.is_dir():  # said once, before dozens of trainings fail of it one by one
+            print(
+                f"There is no folder {folder}; --data FOLDER holds honeybee and two_flies.", file=sys.stderr
+            )
+            return 2
     options.out.mkdir(parents=True, exist_ok=True)
     runs = planned(options.settings, options.methods, options.seeds)
     rows: list[dict[str, Any]] = []

@@ -87,7 +87,16 @@ class LabelledGroupsModule(KeypointDataModule):
                 f"pasted_animals is {pasted_animals}, and at least 1 has to be laid on an image.",
                 remedy="--data.pasted_animals=10, or --data.pasted=0 to train on the frames themselves",
             )
-        if min(test_frames, val_frames, pasted) < 0 or batches < 1 or train_frames == 0:
+        if at_most is not None and at_most < 1:
+            raise ConfigurationError(
+                f"at_most is {at_most}.", remedy="--data.at_most=100, or without it all frames of a file"
+            )
+        if (
+            min(test_frames, val_frames, pasted) < 0
+            or batches < 1
+            or (train_frames or 1) < 1
+            or train_frames == 0
+        ):
             raise ConfigurationError(
                 f"test_frames {test_frames}, val_frames {val_frames}, train_frames {train_frames}, pasted {pasted} and "
                 f"batches {batches} leave nothing to train on.",
@@ -198,6 +207,11 @@ class GroupsAndUnlabelledModule(LabelledGroupsModule):
         **groups: Any,
     ) -> None:
         super().__init__(labels, **groups)
+        if unlabelled_frames < 1 or unlabelled_per_batch < 0:
+            raise ConfigurationError(
+                f"unlabelled_frames is {unlabelled_frames}, unlabelled_per_batch {unlabelled_per_batch}.",
+                remedy="--data.unlabelled_frames=200 (at least 1) --data.unlabelled_per_batch=3 (0: none)",
+            )
         self.save_hyperparameters(logger=False)
         self.unlabelled = unlabelled or []
         self.unlabelled_frames = unlabelled_frames

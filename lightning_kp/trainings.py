@@ -81,6 +81,8 @@ def parsed(
         parser.error(f"{unknown[0]} is not known; {choice} are {', '.join(known)}, options those of kp fit")
     for name in ("out", "data", "experiments"):
         setattr(options, name, getattr(options, name).resolve())
+    if not options.data.is_dir():
+        parser.error(f"--data {options.data} is no folder")
     return options
 
 

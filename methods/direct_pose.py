@@ -109,6 +109,11 @@ class DirectPose(KeypointMethod):
         scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__(weights, optimizer, scheduler)
+        if len(set(names)) < len(names):
+            raise ConfigurationError(
+                f"{type(self).__name__} got one name twice: {', '.join(names)}.",
+                remedy="Name each keypoint once.",
+            )
         if not names or instances < 1:
             raise ConfigurationError(
                 f"{type(self).__name__} got {len(names)} keypoints and {instances} animals.",

@@ -116,6 +116,7 @@ def test_means_and_standard_errors() -> None:
 def test_what_is_done_is_kept_and_what_fails_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "two_flies" / "fly120s").mkdir(parents=True)
     asked: list[Run] = []
 
     def trained(run: Run, options: Any) -> dict[str, Any]:
@@ -197,6 +198,17 @@ def test_fewer_steps_than_an_epoch(options: argparse.Namespace, tmp_path: Path) 
     assert {"--trainer.max_epochs=1", "--data.batches=20"} <= set(line)
     starts = json.loads((tmp_path / "curriculum.yaml").read_text())["trainer"]["callbacks"][0]
     assert starts["init_args"]["start"] == {"fusion_labelled": 3, "fusion_unlabelled": 7}
+
+
+def test_data_that_are_not_there_are_told_before_any_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--data", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert "There is no folder" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(SystemExit):
+        main(["--data", str(tmp_path / "nowhere")])
+    assert "is no folder" in capsys.readouterr().err
 
 
 def test_values_may_follow_their_option_after_a_blank(capsys: pytest.CaptureFixture[str]) -> None:

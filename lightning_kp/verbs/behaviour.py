@@ -118,6 +118,7 @@ def _train_once(config: Path, folder: Path, options: list[str], seed: int) -> di
     from lightning_kp.run_folder import RunFolder
     from lightning_kp.verbs.training import launch
 
+    RunFolder(folder).last_checkpoint.unlink(missing_ok=True)  # of other tracks or settings, or cut short
     trained = launch("fit", _arguments(config, folder, options, seed))
     data = _behaviours_of(trained.datamodule)
     scored = score_recordings(trained.model, data)

@@ -37,6 +37,13 @@ def run(arguments: list[str]) -> int:
         )
     if given.most is not None and given.most < 2:
         raise ConfigurationError(f"--most is {given.most}.", remedy="A crowd has at least 2 people.")
+    out = Path(given.out)
+    if out.suffix != ".json" or out.resolve() == Path(given.file.partition("#")[0]).resolve():
+        raise ConfigurationError(
+            f"--out {out} is no place for the crowds: they are written as .json, beside .md and .png, and "
+            f"{given.file} stays as it is.",
+            remedy="--out crowds.json",
+        )
     people = read_people(given.file)
     # Its pictures stand there once for each crowd: neither they nor other overlaps can be counted again.
     if people.is_derived:
@@ -44,7 +51,7 @@ def run(arguments: list[str]) -> int:
             f"{given.file} already holds crowds.", remedy="Give the file that kp crowds made it of."
         )
     crowds = chosen_crowds(people, given.file, given.overlap, given.most)
-    found, out = statistics(people.scenes, crowds, given.overlap), Path(given.out)
+    found = statistics(people.scenes, crowds, given.overlap)
     write_whole(out, json.dumps(derived(people, crowds, given.overlap)) + "\n")
     write_whole(out.with_suffix(".md"), found.table() + "\n")
     draw_statistics(found, out.with_suffix(".png"))

@@ -47,8 +47,10 @@ def run(arguments: list[str]) -> int:
     # Before the videos are tracked, which may take hours, rather than after.
     out = _free(Path(given.out) if given.out else folder.path / "suggestions", is_chosen=bool(given.out))
     origin = track.origin_of(checkpoint)
-    track.track_all(method, view, videos, folder.path, origin=origin, formats=("csv",))
     stems = unique_stems(videos)
+    if any(_is_of_others(folder.tracks(stem), origin) for stem in stems):
+        folder = RunFolder(out)  # tracks of other boxes or of another checkpoint stay
+    track.track_all(method, view, videos, folder.path, origin=origin, formats=("csv",))
     tracks = [read_tracks(folder.tracks(stem).with_name(f"{stem}.csv")) for stem in stems]
     poses = [_poses(each, view) for each in tracks]
     labelled, bridged = _known(method, labels)
@@ -59,6 +61,14 @@ def run(arguments: list[str]) -> int:
     ]
     _write(found, points, videos, stems, tracks, names, given.scorer, out)
     return 0
+
+
+def _is_of_others(stem: Path, origin: str) -> bool:
+    """Whether finished tracks lie there that were made in another way: their files would be replaced."""
+    from lightning_kp.track_files import companion, read_sidecar
+
+    known = read_sidecar(companion(stem, ".json"))
+    return known is not None and known.origin.rpartition(":")[0] != origin
 
 
 def _free(folder: Path, *, is_chosen: bool) -> Path:

@@ -189,6 +189,7 @@ class KpCLI(LightningCLI):
         writes = self.verb == "fit" and not given.fast_dev_run
         if writes and os.environ.get("LOCAL_RANK", "0") == "0":  # before videos are decoded
             RunFolder(folder).refuse_unwritable("--trainer.default_root_dir")
+            self._refuse_trained(RunFolder(folder))
         own = given.callbacks if isinstance(given.callbacks, list) else [given.callbacks]
         own = [callback for callback in own if callback is not None]
         callbacks = [*own, *self._standard_callbacks(given, own, folder)]
@@ -202,6 +203,15 @@ class KpCLI(LightningCLI):
             ) from error
         trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         return trainer
+
+    def _refuse_trained(self, folder: RunFolder) -> None:
+        """A new training would take the place of the network that an earlier one has left."""
+        if folder.last_checkpoint.is_file() and self._get(self.config, "ckpt_path") is None:
+            raise ConfigurationError(
+                f"{folder.path} holds the network of an earlier training.",
+                remedy=f"--ckpt_path {folder.last_checkpoint} goes on with it; --trainer.default_root_dir takes "
+                "another folder.",
+            )
 
     def _loggers(self, given: Any, folder: Path) -> list[Logger]:
         """``metrics.csv`` of the run folder, those that ``--log`` names, and those of ``trainer.logger``."""

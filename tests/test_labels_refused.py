@@ -1,0 +1,87 @@
+"""What a label archive, a crowd file or a used run folder must not be taken for."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lightning_kp.cli import main
+from lightning_kp.datamodules import GroupsAndUnlabelled, LabelledGroups
+from lightning_kp.errors import ConfigurationError, DataError
+from lightning_kp.label_npz import open_npz
+from lightning_kp.methods import DirectPose
+
+GOOD = {
+    "points": np.full((2, 1, 2, 2), 3.0),
+    "path": np.array(["a.png", "b.png"]),
+    "node_names": np.array(["head", "tail"]),
+    "split": np.array(["train", "test"]),
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"node_names": np.array(["head", "tail"], dtype=object)}, "cannot be read as a numpy archive"),
+        ({"points": np.zeros(3)}, r"points \(3,\)"),
+        ({"points": np.full((2, 1, 2, 2), np.nan)}, "no labelled point in its part train"),
+        ({"split": np.array(["train"])}, "says the part of 1"),
+    ],
+)
+def test_archives_that_are_none(change: dict[str, np.ndarray], told: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "labels.npz", **(GOOD | change))  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=told):
+        open_npz(tmp_path / "labels.npz", "train", [])
+
+
+@pytest.mark.parametrize("content", [b"no archive", b"PK\x03\x04cut"])
+def test_files_that_are_no_archives(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "labels.npz").write_bytes(content)
+    with pytest.raises(DataError, match="cannot be read as a numpy archive"):
+        open_npz(tmp_path / "labels.npz", "", [])
+
+
+@pytest.mark.parametrize("wrong", [{"train_frames": -1}, {"at_most": -1}, {"at_most": 0}])
+def test_numbers_of_frames_that_are_none(wrong: dict[str, int]) -> None:
+    with pytest.raises(ConfigurationError):
+        LabelledGroups("labels.npz", **wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"unlabelled_frames": -1}, {"unlabelled_per_batch": -1}])
+def test_numbers_of_unlabelled_frames_that_are_none(wrong: dict[str, int]) -> None:
+    with pytest.raises(ConfigurationError, match="unlabelled"):
+        GroupsAndUnlabelled("labels.npz", **wrong)
+
+
+def test_a_name_given_twice_is_told_before_training() -> None:
+    with pytest.raises(ConfigurationError, match="one name twice"):
+        DirectPose(["head", "head"], encoder="tiny", pretrained=False, stride=4)
+
+
+@pytest.mark.parametrize("out", ["mine.json", "crowds.md"])
+def test_crowds_never_take_the_place_of_labels(
+    out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.json").write_text(json.dumps({"images": []}))
+    assert main(["crowds", "mine.json", "--out", out]) == 2
+    assert "--out crowds.json" in capsys.readouterr().err
+    assert json.loads(Path("mine.json").read_text()) == {"images": []}
+
+
+def test_a_second_training_does_not_replace_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KP_CACHE_DIR", str(tmp_path / "cache"))
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    last.parent.mkdir(parents=True)
+    last.write_bytes(b"trained")
+    root = Path(__file__).resolve().parent.parent
+    config = f"--config={root}/experiments/bkind_arena.yaml"
+    assert (
+        main(["fit", config, f"--trainer.default_root_dir={tmp_path / 'run'}", f"--data.root={tmp_path}"])
+        == 2
+    )
+    assert f"--ckpt_path {last}" in capsys.readouterr().err
+    assert last.read_bytes() == b"trained"
