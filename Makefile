@@ -48,13 +48,15 @@ bench: $(VENV)/run.stamp  ## speed and memory against the literal version and th
 SEEDS ?= 0 1 2
 RESULTS ?= runs/results
 MOUSE := $(KP_DATA)/mouse_openfield
+# Name, experiment, data: train, or go on where an earlier call was stopped.
+train = $(BIN)/kp fit --config experiments/$(2).yaml --data.root $(3) --seed_everything $$seed \
+  --trainer.default_root_dir $(RESULTS)/$(1)-$$seed \
+  $$(ls $(RESULTS)/$(1)-$$seed/checkpoints/last.ckpt 2>/dev/null | sed s/^/--ckpt_path=/)
 results: $(VENV)/run.stamp  ## the README's table of errors (needs KP_DATA, the folder of real data)
 	@test -d "$(MOUSE)" || { echo "Set KP_DATA to the folder that holds mouse_openfield." >&2; exit 1; }
 	for seed in $(SEEDS); do \
-	  $(BIN)/kp fit --config experiments/bkind_openfield.yaml --data.root $(MOUSE) --seed_everything $$seed \
-	    --trainer.default_root_dir $(RESULTS)/openfield-$$seed || exit 1; \
-	  $(BIN)/kp fit --config experiments/bkind_arena_turning.yaml --data.root $(RESULTS) --seed_everything $$seed \
-	    --trainer.default_root_dir $(RESULTS)/arena-$$seed || exit 1; \
+	  $(call train,openfield,bkind_openfield,$(MOUSE)) || exit 1; \
+	  $(call train,arena,bkind_arena_turning,$(RESULTS)) || exit 1; \
 	done
 	$(BIN)/kp score $(RESULTS)/openfield-* --labels $(MOUSE)/labeled-data/m4s1/CollectedData_Pranav.csv
 	$(BIN)/kp score $(RESULTS)/arena-* --labels $(RESULTS)/arena/arena_seed2_*.truth.npz

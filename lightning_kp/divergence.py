@@ -9,13 +9,16 @@ from lightning_kp.errors import DivergenceError
 
 
 def refuse_broken_weights(method: L.LightningModule, trainer: L.Trainer | None) -> None:
-    """Raise DivergenceError if a parameter is not finite, or a buffer (a running mean) not a number.
+    """Raise DivergenceError if a parameter or a running mean or variance is not finite, or a buffer no number.
 
     A finite loss can have gradients that are not (a root at 0); what they spoil must not become the checkpoint
-    that training goes on from.  A buffer may be infinite by design, as the mask of an attention is.
+    that training goes on from.  Another buffer may be infinite by design, as the mask of an attention is.
     """
     broken = [name for name, value in method.named_parameters() if not torch.isfinite(value).all()]
-    broken += [name for name, value in method.named_buffers() if torch.isnan(value).any()]
+    for name, value in method.named_buffers():
+        is_running = name.rpartition(".")[2] in ("running_mean", "running_var")
+        if torch.isnan(value).any() or (is_running and torch.isinf(value).any()):
+            broken.append(name)
     if broken:
         raise DivergenceError(
             f"{broken[0]}{f' and {len(broken) - 1} other weights are' if broken[1:] else ' is'} not finite, "

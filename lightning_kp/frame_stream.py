@@ -87,8 +87,13 @@ def _batches(
 
 
 def _threads() -> int:
-    """Threads that decode: half of the cores, since the network that all wait for computes on the others."""
-    return max(1, (os.cpu_count() or 2) // 2)
+    """Threads that decode: half of the cores, since the network that all wait for computes on the others.
+
+    Of those that this process may use, where the system tells: a cluster lends a few of many.
+    """
+    lent = getattr(os, "sched_getaffinity", None)
+    cores = len(lent(0)) if lent is not None else os.cpu_count() or 1
+    return max(1, cores // 2)
 
 
 def _collated(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 
@@ -30,16 +30,16 @@ def split_part(path: str | Path) -> tuple[Path, str]:
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """The archive, with what cannot be read of it told as DataError; objects would need code that is run."""
+    remedy = "Write it with numpy.savez, names and paths as text (numpy.array(names, dtype=str))."
+    if not is_zipfile(path):  # numpy would take it for objects and advise to load them unsafely
+        raise DataError(f"{path} is no numpy archive.", remedy=remedy)
     try:
         with np.load(path, allow_pickle=False) as archive:
             yield archive
     except DataError:
         raise
-    except (OSError, ValueError, BadZipFile, EOFError, AttributeError) as error:
-        raise DataError(
-            f"{path} cannot be read as a numpy archive: {error}",
-            remedy="Write it with numpy.savez, names and paths as text (numpy.array(names, dtype=str)).",
-        ) from error
+    except (OSError, ValueError, BadZipFile, EOFError) as error:
+        raise DataError(f"{path} holds what cannot be read: {error}.", remedy=remedy) from error
 
 
 def open_npz(path: Path, part: str, places: list[Path]) -> OpenLabels:

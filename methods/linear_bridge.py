@@ -70,7 +70,7 @@ class LinearBridge(KeypointMethod):
             raise ConfigurationError("A bridge needs a named point.", remedy="Label at least one.")
         self.save_hyperparameters(ignore=["weights", "optimizer", "scheduler"])
         kind = known_class(discovered, KeypointMethod)  # type: ignore[type-abstract]
-        if kind is None or not issubclass(kind, KeypointMethod):
+        if kind is None:
             raise CheckpointError(
                 f"The bridge stands on {discovered}, which is no installed keypoint method.",
                 remedy="Install the plug-in that it comes from.",

@@ -417,11 +417,18 @@ def test_background_runs_ahead_by_its_capacity_only() -> None:
         assert len(made) <= 1 + 3 + 1  # taken, waiting, in the producer's hand
 
 
-@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (8, 4), (None, 1)])
+@pytest.mark.parametrize(
+    ("cores", "lent", "threads"),
+    [(1, 1, 1), (2, 2, 1), (8, 8, 4), (64, 4, 2), (8, None, 4), (None, None, 1)],
+)
 def test_half_of_the_cores_decode_while_a_network_computes(
-    clip: Path, monkeypatch: pytest.MonkeyPatch, cores: int | None, threads: int
+    clip: Path, monkeypatch: pytest.MonkeyPatch, cores: int | None, lent: int | None, threads: int
 ) -> None:
     """FFmpeg's own number, one per core and more, took turns with the network on two cores."""
+    if lent is None:
+        monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    else:
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(lent)), raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
     reader = open_video(clip)
     asked: list[int] = []

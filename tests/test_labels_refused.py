@@ -11,6 +11,7 @@ from lightning_kp.datamodules import GroupsAndUnlabelled, LabelledGroups
 from lightning_kp.errors import ConfigurationError, DataError
 from lightning_kp.label_npz import open_npz
 from lightning_kp.methods import DirectPose
+from lightning_kp.verbs.training import launch
 
 GOOD = {
     "points": np.full((2, 1, 2, 2), 3.0),
@@ -23,7 +24,7 @@ GOOD = {
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"node_names": np.array(["head", "tail"], dtype=object)}, "cannot be read as a numpy archive"),
+        ({"node_names": np.array(["head", "tail"], dtype=object)}, "holds what cannot be read"),
         ({"points": np.zeros(3)}, r"points \(3,\)"),
         ({"points": np.full((2, 1, 2, 2), np.nan)}, "no labelled point in its part train"),
         ({"split": np.array(["train"])}, "says the part of 1"),
@@ -38,7 +39,7 @@ def test_archives_that_are_none(change: dict[str, np.ndarray], told: str, tmp_pa
 @pytest.mark.parametrize("content", [b"no archive", b"PK\x03\x04cut"])
 def test_files_that_are_no_archives(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "labels.npz").write_bytes(content)
-    with pytest.raises(DataError, match="cannot be read as a numpy archive"):
+    with pytest.raises(DataError, match="is no numpy archive"):
         open_npz(tmp_path / "labels.npz", "", [])
 
 
@@ -78,10 +79,11 @@ def test_a_second_training_does_not_replace_the_first(
     last.parent.mkdir(parents=True)
     last.write_bytes(b"trained")
     root = Path(__file__).resolve().parent.parent
-    config = f"--config={root}/experiments/bkind_arena.yaml"
-    assert (
-        main(["fit", config, f"--trainer.default_root_dir={tmp_path / 'run'}", f"--data.root={tmp_path}"])
-        == 2
-    )
+    given = [
+        f"--config={root}/experiments/bkind_arena.yaml", f"--data.root={tmp_path}",
+        f"--trainer.default_root_dir={tmp_path / 'run'}",
+    ]  # fmt: skip
+    assert main(["fit", *given]) == 2
     assert f"--ckpt_path {last}" in capsys.readouterr().err
     assert last.read_bytes() == b"trained"
+    assert launch("fit", given, start=False).datamodule is not None  # a killed trial renders its data again

@@ -346,3 +346,13 @@ def test_a_buffer_that_is_infinite_by_design_is_saved(tmp_path: Path) -> None:
     with pytest.raises(DivergenceError, match="mask is not finite"):
         fitted.save_checkpoint(tmp_path / "broken.ckpt")
     assert not (tmp_path / "broken.ckpt").exists()
+
+
+def test_a_running_variance_that_is_infinite_is_not_saved(tmp_path: Path) -> None:
+    method = Toy()
+    method.norm = nn.BatchNorm2d(2)
+    fitted = trainer(max_steps=1, default_root_dir=tmp_path)
+    fitted.fit(method, ToyData(batch_size=2))
+    method.norm.running_var[1] = torch.inf  # type: ignore[index]
+    with pytest.raises(DivergenceError, match=r"norm\.running_var is not finite"):
+        fitted.save_checkpoint(tmp_path / "broken.ckpt")

@@ -49,7 +49,7 @@ PYTHON
 size=${KP_SIZE:-160}
 scale=${SLEAP_SCALE:-0.15}
 "$sleap" config "$out/train.pkg.slp" --auto --pipeline bottomup -o "$out/sleap.yaml" >"$out/sleap_config.log" 2>&1
-rm -rf "$out/sleap"
+rm -rf "$out/sleap" "$out/directpose"
 : >"$out/sleap_train.log"
 "$sleap" train "$out/sleap.yaml" \
   "data_config.train_labels_path=[$out/train.pkg.slp]" "data_config.val_labels_path=[$out/train.pkg.slp]" \

@@ -29,6 +29,7 @@ def run(arguments: list[str]) -> int:
     from lightning_kp.crowd_picture import draw_statistics
     from lightning_kp.crowds import statistics
     from lightning_kp.errors import ConfigurationError
+    from lightning_kp.label_npz import split_part
     from lightning_kp.run_folder import write_whole
 
     if not 0 < given.overlap <= 1:
@@ -38,7 +39,7 @@ def run(arguments: list[str]) -> int:
     if given.most is not None and given.most < 2:
         raise ConfigurationError(f"--most is {given.most}.", remedy="A crowd has at least 2 people.")
     out = Path(given.out)
-    if out.suffix != ".json" or out.resolve() == Path(given.file.partition("#")[0]).resolve():
+    if out.suffix != ".json" or out.resolve() == split_part(given.file)[0].resolve():
         raise ConfigurationError(
             f"--out {out} is no place for the crowds: they are written as .json, beside .md and .png, and "
             f"{given.file} stays as it is.",

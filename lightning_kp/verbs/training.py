@@ -206,7 +206,7 @@ class KpCLI(LightningCLI):
 
     def _refuse_trained(self, folder: RunFolder) -> None:
         """A new training would take the place of the network that an earlier one has left."""
-        if folder.last_checkpoint.is_file() and self._get(self.config, "ckpt_path") is None:
+        if self._start and folder.last_checkpoint.is_file() and self._get(self.config, "ckpt_path") is None:
             raise ConfigurationError(
                 f"{folder.path} holds the network of an earlier training.",
                 remedy=f"--ckpt_path {folder.last_checkpoint} goes on with it; --trainer.default_root_dir takes "
