@@ -30,6 +30,7 @@ from lightning_kp.nn.encoders import ImageNetNormalise, build_encoder
 from lightning_kp.nn.weights import Pretrained
 from lightning_kp.oks import OKSAveragePrecision
 from lightning_kp.precision import full_precision, widened
+from lightning_kp.skeleton import Skeleton
 
 # With the sigma of honeybees (001: 1) an animal counts whose points all lie in its middle.
 FINER = 0.3
@@ -109,24 +110,8 @@ class DirectPose(KeypointMethod):
         scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__(weights, optimizer, scheduler)
-        if len(set(names)) < len(names):
-            raise ConfigurationError(
-                f"{type(self).__name__} got one name twice: {', '.join(names)}.",
-                remedy="Name each keypoint once.",
-            )
-        if not names or instances < 1:
-            raise ConfigurationError(
-                f"{type(self).__name__} got {len(names)} keypoints and {instances} animals.",
-                remedy="--model.names=[head,tail] --model.instances=10",
-            )
+        _check(names, instances, reach, threshold, window, at_least_one=(width, convolutions, each))
         check_focal(gamma, kappa)
-        if min(width, convolutions, each) < 1 or reach <= 0 or window < 0 or not 0 < threshold < 1:
-            raise ConfigurationError(
-                f"width is {width}, convolutions {convolutions}, each {each}, reach {reach}, window {window}, "
-                f"threshold {threshold}.",
-                remedy="Give at least 1 of the first three, a reach above 0, a window of 0 or more, and a threshold "
-                "between 0 and 1.",
-            )
         self.save_hyperparameters(ignore=["weights", "optimizer", "scheduler"])
         self.keypoint_names = tuple(names)
         self.instances = instances
@@ -261,6 +246,32 @@ class DirectPose(KeypointMethod):
         found = self.precision.compute()
         self.precision.reset()
         self.log_dict({f"{stage}/{name.lower()}": found[name] for name in LOGGED})
+
+
+def _check(
+    names: list[str],
+    instances: int,
+    reach: float,
+    threshold: float,
+    window: int,
+    *,
+    at_least_one: tuple[int, int, int],
+) -> None:
+    """Raise ConfigurationError for settings that no network of the kind can have."""
+    Skeleton(tuple(names))  # names differ
+    if not names or instances < 1:
+        raise ConfigurationError(
+            f"The network got {len(names)} keypoints and {instances} animals.",
+            remedy="--model.names=[head,tail] --model.instances=10",
+        )
+    if min(at_least_one) < 1 or reach <= 0 or window < 0 or not 0 < threshold < 1:
+        width, convolutions, each = at_least_one
+        raise ConfigurationError(
+            f"width is {width}, convolutions {convolutions}, each {each}, reach {reach}, window {window}, "
+            f"threshold {threshold}.",
+            remedy="Give at least 1 of the first three, a reach above 0, a window of 0 or more, and a threshold "
+            "between 0 and 1.",
+        )
 
 
 def _levels_below(stride: int, strides: tuple[int, ...], encoder: str) -> int:

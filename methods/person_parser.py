@@ -38,6 +38,7 @@ from lightning_kp.nn.person_parser import PartLocalizer, PersonDecoder
 from lightning_kp.nn.weights import Pretrained
 from lightning_kp.person_reading import grouped_peaks, highest_peak, in_order_of
 from lightning_kp.run_folder import RunFolder, write_whole
+from lightning_kp.skeleton import Skeleton
 
 Decode = Literal["sequence", "peaks"]
 VALIDATED = ("AP", "AP50", "AR", "count_right")  # figures that every validation logs
@@ -322,4 +323,5 @@ def _check(
             f"sigma has {len(spread)} numbers for {len(names)} keypoints.",
             "Give one for all, or one for each of --model.names.",
         )
+    Skeleton(tuple(names))  # names differ
     check_mirror(names, mirror)

@@ -10,7 +10,7 @@ from lightning_kp.cli import main
 from lightning_kp.datamodules import GroupsAndUnlabelled, LabelledGroups
 from lightning_kp.errors import ConfigurationError, DataError
 from lightning_kp.label_npz import open_npz
-from lightning_kp.methods import DirectPose
+from lightning_kp.methods import DirectPose, PersonParser
 from lightning_kp.verbs.training import launch
 
 GOOD = {
@@ -55,9 +55,10 @@ def test_numbers_of_unlabelled_frames_that_are_none(wrong: dict[str, int]) -> No
         GroupsAndUnlabelled("labels.npz", **wrong)
 
 
-def test_a_name_given_twice_is_told_before_training() -> None:
-    with pytest.raises(ConfigurationError, match="one name twice"):
-        DirectPose(["head", "head"], encoder="tiny", pretrained=False, stride=4)
+@pytest.mark.parametrize("method", [DirectPose, PersonParser])
+def test_a_name_given_twice_is_told_before_training(method: type[DirectPose | PersonParser]) -> None:
+    with pytest.raises(ConfigurationError, match="names must differ"):
+        method(["head", "head"], encoder="tiny", pretrained=False)
 
 
 @pytest.mark.parametrize("out", ["mine.json", "crowds.md"])
