@@ -1,6 +1,7 @@
 """kp name and kp suggest, from a discovering run and a few labels to files that other tools open."""
 
 import csv
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -243,6 +244,19 @@ def test_labelled_suggestions_are_never_overwritten(
         assert not (folder / "run" / name).exists()
         assert main(options) == 0
         assert (folder / "run" / name / "suggestions.slp").exists()
+
+
+def test_tracks_that_were_made_in_another_way_stay(folder: Path, tmp_path: Path) -> None:
+    """Of other boxes, say: they would be replaced, and their other formats removed."""
+    run = tmp_path / "run"
+    shutil.copytree(folder / "run", run, ignore=shutil.ignore_patterns("suggestions*", "tracks"))
+    box = f"0,0,{SIZE // 2},{SIZE // 2}"
+    assert main(["track", str(run), str(folder / "arena.mp4"), "--boxes", box, "--formats=slp,csv"]) == 0
+    before = {path.name: path.read_bytes() for path in (run / "tracks").iterdir()}
+    assert {"arena.slp", "arena.csv"} <= before.keys()
+    assert main(["suggest", str(run), "--count", "2", "--names", "nose,tail"]) == 0
+    assert {path.name: path.read_bytes() for path in (run / "tracks").iterdir()} == before
+    assert (run / "suggestions" / "tracks" / "arena.csv").is_file()
 
 
 def test_frames_of_a_folder_are_numbered_without_the_images_that_cannot_be_read(tmp_path: Path) -> None:

@@ -80,6 +80,15 @@ def test_wrong_boxes_are_refused(
     assert "Say --boxes follow, --boxes FILE.csv" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["DirectPose", "PersonParser"])
+def test_animals_in_no_fixed_order_are_not_regressed_from(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = checkpoint(name, tmp_path)
+    assert main(["score", str(file), "--labels", "labels.csv"]) == 2
+    assert f"--ckpt_path {file}` scores it" in capsys.readouterr().err
+
+
 def test_no_module_runs_because_a_checkpoint_names_it(
     video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,11 +8,8 @@ SUMMARY = (
     "Render two animals in an artificial arena, discover keypoints without labels, compare with the truth. "
     "Anything that `kp fit` takes may be added."
 )
-# Those of experiments/bkind_arena_turning.yaml, with fewer epochs: the demo should end before a coffee does.
-SETTINGS = (
-    "--data.size=96", "--model.keypoints=8", "--model.encoder=turning", "--model.rotations=any",
-    "--model.any_angle=true", "--model.weights.coverage=0.4", "--trainer.max_epochs=12",
-)  # fmt: skip
+# The preset's, with fewer epochs: the demo should end before a coffee does.
+SETTINGS = ("--preset=turning", "--data.size=96", "--model.keypoints=8", "--trainer.max_epochs=12")
 LEAST_UNSEEN = 24  # frames: regressors need some to be fitted and scored on
 
 

@@ -57,6 +57,7 @@ def _score_activities(given: argparse.Namespace) -> int:
 
 def _score_labels(given: argparse.Namespace) -> int:
     from lightning_kp.checkpoints import find_checkpoint
+    from lightning_kp.errors import ConfigurationError
     from lightning_kp.labels import read_labels
     from lightning_kp.run_folder import RunFolder
     from lightning_kp.scoring import score_regression
@@ -66,6 +67,13 @@ def _score_labels(given: argparse.Namespace) -> int:
     for name in given.run:
         checkpoint = find_checkpoint(name)
         method, view = load_for_tracking(checkpoint)
+        if method.finds_whole_animals:
+            raise ConfigurationError(
+                f"{checkpoint} holds a {type(method).__name__}, which names its points and finds whole animals, in no "
+                "fixed order: regression from them says nothing.",
+                remedy=f"`kp test --config {checkpoint.parent.parent / 'config.yaml'} --ckpt_path {checkpoint}` scores "
+                "it against labels.",
+            )
         labels = read_labels(given.labels, view.size, view.fit, view.boxes, preprocessing=view.preprocessing)
         result = score_regression(method, labels)
         print(f"{name}: {len(labels.points)} labelled frames", *result.lines(), sep="\n")
