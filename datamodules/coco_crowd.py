@@ -86,12 +86,12 @@ class COCOCrowd(CrowdModule):
 
     def _read(self, file: Path) -> CocoPeople:
         people = read_people(file, self._folders(file))
-        if self.point_names not in ((), people.names):
+        if self.part_names not in ((), people.names):
             raise DataError(
-                f"{file} names {', '.join(people.names)}; another file {', '.join(self.point_names)}.",
+                f"{file} names {', '.join(people.names)}; another file {', '.join(self.part_names)}.",
                 remedy="Train, validate and test with files of one kind.",
             )
-        self.point_names = people.names
+        self.part_names = people.names
         if self.mirror_given is not None:
             people = people.mirrored_by(self.mirror_given)
         self.mirror = people.scenes[0].mirror if people.scenes else ()

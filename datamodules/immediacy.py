@@ -54,7 +54,7 @@ class Immediacy(CrowdModule):
         self.files = {"train": train, "test": test}
         self.images = images
         self.val_images = val_images
-        self.point_names = NAMES
+        self.part_names = NAMES
 
     def setup(self, stage: str | None = None) -> None:
         """Read both files, once, and draw what validates."""

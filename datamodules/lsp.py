@@ -34,7 +34,7 @@ class LSP(PersonModule):
     """
 
     protocol = PROTOCOL
-    point_names = PROTOCOL.skeleton.names
+    part_names = PROTOCOL.skeleton.names
 
     def __init__(
         self,

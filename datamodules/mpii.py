@@ -37,7 +37,7 @@ class MPII(PersonModule):
     """
 
     protocol = PROTOCOL
-    point_names = (*PROTOCOL.skeleton.names, *HEAD_BOX)
+    part_names = (*PROTOCOL.skeleton.names, *HEAD_BOX)
 
     def __init__(
         self,

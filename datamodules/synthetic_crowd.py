@@ -64,7 +64,7 @@ class SyntheticCrowd(CrowdModule):
             if number
         }
         self.folder = self.path(folder)
-        self.point_names = KEYPOINT_NAMES
+        self.part_names = KEYPOINT_NAMES
         self.mirror = MIRROR
 
     def prepare_data(self) -> None:

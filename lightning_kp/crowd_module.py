@@ -17,13 +17,13 @@ class CrowdModule(KeypointDataModule):
     """Crowds -> CrowdImages of ``size`` px, augmented while training.
 
     A subclass fills ``crowds`` ("train", "val", "test") in ``setup`` and calls :meth:`serve`; it sets
-    ``point_names`` and ``mirror``.
+    ``part_names`` and ``mirror``.
     """
 
     cropped = True
     sampler_type = EpochRows
     batch_type = CrowdImages
-    point_names: tuple[str, ...] = ()
+    in_order = False
     mirror: tuple[int, ...] = ()
 
     def __init__(
@@ -48,6 +48,7 @@ class CrowdModule(KeypointDataModule):
 
     def serve(self, crowds: dict[str, Sequence[Crowd]]) -> None:
         """Make the data sets of the stages; ``jitter_px`` concerns ``test`` alone."""
+        self.animals = max((len(crowd.people) for each in crowds.values() for crowd in each), default=1)
         for stage, each in crowds.items():
             change = self.augmentation if stage == "train" else None
             jitter = self.jitter_px if stage == "test" else 0.0

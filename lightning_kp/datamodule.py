@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lightning_kp.errors import ConfigurationError, DataError
 from lightning_kp.loading import EachOnce, EpochShuffle, ResumableLoader, WholeBatches, as_it_is
+from lightning_kp.skeleton import numbered
 
 
 class KeypointDataModule(L.LightningDataModule):
@@ -24,6 +25,12 @@ class KeypointDataModule(L.LightningDataModule):
     """Whether images are cut out around what is looked for, with boxes that no video has by itself."""
     sampler_type: ClassVar[type[EpochShuffle]] = EpochShuffle
     """The order of training; a data set that changes from epoch to epoch needs EpochRows."""
+    in_order: ClassVar[bool] = True
+    """Whether an animal has its own row among the labelled ones of all images."""
+    part_names: tuple[str, ...] = ()
+    """Labelled points of one animal, as batches order them; from ``setup`` on."""
+    animals: int = 1
+    """The most animals that are labelled in an image; from ``setup`` on."""
 
     def __init__(self, root: str = ".", batch_size: int = 16, num_workers: int = 0) -> None:
         super().__init__()
@@ -44,6 +51,11 @@ class KeypointDataModule(L.LightningDataModule):
     def path(self, name: str | Path) -> Path:
         """A path of the configuration: absolute as it is, relative from the data root."""
         return self.root / Path(name).expanduser()
+
+    @property
+    def point_names(self) -> tuple[str, ...]:
+        """Labelled points of all animals one after another: ``part_names``, or name_1, ..., name_2, ..."""
+        return numbered(self.part_names, self.animals)
 
     @property
     def order_seed(self) -> int:

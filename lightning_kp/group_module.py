@@ -1,6 +1,5 @@
 """Bases of the datamodules that serve labelled groups of animals; see datamodules/labelled_groups.py."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,12 @@ from lightning_kp.group_data import (
     read_unlabelled,
 )
 from lightning_kp.label_reading import open_labels
+from lightning_kp.labelled_data import Labels, read_all
 from lightning_kp.labelled_datasets import LabelledFrameList
-from lightning_kp.labels import LabelledAnimals, read_animals
+from lightning_kp.labels import LabelledAnimals
 from lightning_kp.loading import EpochRows
 
-Labels = list[str] | str
+AT_MOST_SHOWN = 4  # frames named in a message (ours)
 
 
 class LabelledGroupsModule(KeypointDataModule):
@@ -54,6 +54,7 @@ class LabelledGroupsModule(KeypointDataModule):
     """
 
     batch_type = LabelledImages
+    in_order = False
     sampler_type = EpochRows  # an epoch is ``batches`` long, and the next goes on to other frames
 
     def __init__(
@@ -112,14 +113,12 @@ class LabelledGroupsModule(KeypointDataModule):
         self.fit: Fit = fit
         self.boxes = boxes
         self.seed = seed
-        self.part_names: tuple[str, ...] = ()
         self.shown_px: tuple[float, float] = (size, size)
         self._read: tuple[LabelledAnimals, LabelledAnimals | None] | None = None
 
     def setup(self, stage: str | None = None) -> None:
         """Read the label files, once, and divide their frames."""
         animals, testing = self._animals()
-        self.part_names = animals.names
         train, val, test, left = self._divided(len(animals.image))
         trained, rows = animals, train
         if self.pasted:
@@ -127,6 +126,8 @@ class LabelledGroupsModule(KeypointDataModule):
             some = LabelledAnimals(animals.image[train], animals.points[train], animals.names, inside=inside)
             trained = cut_and_paste(some, self.pasted, self.pasted_animals, seed=self.seed)
             rows = np.arange(self.pasted)
+        self.part_names = animals.names
+        self.animals = max(each.points.shape[1] for each in (animals, trained, testing) if each is not None)
         length = self.batches * self.batch_size
         self.datasets = {
             "train": self._training(GroupDataset(trained, rows, length), animals.image[left]),
@@ -162,23 +163,14 @@ class LabelledGroupsModule(KeypointDataModule):
         if self._read is None:
             animals = self._of(self.labels, self.names)
             testing = self._of(self.test_labels, list(animals.names)) if self.test_labels else None
+            if testing is not None:
+                _refuse_shared(animals, testing)
             self._read = animals, testing
             self.shown_px = self._shown()
         return self._read
 
     def _of(self, labels: Labels, names: list[str] | None) -> LabelledAnimals:
-        parts: list[LabelledAnimals] = []
-        for path in [labels] if isinstance(labels, str) else labels:
-            wanted = names or (list(parts[0].names) if parts else None)
-            parts.append(
-                read_animals(
-                    self.path(path), self.size, self.fit, self.boxes,
-                    names=wanted, root=self.root, at_most=self.at_most,
-                )
-            )  # fmt: skip
-        if not parts:
-            raise ConfigurationError("No label file was given.", remedy="--data.labels=FILE")
-        return joined(parts)
+        return read_all(self, labels, self.size, self.fit, self.boxes, names, at_most=self.at_most)
 
     def _shown(self) -> tuple[float, float]:
         """Height and width, in pixels of the original, of what the square shows: distances are measured in them."""
@@ -236,15 +228,13 @@ class GroupsAndUnlabelledModule(LabelledGroupsModule):
         return GroupsAndUnlabelledDataset(labelled, none, 0, self.seed)
 
 
-def joined(parts: Sequence[LabelledAnimals]) -> LabelledAnimals:
-    """Several sets as one; frames with fewer animals are filled up with missing ones."""
-    most = max(part.points.shape[1] for part in parts)
-    points = [
-        torch.cat((p, p.new_full((len(p), most - p.shape[1], *p.shape[2:]), torch.nan)), dim=1)
-        for p in (part.points for part in parts)
-    ]
-    inside = [part.inside for part in parts if part.inside is not None]
-    return LabelledAnimals(
-        torch.cat([part.image for part in parts]), torch.cat(points), parts[0].names,
-        inside=torch.cat(inside) if len(inside) == len(parts) else None,
-    )  # fmt: skip
+def _refuse_shared(labels: LabelledAnimals, testing: LabelledAnimals) -> None:
+    """Raise DataError for images that train and test: the test would say how well they were learnt by heart."""
+    known = set(labels.sources) - {""}
+    if shared := [source for source in testing.sources if source in known]:
+        shown = ", ".join(shared[:AT_MOST_SHOWN]) + (" and others" if len(shared) > AT_MOST_SHOWN else "")
+        raise DataError(
+            f"{len(shared)} frame(s) are both in labels and in test_labels: {shown}.",
+            remedy="Keep each in one of them; or leave --data.test_labels out and say --data.test_frames=10, which "
+            "holds frames of the labels back.",
+        )

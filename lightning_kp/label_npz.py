@@ -83,5 +83,5 @@ def open_npz(path: Path, part: str, places: list[Path]) -> OpenLabels:
             problems.append(f"{name} is missing")
             continue
         labelled = of_image[~np.isnan(of_image).all(axis=(1, 2))]
-        frames.append(OpenFrame(name, image_reader(file), labelled))
+        frames.append(OpenFrame(name, image_reader(file), labelled, str(file.resolve())))
     return OpenLabels(path, tuple(names), frames, problems)

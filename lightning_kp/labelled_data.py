@@ -1,5 +1,6 @@
 """Bases of the datamodules that serve labelled frames: which ones train and which validate is drawn from a seed."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,9 @@ def read_all(
     fit: Fit,
     box: list[int] | None,
     names: list[str] | None,
-    rows: list[int] | None,
+    rows: list[int] | None = None,
+    *,
+    at_most: int | None = None,
     preprocessing: Preprocessing = NOTHING,
 ) -> LabelledAnimals:
     """All label files of a datamodule as one set, every problem of every file told at once; of it the ``rows``."""
@@ -52,7 +55,9 @@ def read_all(
     wrong: list[DataError] = []
     for path in paths:
         wanted = names or (list(parts[0].names) if parts else None)
-        options: dict[str, Any] = {"names": wanted, "root": module.root, "preprocessing": preprocessing}
+        options: dict[str, Any] = {
+            "names": wanted, "root": module.root, "at_most": at_most, "preprocessing": preprocessing,
+        }  # fmt: skip
         try:
             parts.append(read_animals(module.path(path), size, fit, box, **options))
         except DataError as error:  # the other files' mistakes are wanted too
@@ -62,20 +67,30 @@ def read_all(
         wrong.append(DataError(f"{shown}.", remedy="Keep each frame in one of the label files."))
     if wrong:
         raise DataError(" ".join(error.problem for error in wrong), remedy=wrong[0].remedy)
-    animals = max(part.points.shape[1] for part in parts)
+    found = joined(parts)
+    if rows is None:
+        return found
+    if not rows or min(rows) < 0 or max(rows) >= len(found.image):
+        raise ConfigurationError(
+            f"rows names frames {min(rows, default=0)} to {max(rows, default=0)} of {len(found.image)} labelled ones.",
+            remedy=f"Number them from 0 to {len(found.image) - 1}.",
+        )
+    return LabelledAnimals(found.image[rows], found.points[rows], found.names)
+
+
+def joined(parts: Sequence[LabelledAnimals]) -> LabelledAnimals:
+    """Several sets as one; frames with fewer animals are filled up with missing ones."""
+    most = max(part.points.shape[1] for part in parts)
     points = [
-        torch.cat((p, p.new_full((len(p), animals - p.shape[1], *p.shape[2:]), torch.nan)), dim=1)
+        torch.cat((p, p.new_full((len(p), most - p.shape[1], *p.shape[2:]), torch.nan)), dim=1)
         for p in (part.points for part in parts)
     ]
-    image, joined = torch.cat([part.image for part in parts]), torch.cat(points)
-    if rows is None:
-        return LabelledAnimals(image, joined, parts[0].names)
-    if not rows or min(rows) < 0 or max(rows) >= len(image):
-        raise ConfigurationError(
-            f"rows names frames {min(rows, default=0)} to {max(rows, default=0)} of {len(image)} labelled ones.",
-            remedy=f"Number them from 0 to {len(image) - 1}.",
-        )
-    return LabelledAnimals(image[rows], joined[rows], parts[0].names)
+    inside = [part.inside for part in parts if part.inside is not None]
+    return LabelledAnimals(
+        torch.cat([part.image for part in parts]), torch.cat(points), parts[0].names,
+        tuple(source for part in parts for source in part.sources),
+        inside=torch.cat(inside) if len(inside) == len(parts) else None,
+    )  # fmt: skip
 
 
 class LabelledFramesModule(KeypointDataModule):
@@ -116,7 +131,6 @@ class LabelledFramesModule(KeypointDataModule):
         self.train_frames = train_frames
         self.repeats = repeats
         self.seed = seed
-        self.point_names: tuple[str, ...] = ()
         self._animals: LabelledAnimals | None = None
 
     def setup(self, stage: str | None = None) -> None:
@@ -126,7 +140,7 @@ class LabelledFramesModule(KeypointDataModule):
                 self, self.labels, self.size, self.fit, self.boxes, self.names, self.rows
             )
         animals = self._animals
-        self.point_names = animals.flat().names
+        self.part_names, self.animals = animals.names, animals.points.shape[1]
         train, val = divide(len(animals.image), self.val_fraction, self.train_frames, self.seed)
         self.datasets = {
             "train": LabelledDataset(animals, train, self.repeats),
@@ -191,7 +205,6 @@ class PairsAndLabelsModule(FramePairsModule):
         self.labelled_per_batch = labelled_per_batch
         self.label_val_fraction = label_val_fraction
         self.train_frames = train_frames
-        self.point_names: tuple[str, ...] = ()
         self._animals: LabelledAnimals | None = None
 
     def setup(self, stage: str | None = None) -> None:
@@ -216,7 +229,14 @@ class PairsAndLabelsModule(FramePairsModule):
         if self._animals is None:
             box: Any = self.boxes  # the signature admits no file
             self._animals = read_all(
-                self, self.labels, self.size, self.fit, box, self.names, self.rows, self.preprocessing
+                self,
+                self.labels,
+                self.size,
+                self.fit,
+                box,
+                self.names,
+                self.rows,
+                preprocessing=self.preprocessing,
             )
-            self.point_names = self._animals.flat().names
+            self.part_names, self.animals = self._animals.names, self._animals.points.shape[1]
         return self._animals

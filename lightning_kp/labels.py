@@ -24,6 +24,7 @@ from lightning_kp.label_reading import open_labels
 from lightning_kp.label_scenes import preprocess_labelled, scene_of
 from lightning_kp.preprocessing import NOTHING, Preprocessing
 from lightning_kp.resize import prepare
+from lightning_kp.skeleton import numbered as numbered_names
 
 MISSED = 0.1  # share of labelled images whose animal may be missed before it is told
 
@@ -64,14 +65,8 @@ class LabelledAnimals(NamedTuple):
 
     def flat(self, *, numbered: bool = False) -> LabelledSet:
         """The points of all animals one after another; name_1 and so on, where several or ``numbered``."""
-        animals = self.points.shape[1]
-        names = tuple(f"{name}_{animal + 1}" for animal in range(animals) for name in self.names)
-        return LabelledSet(
-            self.image,
-            self.points.flatten(1, 2),
-            names if animals > 1 or numbered else self.names,
-            self.shown,
-        )
+        names = numbered_names(self.names, self.points.shape[1], always=numbered)
+        return LabelledSet(self.image, self.points.flatten(1, 2), names, self.shown)
 
 
 def read_labels(

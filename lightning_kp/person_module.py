@@ -18,14 +18,13 @@ Rows = NDArray[np.int64]
 class PersonModule(KeypointDataModule):
     """People -> LabelledImages of ``size`` px, augmented while training.
 
-    A subclass sets ``protocol`` and ``point_names`` (the protocol's joints first) and calls :meth:`serve`.
+    A subclass sets ``protocol`` and ``part_names`` (the protocol's joints first) and calls :meth:`serve`.
     """
 
     cropped = True
     sampler_type = EpochRows
     batch_type = LabelledImages
     protocol: PoseProtocol
-    point_names: tuple[str, ...]
 
     def __init__(
         self,
@@ -49,7 +48,7 @@ class PersonModule(KeypointDataModule):
         """Make the data sets of the stages."""
         pictures = Pictures(self.hold_gb)
         joints = self.protocol.skeleton.mirror
-        mirror = (*joints, *range(len(joints), len(self.point_names)))
+        mirror = (*joints, *range(len(joints), len(self.part_names)))
         for stage, each in people.items():
             change = self.augmentation if stage == "train" else None
             self.datasets[stage] = PersonDataset(each, mirror, self.size, pictures, change, self.seed)

@@ -53,6 +53,16 @@ class Skeleton:
         return lengths
 
 
+def numbered(names: Sequence[str], animals: int, *, always: bool = False) -> tuple[str, ...]:
+    """Names of the points of all animals: those given of a single one, else name_1, ..., name_2, ...
+
+    ``always``: number a single animal's, too.
+    """
+    if animals <= 1 and not always:
+        return tuple(names)
+    return tuple(f"{name}_{animal + 1}" for animal in range(animals) for name in names)
+
+
 def distance_variance(points: Tensor) -> Tensor:
     """Points (N, K, D), NaN = absent -> variance over N of every pairwise distance (K, K).
 

@@ -23,6 +23,7 @@ from lightning_kp.direct_pose_targets import Owner, PoseTargets, pose_targets
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.heatmaps import Moments
 from lightning_kp.keypoints import Keypoints
+from lightning_kp.label_names import refuse_other_parts
 from lightning_kp.losses.focal import check_focal, focal_loss
 from lightning_kp.method import KeypointMethod, LRSchedulerCallable, OptimizerCallable
 from lightning_kp.nn.direct_pose import Branches, DirectPoseNet
@@ -163,19 +164,12 @@ class DirectPose(KeypointMethod):
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
-        datamodule = getattr(self.trainer, "datamodule", None) if self._trainer is not None else None
-        offered = tuple(getattr(datamodule, "part_names", self.keypoint_names))
-        if offered != self.keypoint_names:
-            raise ConfigurationError(
-                f"The labels name {', '.join(offered)}; the model has {', '.join(self.keypoint_names)}.",
-                remedy=f"--model.names=[{','.join(offered)}], or choose and order them with "
-                f"--data.names=[{','.join(self.keypoint_names)}].",
-            )
+        refuse_other_parts(self)
 
     def terms(self, batch: LabelledImages) -> dict[str, Tensor]:
         """Eq. 7's ``keypoints``, ``boxes`` and ``vectors``."""
         batch = self._augmented(batch)
-        return self.supervised(self.raw(batch.image), Keypoints(batch.points, batch.confidence))
+        return self.supervised(self.raw(batch.image), in_view(batch))
 
     def supervised(self, branches: Branches, labelled: Keypoints) -> dict[str, Tensor]:
         """The terms of eq. 7."""
@@ -208,8 +202,7 @@ class DirectPose(KeypointMethod):
             return batch
         generator = self.batch_generator()
         image, points = augment_labelled(batch.image, batch.points, generator, self.turn_deg)
-        seen = (points.abs() < 1).all(dim=-1)
-        return LabelledImages(image, points, batch.confidence * seen)
+        return LabelledImages(image, points, batch.confidence)
 
     def configure_optimizers(self) -> Any:
         if self._optimizer is not None or self._scheduler is not None:
@@ -232,9 +225,7 @@ class DirectPose(KeypointMethod):
         self._weighted_sum(batch, stage)
         datamodule = getattr(self.trainer, "datamodule", None)
         shown = getattr(datamodule, "shown_px", batch.image.shape[-2:])
-        self.precision.update(
-            self(batch.image), Keypoints(batch.points, batch.confidence), size=(shown[0], shown[1])
-        )
+        self.precision.update(self(batch.image), in_view(batch), size=(shown[0], shown[1]))
 
     def on_validation_epoch_end(self) -> None:
         self._log_precision("val")
@@ -246,6 +237,11 @@ class DirectPose(KeypointMethod):
         found = self.precision.compute()
         self.precision.reset()
         self.log_dict({f"{stage}/{name.lower()}": found[name] for name in LOGGED})
+
+
+def in_view(batch: LabelledImages) -> Keypoints:
+    """The labels; what a crop leaves out of view is neither trained on nor missed."""
+    return Keypoints(batch.points, batch.confidence * (batch.points.abs() <= 1).all(dim=-1))
 
 
 def _check(

@@ -24,6 +24,7 @@ from lightning_kp.coco_people import mirror_of
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.heatmaps import Moments, render_gaussians
 from lightning_kp.keypoints import Keypoints
+from lightning_kp.label_names import datamodule_of, refuse_animals_without_order
 from lightning_kp.losses.anchor import FLOOR, AnchorDesign
 from lightning_kp.losses.heatmap_losses import LINEAR, HeatmapLossName, HeatmapLossOptions, heatmap_loss
 from lightning_kp.messages import did_you_mean
@@ -140,7 +141,8 @@ class StackedHourglass(KeypointMethod):
     def setup(self, stage: str) -> None:
         """Take the joints and how they are scored from the datamodule; refuse one that lacks a joint."""
         super().setup(stage)
-        data = getattr(self.trainer, "datamodule", None) if self._trainer is not None else None
+        data = datamodule_of(self)
+        refuse_animals_without_order(self)
         side = getattr(data, "size", None)
         if isinstance(side, int):  # training is at scale 1, the test at the others: told before either
             for scale in (1.0, *self.scales):

@@ -18,6 +18,7 @@ from lightning_kp.checkpoints import known_class
 from lightning_kp.errors import CheckpointError, ConfigurationError
 from lightning_kp.heatmaps import render_gaussians
 from lightning_kp.keypoints import Keypoints
+from lightning_kp.label_names import refuse_other_names
 from lightning_kp.method import (
     KeypointMethod,
     LRSchedulerCallable,
@@ -93,6 +94,10 @@ class LinearBridge(KeypointMethod):
         worst = float(bridge.error.nan_to_num(0).max())
         made.error.copy_(bridge.error.nan_to_num(worst))
         return made.to(discovered.device).eval()
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        refuse_other_names(self)
 
     def train(self, mode: bool = True) -> "LinearBridge":
         """The discovered network stays as it was trained, its batch statistics included."""

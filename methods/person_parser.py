@@ -25,6 +25,7 @@ from lightning_kp.crowd_scores import CrowdScores
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.heatmaps import Moments
 from lightning_kp.keypoints import Keypoints
+from lightning_kp.label_names import datamodule_of, refuse_other_parts
 from lightning_kp.losses.person_parsing import (
     discs,
     matched_targets,
@@ -233,23 +234,18 @@ class PersonParser(KeypointMethod):
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
-        datamodule = getattr(self.trainer, "datamodule", None) if self._trainer is not None else None
-        offered = tuple(getattr(datamodule, "point_names", ()) or self.keypoint_names)
-        if offered != self.keypoint_names:
-            raise ConfigurationError(
-                f"The labels name {', '.join(offered)}; the model has {', '.join(self.keypoint_names)}.",
-                remedy=f"Set --model.names=[{','.join(offered)}].",
-            )
-        self._take_mirror(list(getattr(datamodule, "mirror", ())))
+        refuse_other_parts(self)
+        self._take_mirror(list(getattr(datamodule_of(self), "mirror", ())))
+        names = self.keypoint_names
         # Names such as ear1 and ear2 tell no sides, and mirrored pictures would teach one ear as the other.
         if (
             stage == "fit"
             and self.flip
-            and len(offered) > 1
-            and self.mirror.tolist() == list(range(len(offered)))
+            and len(names) > 1
+            and self.mirror.tolist() == list(range(len(names)))
         ):
             warnings.warn(
-                f"None of {', '.join(offered)} is known as left or right of another, and pictures are mirrored. If "
+                f"None of {', '.join(names)} is known as left or right of another, and pictures are mirrored. If "
                 "some are, --data.mirror=[0,2,1] says so; --model.flip=false and --data.augmentation.flip=false "
                 "leave mirrored pictures out.",
                 stacklevel=2,

@@ -9,7 +9,6 @@ supervised side is a stacked hourglass; here it is the same network (encoder and
 the two differ in the objective alone.  Labelled frames pass the encoder together with the pairs.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +19,7 @@ from lightning_kp.augmentation import augment_labelled
 from lightning_kp.batches import FramePairs, LabelledImages, PairsAndLabels
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.heatmaps import spatial_softmax
+from lightning_kp.label_names import refuse_other_names
 from lightning_kp.losses.supervision import Supervision, supervision_loss
 from lightning_kp.method import KeypointMethod, LRSchedulerCallable, OptimizerCallable
 from lightning_kp.methods.bkind import BKinD, BKinDWeights
@@ -185,18 +185,6 @@ class SupervisedKeypoints(KeypointMethod):
             generator = self.batch_generator()
             batch = _augmented(batch, generator, self.turn_deg)
         return {"supervision": _supervision(self, self.heatmaps(batch.image), batch)}
-
-
-def refuse_other_names(method: KeypointMethod) -> None:
-    """Raise ConfigurationError unless the datamodule's labelled points are the method's, in their order."""
-    datamodule = getattr(method.trainer, "datamodule", None) if method._trainer is not None else None
-    offered: Sequence[str] = getattr(datamodule, "point_names", method.keypoint_names)
-    if tuple(offered) != method.keypoint_names:
-        raise ConfigurationError(
-            f"The labels name {', '.join(offered)}; the model has {', '.join(method.keypoint_names)}.",
-            remedy=f"Set --model.names=[{','.join(offered)}], or choose and order the labels' points with "
-            f"--data.names=[{','.join(method.keypoint_names)}].",
-        )
 
 
 def _augmented(batch: LabelledImages, generator: torch.Generator, turn_deg: float) -> LabelledImages:

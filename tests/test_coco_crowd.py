@@ -185,7 +185,7 @@ def test_the_datamodule(tmp_path: Path) -> None:
     write(tmp_path)
     data = COCOCrowd(train="people.json", val="people.json", size=32, batch_size=2, root=str(tmp_path))
     data.setup()
-    assert data.point_names == tuple(POINTS)
+    assert data.part_names == tuple(POINTS)
     assert data.mirror == (0, 2, 1)
     assert {name: len(each) for name, each in data.datasets.items()} == {  # type: ignore[arg-type]
         "train": 2, "val": 1, "test": 1, "predict": 1,
@@ -368,7 +368,7 @@ def test_real_files(kp_data: Path, file: str, keypoints: int, people: list[int])
     data = COCOCrowd(test=path.name, size=128, batch_size=2, root=str(path.parent))
     data.setup()
     batch = next(iter(data.test_dataloader()))
-    assert len(data.point_names) == keypoints
+    assert len(data.part_names) == keypoints
     assert (batch.confidence > 0).any(dim=-1).sum(dim=1).tolist() == people
     labelled = batch.confidence > 0
     assert (batch.points[labelled].abs() <= 1.1).all()

@@ -334,7 +334,7 @@ def test_who_comes_after_the_stop_is_nobody(monkeypatch: pytest.MonkeyPatch) -> 
 
 def beside(parser: PersonParser, mirror: tuple[int, ...]) -> None:
     """Let the parser meet data that are mirrored so."""
-    data = SimpleNamespace(point_names=tuple(NAMES), mirror=mirror, batch_type=CrowdImages)
+    data = SimpleNamespace(part_names=tuple(NAMES), mirror=mirror, batch_type=CrowdImages)
     parser._trainer = SimpleNamespace(datamodule=data)  # type: ignore[assignment]
     parser.setup("fit")
 

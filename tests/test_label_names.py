@@ -1,0 +1,135 @@
+"""Every method that reads labelled images meets every kind of them: right points train, others are told before."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+from PIL import Image as Pictures
+from test_every_method import METHODS, SETTINGS
+
+from lightning_kp.batches import LabelledImages
+from lightning_kp.datamodule import KeypointDataModule
+from lightning_kp.datamodules import GroupsAndUnlabelled, LabelledFrames, LabelledGroups
+from lightning_kp.errors import ConfigurationError, DataError
+from lightning_kp.method import KeypointMethod
+from lightning_kp.methods.direct_pose import in_view
+
+NAMES = ("nose", "tail")
+BY_NAME = ("LinearBridge", "StackedHourglass", "SupervisedKeypoints")
+READ_LABELS = ("DirectPose", *BY_NAME)
+
+
+def archive(folder: Path, animals: int, names: tuple[str, ...] = NAMES, frames: int = 6) -> str:
+    """Grey images of 32 x 32 with so many animals; the name of their labels."""
+    (folder / "images").mkdir(exist_ok=True)
+    for number in range(frames):
+        Pictures.new("RGB", (32, 32), (30 * number, 0, 0)).save(folder / "images" / f"{number}.png")
+    corner = np.arange(animals)[:, None, None] * 8.0 + 4
+    points = np.broadcast_to(corner, (frames, animals, len(names), 2)) + np.arange(len(names))[:, None] * 3
+    files = [f"{n}.png" for n in range(frames)]
+    split = ["train"] * (frames - 2) + ["test"] * 2
+    np.savez(folder / "labels.npz", points=points, path=files, node_names=names, split=split)
+    return "labels.npz"
+
+
+def fit(method: str, data: KeypointDataModule, folder: Path, **options: Any) -> KeypointMethod:
+    """One step of training, and the test."""
+    torch.manual_seed(0)
+    made = METHODS[method](**SETTINGS[method] | options)
+    trainer = L.Trainer(
+        default_root_dir=folder, accelerator="cpu", logger=False, max_steps=1, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(made, datamodule=data)
+    trainer.test(made, datamodule=data, verbose=False)
+    assert isinstance(made, KeypointMethod)
+    return made
+
+
+def groups(folder: Path, labels: str, **options: Any) -> LabelledGroups:
+    return LabelledGroups(labels, test_frames=2, batches=1, size=32, root=str(folder), **options)
+
+
+def test_all_methods_that_read_labelled_images_are_tried_here() -> None:
+    assert {name for name, kind in METHODS.items() if kind.batch_type is LabelledImages} == set(READ_LABELS)
+
+
+@pytest.mark.parametrize("method", READ_LABELS)
+def test_one_animal_trains_from_frames_and_from_groups(method: str, tmp_path: Path) -> None:
+    labels = archive(tmp_path, animals=1)
+    for data in (LabelledFrames(labels, size=32, root=str(tmp_path)), groups(tmp_path, labels)):
+        assert fit(method, data, tmp_path).keypoint_names == NAMES
+        assert data.part_names == data.point_names == NAMES
+
+
+def test_two_animals_train_whole_or_by_number(tmp_path: Path) -> None:
+    frames = LabelledFrames(archive(tmp_path, animals=2), size=32, root=str(tmp_path))
+    assert fit("DirectPose", frames, tmp_path).keypoint_names == NAMES
+    assert frames.point_names == ("nose_1", "tail_1", "nose_2", "tail_2")
+    found = fit("StackedHourglass", frames, tmp_path, names=[], mirror_pairs=[])
+    assert found.keypoint_names == frames.point_names
+
+
+@pytest.mark.parametrize("method", BY_NAME)
+def test_animals_in_no_order_are_no_named_points(method: str, tmp_path: Path) -> None:
+    data = groups(tmp_path, archive(tmp_path, animals=2))
+    with pytest.raises(ConfigurationError, match=r"up to 2 animals in no fixed order.*--model=DirectPose"):
+        fit(method, data, tmp_path)
+
+
+@pytest.mark.parametrize("names", [("tail", "nose"), ("nose",), ("nose", "tail", "wing")])
+@pytest.mark.parametrize("method", ["DirectPose", "LinearBridge", "SupervisedKeypoints"])
+@pytest.mark.parametrize("kind", ["frames", "groups"])
+def test_other_names_are_told_before_training(
+    kind: str, method: str, names: tuple[str, ...], tmp_path: Path
+) -> None:
+    labels = archive(tmp_path, 1, names)
+    data = (
+        groups(tmp_path, labels) if kind == "groups" else LabelledFrames(labels, size=32, root=str(tmp_path))
+    )
+    with pytest.raises(ConfigurationError, match=rf"--model.names=\[{','.join(names)}\]"):
+        fit(method, data, tmp_path)
+
+
+def test_more_animals_than_are_looked_for_are_told(tmp_path: Path) -> None:
+    data = groups(tmp_path, archive(tmp_path, animals=3))
+    with pytest.warns(UserWarning, match="up to 3 animals.*looks for 2. --model.instances=3"):
+        fit("DirectPose", data, tmp_path, instances=2)
+
+
+def test_pasted_animals_count_too(tmp_path: Path) -> None:
+    data = groups(tmp_path, archive(tmp_path, animals=1), pasted=2, pasted_animals=4)
+    data.setup()
+    assert data.animals > 1
+
+
+def test_what_a_crop_leaves_out_is_neither_learnt_nor_missed(tmp_path: Path) -> None:
+    """The second animal lies outside of the box: a network that finds nothing has not missed it."""
+    labels = archive(tmp_path, animals=2)
+    data = LabelledFrames(labels, size=32, boxes=[0, 0, 10, 10], root=str(tmp_path))
+    method = fit("DirectPose", data, tmp_path)
+    (batch,) = data.test_dataloader()
+    assert in_view(batch).present.any(dim=-1).tolist() == [[True, False]] * len(batch.image)
+    assert method.keypoint_names == NAMES
+
+
+# ---------------------------------------------------------------- frames that are given twice
+
+
+def test_frames_that_train_and_test_are_told(tmp_path: Path) -> None:
+    archive(tmp_path, animals=2)
+    apart = LabelledGroups("labels.npz#train", "labels.npz#test", root=str(tmp_path), size=32)
+    apart.setup()
+    assert len(apart.datasets["test"]) == 2  # type: ignore[arg-type]
+    for kind in (LabelledGroups, GroupsAndUnlabelled):
+        with pytest.raises(DataError, match=r"2 frame\(s\) are both in labels and in test_labels: .*4.png"):
+            kind("labels.npz", test_labels="labels.npz#test", root=str(tmp_path), size=32).setup()
+
+
+def test_a_file_given_twice_is_told(tmp_path: Path) -> None:
+    labels = archive(tmp_path, animals=1)
+    with pytest.raises(DataError, match="is labelled in 2 files"):
+        LabelledGroups([labels, labels], root=str(tmp_path), size=32, test_frames=1).setup()
