@@ -2,7 +2,8 @@
 
 SLEAP: one ``suggestions.slp`` with the videos, the skeleton and a list of suggested frames; where the points
 can be predicted already they lie there as predictions, to be corrected.  DeepLabCut: a folder
-``labeled-data/<video>`` with the images and an empty CollectedData table (csv and h5).
+``labeled-data/<video>`` with the images and an empty CollectedData table (csv and h5), in which every one of several
+animals has columns of its own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,11 +17,15 @@ from PIL import Image as Pictures
 from lightning_kp.image_folder import ImageFolderReader
 from lightning_kp.run_folder import write_whole
 from lightning_kp.track_files import DLC_KEY, replacing
+from lightning_kp.tracks import animal_names
 from lightning_kp.video import VideoInfo, open_video
 
 
 class Stub(NamedTuple):
-    """Frame ``frame`` of the video ``video`` (a number), and its points (L, 3) = x, y, confidence if known."""
+    """Frame ``frame`` of the video ``video`` (a number); of its animals (I, L, 3) = x, y, confidence, if known.
+
+    NaN = absent; an animal without any point is none.
+    """
 
     video: int
     frame: int
@@ -37,7 +42,7 @@ def write_sleap(stubs: Sequence[Stub], videos: Sequence[VideoInfo], names: Seque
         sio.LabeledFrame(
             video=described[stub.video],
             frame_idx=stub.frame,
-            instances=[_instance(stub.points_px, skeleton)] if stub.points_px is not None else [],
+            instances=[_instance(each, skeleton) for each in _present(stub.points_px)],
         )
         for stub in stubs
     ]
@@ -64,6 +69,10 @@ def _video(info: VideoInfo) -> Any:
     return sio.Video(filename=str(path), backend_metadata=known, open_backend=False)
 
 
+def _present(animals: NDArray[np.float64] | None) -> Sequence[NDArray[np.float64]]:
+    return () if animals is None else [each for each in animals if np.isfinite(each).all(axis=-1).any()]
+
+
 def _instance(points: NDArray[np.float64], skeleton: Any) -> Any:
     import sleap_io as sio
 
@@ -73,9 +82,17 @@ def _instance(points: NDArray[np.float64], skeleton: Any) -> Any:
 
 
 def write_deeplabcut(
-    stubs: Sequence[Stub], videos: Mapping[str, Path], names: Sequence[str], scorer: str, folder: Path
+    stubs: Sequence[Stub],
+    videos: Mapping[str, Path],
+    names: Sequence[str],
+    scorer: str,
+    folder: Path,
+    animals: int = 1,
 ) -> list[Path]:
-    """Write images and empty tables below ``folder/labeled-data``; ``videos``: paths by folder name, in order."""
+    """Write images and empty tables below ``folder/labeled-data``; ``videos``: paths by folder name, in order.
+
+    Of several ``animals`` each has columns, animal1 and so on.
+    """
     tables = []
     for number, (name, path) in enumerate(videos.items()):
         wanted = sorted({stub.frame for stub in stubs if stub.video == number})
@@ -85,7 +102,7 @@ def write_deeplabcut(
         target.mkdir(parents=True, exist_ok=True)
         images = _extract(path, wanted, target)
         tables.append(
-            _write_table([f"labeled-data/{name}/{image}" for image in images], names, scorer, target)
+            _write_table([f"labeled-data/{name}/{image}" for image in images], names, scorer, target, animals)
         )
     return tables
 
@@ -106,10 +123,13 @@ def _extract(path: Path, wanted: Sequence[int], target: Path) -> list[str]:
     return saved
 
 
-def _write_table(images: Sequence[str], names: Sequence[str], scorer: str, target: Path) -> Path:
+def _write_table(
+    images: Sequence[str], names: Sequence[str], scorer: str, target: Path, animals: int
+) -> Path:
     import pandas as pd
 
-    levels = {"scorer": [scorer], "bodyparts": list(names), "coords": ["x", "y"]}
+    individuals = {"individuals": list(animal_names(animals))} if animals > 1 else {}
+    levels = {"scorer": [scorer], **individuals, "bodyparts": list(names), "coords": ["x", "y"]}
     columns = pd.MultiIndex.from_product(list(levels.values()), names=list(levels))
     # Rows by folder, video and image, as DeepLabCut keeps them since 2.2.
     index = pd.MultiIndex.from_tuples([tuple(image.split("/")) for image in images])

@@ -8,7 +8,7 @@ one.  Frames are chosen one by one, each far from those chosen before.
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,10 @@ SAME = 1e-6
 """Poses no farther apart than this (normalised units) are the same."""
 APART_S = 1.0
 """Seconds within which two frames of a video look alike."""
+GRID = 6
+"""Places along each side of the frame at which :func:`spread_of` says how much of every keypoint is near."""
+PIECE = 4096
+"""Frames of which it does so at a time."""
 FLOOR = 0.1
 """Worth of a frame about which there is no doubt, against 1 of the most doubtful one."""
 
@@ -54,12 +58,12 @@ class Candidates(NamedTuple):
     video: NDArray[np.int64]
     frame: NDArray[np.int64]
     time_s: Floats
-    pose: Floats
+    pose: NDArray[np.floating[Any]]
     uncertain: Floats
     doubtful: Floats
 
 
-def candidates(tracks: Sequence[Tracks], poses: Sequence[Floats]) -> Candidates:
+def candidates(tracks: Sequence[Tracks], poses: Sequence[NDArray[np.floating[Any]]]) -> Candidates:
     """Doubt as ranks over all videos; ``poses`` (N, F) of each in normalised units, NaN = absent."""
     if not any(len(each) for each in tracks):
         raise DataError("The tracked videos hold no frame.", remedy="Track them with `kp track` first.")
@@ -75,10 +79,29 @@ def candidates(tracks: Sequence[Tracks], poses: Sequence[Floats]) -> Candidates:
     )
 
 
+def spread_of(points: Floats) -> NDArray[np.float32]:
+    """Poses of animals in no order (N, I, K, 2), normalised, NaN = absent -> (N, K GRID^2), the same in any order.
+
+    Of every keypoint the sum over the animals of a Gaussian as wide as a step of the grid, at the points of the grid.
+    """
+    places = (2 * np.arange(GRID) + 1) / GRID - 1
+
+    def near(axis: Floats) -> Floats:
+        found: Floats = np.exp(-0.5 * np.square((axis[..., None] - places) / (2 / GRID)))
+        return np.nan_to_num(found)
+
+    pieces = [
+        np.einsum("nikx,niky->nkxy", near(part[..., 0]), near(part[..., 1])).astype(np.float32)
+        for part in np.split(points, range(PIECE, len(points), PIECE))
+    ]
+    return np.concatenate(pieces).reshape(len(points), -1)
+
+
 def uncertainty(tracks: Tracks) -> Floats:
     """(N,): mean spread of the heatmaps over its median, and the share of confidence that is missing.
 
-    Keypoints differ in how sharp their heatmaps are: each is held against itself.
+    Keypoints differ in how sharp their heatmaps are: each is held against itself.  One that is absent counts as much
+    as it is seen in other frames: of many animals some come and go.
     """
     spread = np.sqrt(np.clip(tracks.covariance_px[..., :2].astype(np.float64).sum(axis=-1), 0, None))
     confidence = tracks.confidence.astype(np.float64)
@@ -87,7 +110,8 @@ def uncertainty(tracks: Tracks) -> Floats:
         low = 1 - confidence / np.median(confidence, axis=0)
     parts = np.nan_to_num(wide, nan=1.0, posinf=1.0) + np.nan_to_num(low, nan=0.0, neginf=0.0)
     absent = np.isnan(tracks.points_px).any(axis=-1)
-    flat: Floats = (parts + 2.0 * absent).reshape(len(tracks), -1).mean(axis=1)
+    usual = 1 - absent.mean(axis=0)
+    flat: Floats = (parts + 2.0 * absent * usual).reshape(len(tracks), -1).mean(axis=1)
     return flat
 
 
@@ -107,7 +131,7 @@ def jump(tracks: Tracks) -> Floats:
     return found
 
 
-def choose(frames: Candidates, labelled: Floats | None, count: int) -> list[Suggestion]:
+def choose(frames: Candidates, labelled: NDArray[np.floating[Any]] | None, count: int) -> list[Suggestion]:
     """The ``count`` frames of most worth, best first; ``labelled`` (M, F): poses that need no more labels.
 
     Worth is doubt times distance.  Frames less than APART_S from a chosen one come last: an unsure network
@@ -146,7 +170,7 @@ def choose(frames: Candidates, labelled: Floats | None, count: int) -> list[Sugg
     return found
 
 
-def _middle(values: Floats) -> Floats:
+def _middle(values: NDArray[np.floating[Any]]) -> Floats:
     """Median over frames (N, ...), NaN left out; 0 where there is nothing else."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="All-NaN slice")

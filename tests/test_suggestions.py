@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lightning_kp.errors import DataError
-from lightning_kp.suggestions import Candidates, candidates, choose, jump, uncertainty
+from lightning_kp.suggestions import Candidates, candidates, choose, jump, spread_of, uncertainty
 from lightning_kp.tracks import Tracks
 
 FRAMES = 40
@@ -95,6 +95,40 @@ def test_absent_points_do_not_hide_a_frame() -> None:
     found = candidates([own], [poses(own)])
     assert isinstance(found, Candidates)
     assert np.isfinite(found.pose).all()
+
+
+def test_an_animal_that_seldom_is_there_is_seldom_missed() -> None:
+    points = np.repeat(tracks().points_px, 2, axis=1)
+    confidence, covariance = np.full(points.shape[:3], 0.5, np.float32), np.full((*points.shape[:3], 3), 4.0)
+    often, seldom = points.copy(), points.copy()
+    often[9, 1], seldom[5:, 1] = np.nan, np.nan
+
+    def found(changed: np.ndarray) -> np.ndarray:
+        absent = np.isnan(changed).any(-1)
+        return uncertainty(
+            tracks(
+                points_px=changed,
+                confidence=np.where(absent, 0, confidence),
+                covariance_px=covariance.astype(np.float32),
+            )
+        )
+
+    assert int(found(often).argmax()) == 9
+    assert found(often)[9] - found(often)[8] > 5 * (found(seldom)[9] - found(seldom)[3])
+
+
+def test_poses_of_animals_in_no_order() -> None:
+    rng = np.random.default_rng(0)
+    points = rng.uniform(-1, 1, (5000, 3, 2, 2))
+    points[:, 2, 1] = np.nan
+    found = spread_of(points)
+    np.testing.assert_allclose(spread_of(points[:, [2, 0, 1]]), found, rtol=1e-5)
+    alone = spread_of(np.concatenate((points[:, :2], np.full((5000, 1, 2, 2), np.nan)), axis=1))
+    assert np.linalg.norm(alone - found, axis=1).min() > 0.1, "another animal is another pose"
+    near, far = points.copy(), points.copy()
+    near[:, 0], far[:, 0] = points[:, 0] + 0.02, -points[:, 0]
+    step, leap = (np.linalg.norm(spread_of(each) - found, axis=1) for each in (near, far))
+    assert np.median(step) < 0.2 * np.median(leap)
 
 
 def test_videos_without_a_frame() -> None:

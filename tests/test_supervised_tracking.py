@@ -4,8 +4,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import sleap_io as sio
 import torch
+from PIL import Image as Pictures
 from test_every_method import METHODS, SIZE, build
 
 from lightning_kp.arena import ArenaSettings, write_arena
@@ -14,6 +17,7 @@ from lightning_kp.cli import main
 from lightning_kp.datamodules import COCOCrowd
 from lightning_kp.method import class_path
 from lightning_kp.track_reading import read_tracks
+from lightning_kp.video import open_video
 
 FRAMES = 12
 
@@ -78,6 +82,49 @@ def test_wrong_boxes_are_refused(
     file = checkpoint("DirectPose", tmp_path)
     assert main(["track", str(file), str(video), "--boxes", wrong]) == 2
     assert "Say --boxes follow, --boxes FILE.csv" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["DirectPose", "PersonParser"])
+def test_suggested_frames_hold_every_animal(name: str, video: Path, tmp_path: Path) -> None:
+    out, file = tmp_path / "out", checkpoint(name, tmp_path)
+    suggest = ["suggest", str(file), "--videos", str(video), "--count", "3"]
+    assert main([*suggest, "--out", str(out), "--device=cpu"]) == 0
+    tracks = read_tracks(file.parent / "tracks" / "arena.csv")
+    seen = np.isfinite(tracks.points_px).all(-1).any(-1)
+    labels = sio.load_slp(str(out / "suggestions.slp"))
+    assert labels.labeled_frames
+    for frame in labels.labeled_frames:
+        found = np.stack([each.numpy() for each in frame.predicted_instances])
+        rows = tracks.points_px[frame.frame_idx][seen[frame.frame_idx]]
+        np.testing.assert_allclose(found, rows, atol=1e-3)
+    assert max(len(frame.predicted_instances) for frame in labels.labeled_frames) > 1
+    columns = pd.read_hdf(out / "labeled-data" / "arena" / "CollectedData_kp.h5").columns
+    assert columns.names == ["scorer", "individuals", "bodyparts", "coords"]
+    animals = [f"animal{number + 1}" for number in range(seen.sum(axis=1).max())]
+    assert list(columns.get_level_values("individuals").unique()) == animals
+    theirs = sio.load_file(str(out / "labeled-data" / "arena" / "CollectedData_kp.csv"))
+    assert set(theirs.skeletons[0].node_names) == set(tracks.keypoint_names)
+
+
+def test_labelled_frames_of_many_animals_are_avoided(video: Path, tmp_path: Path) -> None:
+    """What is labelled is compared in no order; twelve frames are less than a second, so that poses alone count."""
+    file = checkpoint("DirectPose", tmp_path)
+    images = tmp_path / "images"
+    images.mkdir()
+    assert main(["track", str(file), str(video), "--out", str(tmp_path / "t"), "--device=cpu"]) == 0
+    points = read_tracks(tmp_path / "t" / "tracks" / "arena.csv").points_px[:, ::-1]
+    with open_video(video) as reader:
+        for frame in reader:
+            Pictures.fromarray(frame.image).save(images / f"{frame.index}.png")
+    half = range(0, FRAMES, 2)
+    names = build("DirectPose").keypoint_names
+    np.savez(
+        tmp_path / "labels.npz", points=points[half], path=[f"{n}.png" for n in half], node_names=list(names)
+    )  # type: ignore[arg-type]
+    suggest = ["suggest", str(file), "--videos", str(video), "--labels", str(tmp_path / "labels.npz")]
+    assert main([*suggest, "--count=6", "--out", str(tmp_path / "out"), "--device=cpu"]) == 0
+    rows = (tmp_path / "out" / "suggestions.csv").read_text().splitlines()[1:]
+    assert {int(row.split(",")[1]) % 2 for row in rows} == {1}
 
 
 @pytest.mark.parametrize("name", ["DirectPose", "PersonParser"])

@@ -4,7 +4,7 @@ import csv
 import io
 import itertools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lightning_kp.verbs.arguments import VerbParser, positive
 
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lightning_kp.geometry import Region
-    from lightning_kp.labels import LabelledSet
+    from lightning_kp.labels import LabelledAnimals
+    from lightning_kp.regression import LinearRegressor
     from lightning_kp.suggestions import Suggestion
     from lightning_kp.tracking import ViewSettings
     from lightning_kp.tracks import Tracks
@@ -38,7 +39,7 @@ def run(arguments: list[str]) -> int:
     checkpoint = find_checkpoint(given.run)
     method, view = track.load_for_tracking(checkpoint, given.device)
     settings = data_settings(checkpoint)
-    labels = _labels(given, view)
+    labels = _labels(given, view, method)
     names = _names(given, method.keypoint_names, labels)
     videos = find_videos(
         given.videos or settings.get("videos", []), "." if given.videos else settings.get("root", ".")
@@ -52,15 +53,23 @@ def run(arguments: list[str]) -> int:
         folder = RunFolder(out)  # tracks of other boxes or of another checkpoint stay
     track.track_all(method, view, videos, folder.path, origin=origin, formats=("csv",))
     tracks = [read_tracks(folder.tracks(stem).with_name(f"{stem}.csv")) for stem in stems]
-    poses = [_poses(each, view) for each in tracks]
+    poses = [_poses(each, view, ordered=not method.finds_whole_animals) for each in tracks]
     labelled, bridged = _known(method, labels)
     found = choose(candidates(tracks, poses), labelled, given.count)
     points = [
         _points(each, tracks[each.video], names, poses[each.video][each.frame], view, bridged)
         for each in found
     ]
-    _write(found, points, videos, stems, tracks, names, given.scorer, out)
+    animals = bridged.animals if bridged else _most_animals(tracks)
+    _write(found, points, videos, stems, tracks, names, animals, given.scorer, out)
     return 0
+
+
+class Bridged(NamedTuple):
+    """Labelled points of ``animals``, one after another, from discovered ones."""
+
+    regressor: "LinearRegressor"
+    animals: int
 
 
 def _is_of_others(stem: Path, origin: str) -> bool:
@@ -104,12 +113,14 @@ def _parser() -> VerbParser:
     return parser
 
 
-def _labels(given: Any, view: "ViewSettings") -> "LabelledSet | None":
+def _labels(given: Any, view: "ViewSettings", method: Any) -> "LabelledAnimals | None":
     from lightning_kp.labels import read_animals
 
     if given.labels is None:
         return None
     names = given.names.split(",") if given.names else None
+    if method.finds_whole_animals:
+        names = list(method.keypoint_names)  # poses are compared by them
     root = Path(given.root) if given.root else None
     return read_animals(
         given.labels,
@@ -119,10 +130,10 @@ def _labels(given: Any, view: "ViewSettings") -> "LabelledSet | None":
         names=names,
         root=root,
         preprocessing=view.preprocessing,
-    ).flat()
+    )
 
 
-def _names(given: Any, known: tuple[str, ...], labels: "LabelledSet | None") -> tuple[str, ...]:
+def _names(given: Any, known: tuple[str, ...], labels: "LabelledAnimals | None") -> tuple[str, ...]:
     from lightning_kp.errors import ConfigurationError
 
     names = tuple(given.names.split(",")) if given.names else known or (labels.names if labels else ())
@@ -147,48 +158,66 @@ def _region(tracks: "Tracks", view: "ViewSettings") -> "Region":
     return place(tracks.frame_size, view.size, view.fit, box).region
 
 
-def _poses(tracks: "Tracks", view: "ViewSettings") -> "NDArray[np.float64]":
-    """Points (N, 2 I K) in normalised units of that region."""
+def _poses(tracks: "Tracks", view: "ViewSettings", *, ordered: bool) -> "NDArray[Any]":
+    """Poses (N, F) in normalised units of that region: the points, or what does not depend on the animals' order."""
     import torch
+
+    from lightning_kp.suggestions import spread_of
 
     points_px = torch.from_numpy(tracks.points_px).double()
     points: NDArray[np.float64] = _region(tracks, view).from_original_px(points_px).numpy()
-    return points.reshape(len(points), -1)
+    return points.reshape(len(points), -1) if ordered else spread_of(points)
 
 
-def _known(method: Any, labels: "LabelledSet | None") -> tuple[Any, Any]:
+def _known(method: Any, labels: "LabelledAnimals | None") -> "tuple[NDArray[Any] | None, Bridged | None]":
     """Poses (M, F) of the labelled frames as this network sees them, and a bridge to their points."""
     from lightning_kp.bridge import fit_bridge
     from lightning_kp.scoring import discovered_points
+    from lightning_kp.suggestions import spread_of
 
     if labels is None:
         return None, None
     # As the tracks are: in the whole frame, also where squares follow the animal.
-    found = labels.in_frame(discovered_points(method, labels.image))
-    bridge = None if method.keypoint_names else fit_bridge(found, labels.in_frame(labels.points.double()))
-    return found.flatten(1).numpy(), bridge
+    flat = labels.flat()
+    points = flat.in_frame(flat.points.double())
+    if method.finds_whole_animals:
+        return spread_of(points.reshape(labels.points.shape).numpy()), None
+    found = flat.in_frame(discovered_points(method, labels.image))
+    bridge = None if method.keypoint_names else fit_bridge(found, points).regressor
+    return found.flatten(1).numpy(), None if bridge is None else Bridged(bridge, labels.points.shape[1])
 
 
 def _points(
-    each: "Suggestion", tracks: "Tracks", names: tuple[str, ...], pose: Any, view: "ViewSettings", bridge: Any
+    each: "Suggestion",
+    tracks: "Tracks",
+    names: tuple[str, ...],
+    pose: Any,
+    view: "ViewSettings",
+    bridged: Bridged | None,
 ) -> "NDArray[np.float64] | None":
-    """Points (L, 3) = x, y in pixels and confidence, of a named run or through a bridge; None if not known."""
+    """Points (I, L, 3) = x, y in pixels and confidence, of a named run or through a bridge; None if not known."""
     import numpy as np
     import torch
 
-    xy, confidence = tracks.points_px[each.frame].reshape(-1, 2), tracks.confidence[each.frame].reshape(-1)
-    if bridge is not None:
-        found = bridge.regressor.predict(torch.from_numpy(pose).view(1, -1, 2).nan_to_num())[0]
-        xy, confidence = (
-            _region(tracks, view).to_original_px(found).numpy(),
-            np.full(len(found), confidence.mean()),
-        )
+    xy, confidence = tracks.points_px[each.frame], tracks.confidence[each.frame]
+    if bridged is not None:
+        found = bridged.regressor.predict(torch.from_numpy(pose).view(1, -1, 2).nan_to_num())[0]
+        xy = _region(tracks, view).to_original_px(found).numpy().reshape(bridged.animals, -1, 2)
+        confidence = np.full(xy.shape[:2], confidence.mean())
     elif set(names) <= set(tracks.keypoint_names):
         order = [tracks.keypoint_names.index(name) for name in names]
-        xy, confidence = xy[order], confidence[order]
+        xy, confidence = xy[:, order], confidence[:, order]
     else:
         return None
-    return np.concatenate((xy, confidence[:, None]), axis=1).astype(np.float64)
+    return np.concatenate((xy, confidence[..., None]), axis=-1).astype(np.float64)
+
+
+def _most_animals(tracks: "list[Tracks]") -> int:
+    """The most that any frame shows: a network may look for more than there ever are."""
+    import numpy as np
+
+    seen = (np.isfinite(each.points_px).all(axis=-1).any(axis=-1).sum(axis=1) for each in tracks)
+    return max(1, *(int(each.max(initial=0)) for each in seen))
 
 
 def _write(
@@ -198,6 +227,7 @@ def _write(
     stems: list[str],
     tracks: "list[Tracks]",
     names: tuple[str, ...],
+    animals: int,
     scorer: str,
     out: Path,
 ) -> None:
@@ -212,7 +242,7 @@ def _write(
             infos.append(reader.info)
     out.mkdir(parents=True, exist_ok=True)
     write_sleap(stubs, infos, names, out / "suggestions.slp")
-    write_deeplabcut(stubs, dict(zip(stems, videos, strict=True)), names, scorer, out)
+    write_deeplabcut(stubs, dict(zip(stems, videos, strict=True)), names, scorer, out, animals)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(("video", "frame", "time_s", "worth", "uncertain", "doubtful", "far", "reason"))
