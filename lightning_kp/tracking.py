@@ -16,6 +16,7 @@ from lightning_kp.frame_stream import FrameBatch, stream_frames
 from lightning_kp.geometry import Fit
 from lightning_kp.identity_files import keep_identities
 from lightning_kp.image_folder import ImageFolderReader
+from lightning_kp.keypoints import Keypoints
 from lightning_kp.method import KeypointMethod, Prediction
 from lightning_kp.preprocessing import NOTHING, Preprocessing, covariance_in_frame, points_in_frame
 from lightning_kp.run_folder import write_whole
@@ -73,12 +74,13 @@ def track_video(
     origin: str,
     batch_size: int = 32,
     formats: Iterable[str] | None = None,
+    least: float = 0.0,
     progress: Callable[[int], None] | None = None,
 ) -> TrackingReport:
     """Track one video into ``<stem>.*``; goes on after what an earlier, interrupted call has written.
 
-    ``origin`` names checkpoint and settings: results of another origin are replaced.  ``progress``
-    is called with the number of frames done.
+    ``origin`` names checkpoint and settings: results of another origin are replaced.  Animals whose points' mean
+    confidence is below ``least`` are left out.  ``progress`` is called with the number of frames done.
     """
     wanted = tuple(FORMATS if formats is None else formats)
     reader = open_video(video)
@@ -108,7 +110,7 @@ def track_video(
             )
             for boxes in crops
         ]  # fmt: skip
-        computing, writing = _fill(store, method, streams, progress)
+        computing, writing = _fill(store, method, streams, least, progress)
         frames = len(store) - done_before
         tick = time.perf_counter()
         if animals > 1:
@@ -149,13 +151,14 @@ def _fill(
     store: TrackStore,
     method: KeypointMethod,
     streams: Sequence[Iterable[FrameBatch]],
+    least: float,
     progress: Callable[[int], None] | None,
 ) -> tuple[float, float]:
     """Append what is found in the crops' streams, batch by batch; seconds of computing and of writing."""
     computing = writing = 0.0
     for batches in zip(*streams, strict=True):
         tick = time.perf_counter()
-        predictions = [predict(method, batch) for batch in batches]
+        predictions = [_surer(predict(method, batch), least) for batch in batches]
         tock = time.perf_counter()
         regions = [_regions(batch) for batch in batches]
         store.append_crops(predictions, regions, batches[0].time_s.tolist())
@@ -164,6 +167,15 @@ def _fill(
         if progress is not None:
             progress(len(store))
     return computing, writing
+
+
+def _surer(found: Prediction, least: float) -> Prediction:
+    """Without the animals of a lower score."""
+    if least <= 0:
+        return found
+    points, confidence = found.keypoints
+    kept = (found.keypoints.score >= least).unsqueeze(-1)
+    return found._replace(keypoints=Keypoints(points, confidence * kept))
 
 
 @torch.inference_mode()

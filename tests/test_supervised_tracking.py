@@ -58,6 +58,28 @@ def test_animals_have_rows_of_their_own_an_overlay_and_a_list_of_meetings(
     assert "suspected_swaps" in json.loads((tmp_path / "tracks" / "arena.swaps.json").read_text())
 
 
+def test_unsure_animals_are_left_out(video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = checkpoint("DirectPose", tmp_path)
+    track = ["track", str(file), str(video), "--out", str(tmp_path), "--device=cpu", "--formats=csv"]
+    assert main(track) == 0
+    everybody = read_tracks(tmp_path / "tracks" / "arena.csv").confidence
+    scores = everybody.sum(axis=-1) / np.maximum(1, (everybody > 0).sum(axis=-1))
+    cut = float(np.median(scores[scores > 0]))
+    assert main([*track, "--least", str(cut)]) == 0
+    kept = read_tracks(tmp_path / "tracks" / "arena.csv").confidence.mean(axis=-1)
+    assert np.sort(kept[kept > 0]) == pytest.approx(np.sort(scores[scores >= cut]), abs=1e-4)
+    assert main([*track, "--least", "2"]) == 2
+    assert "needs a number from 0 to 1, got 2" in capsys.readouterr().err
+
+
+def test_every_frame_has_the_discovered_points(
+    video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = checkpoint("BKinD", tmp_path)
+    assert main(["track", str(file), str(video), "--out", str(tmp_path), "--least", "0.5"]) == 2
+    assert "Leave --least out" in capsys.readouterr().err
+
+
 def test_a_network_of_crops_says_that_it_sees_whole_frames(
     video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -125,15 +147,6 @@ def test_labelled_frames_of_many_animals_are_avoided(video: Path, tmp_path: Path
     assert main([*suggest, "--count=6", "--out", str(tmp_path / "out"), "--device=cpu"]) == 0
     rows = (tmp_path / "out" / "suggestions.csv").read_text().splitlines()[1:]
     assert {int(row.split(",")[1]) % 2 for row in rows} == {1}
-
-
-@pytest.mark.parametrize("name", ["DirectPose", "PersonParser"])
-def test_animals_in_no_fixed_order_are_not_regressed_from(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = checkpoint(name, tmp_path)
-    assert main(["score", str(file), "--labels", "labels.csv"]) == 2
-    assert f"--ckpt_path {file}` scores it" in capsys.readouterr().err
 
 
 def test_no_module_runs_because_a_checkpoint_names_it(

@@ -47,6 +47,17 @@ def positive(text: str) -> int:
     return number
 
 
+def share(text: str) -> float:
+    """A number from 0 to 1, as the ``type`` of an argument."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"needs a number from 0 to 1, got {text}")
+    return number
+
+
 def split(arguments: list[str]) -> tuple[list[str], list[str]]:
     """A verb's own arguments, and those for the Trainer as ``--name=value``, in the order typed."""
     return hand_on(arguments, lambda each: each.split("=")[0].split(".")[0].rstrip("+") in HANDED_ON)

@@ -1,17 +1,36 @@
 """``kp score RUN --labels FILE``: regression errors of discovered keypoints against labelled ones.
 
+Of a method that finds whole animals: how many of the labelled ones it finds, and how far their parts are off.
 ``kp score RUN --human36m FOLDER``: the same per activity, subjects apart (000, Table 5.3).
 """
 
 import argparse
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lightning_kp.verbs.arguments import VerbParser, positive
 
+if TYPE_CHECKING:
+    from lightning_kp.group_scores import GroupFigures
+    from lightning_kp.method import KeypointMethod
+    from lightning_kp.scoring import RegressionFigures
+    from lightning_kp.tracking import ViewSettings
+
 SUMMARY = (
     "Fit labelled points from discovered ones on the first half of the labelled frames, score on the second; "
-    "beside the same network untrained and the mean pose."
+    "beside the same network untrained and the mean pose. Of a method that finds whole animals: which share of the "
+    "labelled ones it finds, and how far off their parts are."
 )
+
+AT_MOST = 600  # labelled frames that are looked at, evenly thinned (ours)
+# Figures that are told over several runs.
+OVER_RUNS = {
+    "linear": "linear",
+    "matched": "matched",
+    "part_median": "parts, median,",
+    "part_mean": "parts, mean,",
+}
 
 
 def run(arguments: list[str]) -> int:
@@ -57,33 +76,65 @@ def _score_activities(given: argparse.Namespace) -> int:
 
 def _score_labels(given: argparse.Namespace) -> int:
     from lightning_kp.checkpoints import find_checkpoint
-    from lightning_kp.errors import ConfigurationError
-    from lightning_kp.labels import read_labels
     from lightning_kp.run_folder import RunFolder
-    from lightning_kp.scoring import score_regression
-    from lightning_kp.verbs.track import load_for_tracking
+    from lightning_kp.verbs.track import load_for_tracking, tell_crops
 
-    figures = []
+    figures: dict[str, list[float]] = {}
     for name in given.run:
         checkpoint = find_checkpoint(name)
         method, view = load_for_tracking(checkpoint)
         if method.finds_whole_animals:
-            raise ConfigurationError(
-                f"{checkpoint} holds a {type(method).__name__}, which names its points and finds whole animals, in no "
-                "fixed order: regression from them says nothing.",
-                remedy=f"`kp test --config {checkpoint.parent.parent / 'config.yaml'} --ckpt_path {checkpoint}` scores "
-                "it against labels.",
-            )
-        labels = read_labels(given.labels, view.size, view.fit, view.boxes, preprocessing=view.preprocessing)
-        result = score_regression(method, labels)
-        print(f"{name}: {len(labels.points)} labelled frames", *result.lines(), sep="\n")
+            tell_crops(method, checkpoint, "`kp test` scores it on crops.")
+            _tell_trained_on(given.labels, checkpoint)
+        result, frames = _scored(method, given.labels, view)
+        print(f"{name}: {frames} labelled frames", *result.lines(), sep="\n")
         if Path(name).is_dir():
             RunFolder(Path(name)).add_metrics(result.as_metrics(given.prefix))
-        figures.append(result)
-    if len(figures) > 1:
-        print(_over_runs("linear", [f.linear for f in figures]))
-        print(_over_runs("matched", [f.matched for f in figures]))
+        for figure in (each for each in OVER_RUNS if hasattr(result, each)):
+            figures.setdefault(figure, []).append(getattr(result, figure))
+    for figure, values in figures.items():
+        if len(values) > 1:
+            print(_over_runs(OVER_RUNS[figure], values))
     return 0
+
+
+def _scored(
+    method: "KeypointMethod", file: str, view: "ViewSettings"
+) -> "tuple[RegressionFigures | GroupFigures, int]":
+    from lightning_kp.group_scores import score_groups
+    from lightning_kp.labels import read_animals, read_labels
+    from lightning_kp.scoring import score_regression
+
+    if method.finds_whole_animals:
+        names = method.keypoint_names
+        animals = read_animals(
+            file,
+            view.size,
+            view.fit,
+            view.boxes,
+            names=names,
+            at_most=AT_MOST,
+            preprocessing=view.preprocessing,
+        )
+        return score_groups(method, animals), len(animals.image)
+    labels = read_labels(
+        file, view.size, view.fit, view.boxes, at_most=AT_MOST, preprocessing=view.preprocessing
+    )
+    return score_regression(method, labels), len(labels.image)
+
+
+def _tell_trained_on(file: str, checkpoint: Path) -> None:
+    from lightning_kp.checkpoints import data_settings
+
+    settings = data_settings(checkpoint)
+    given, root = settings.get("labels", []), Path(settings.get("root", "."))
+    known = [given] if isinstance(given, str) else given
+    if Path(file).resolve() in [(root / each).resolve() for each in known]:
+        print(
+            f"kp: {file} trained this network, so that the figures say how well it was learnt; `kp test` scores the "
+            "frames that were held back.",
+            file=sys.stderr,
+        )
 
 
 def _over_runs(name: str, values: list[float]) -> str:

@@ -38,6 +38,7 @@ def run(arguments: list[str]) -> int:
 
     checkpoint = find_checkpoint(given.run)
     method, view = track.load_for_tracking(checkpoint, given.device)
+    track.tell_crops(method, checkpoint, "`kp track` can cut them out, and `kp suggest` cannot yet.")
     settings = data_settings(checkpoint)
     labels = _labels(given, view, method)
     names = _names(given, method.keypoint_names, labels)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_kp.verbs.arguments import VerbParser, positive
+from lightning_kp.verbs.arguments import VerbParser, positive, share
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +28,12 @@ def run(arguments: list[str]) -> int:
     parser.add_argument(
         "--boxes", help="crop frames: follow, FILE.csv or left,top,right,bottom (default: as trained)"
     )
+    parser.add_argument(
+        "--least",
+        type=share,
+        default=0.0,
+        help="leave out animals whose points' mean confidence is lower (`kp score` names one)",
+    )
     parser.add_argument("--batch-size", type=positive, default=32, help="frames per network pass")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
     parser.add_argument("--formats", default="slp,csv,dlc_csv,dlc_h5", help="which files to write")
@@ -47,17 +53,26 @@ def run(arguments: list[str]) -> int:
     boxes = _boxes(given.boxes)
     method, view = load_for_tracking(checkpoint, given.device)
     origin = origin_of(checkpoint)
+    if given.least:
+        _refuse_least(method)
+        origin = f"{origin}:least {given.least:g}"
     if boxes is not None:
         view, origin = replace(view, boxes=boxes), f"{origin}:{given.boxes}"
-    elif _trained_on_crops(checkpoint):
-        print(
-            f"kp: {type(method).__name__} was trained on crops around what it finds, and sees whole frames now. "
+    else:
+        tell_crops(
+            method,
+            checkpoint,
             "--boxes FILE.csv, or --boxes follow for one moving animal, cuts them out.",
-            file=sys.stderr,
         )
     track_all(
-        method, view, videos, folder, origin=origin, batch_size=given.batch_size, formats=formats,
+        method, view, videos, folder, origin=origin, batch_size=given.batch_size, formats=formats, least=given.least,
     )  # fmt: skip
+    if method.finds_whole_animals and not given.least:
+        print(
+            "kp: animals of any score are kept. `kp score RUN --labels FILE` names the score from which on they are "
+            "there; --least SCORE leaves out the others.",
+            file=sys.stderr,
+        )
     for line in summary_lines(suspected_swaps(RunFolder(folder), unique_stems(videos))):
         print(line)
     if given.overlay:
@@ -83,10 +98,27 @@ def _boxes(text: str | None) -> "Boxes":
     return (left, top, right, bottom)
 
 
-def _trained_on_crops(checkpoint: Path) -> bool:
+def _refuse_least(method: "KeypointMethod") -> None:
+    from lightning_kp.errors import ConfigurationError
+
+    if not method.finds_whole_animals:
+        raise ConfigurationError(
+            f"{type(method).__name__} finds the same points in every frame; --least is for methods that find whole "
+            "animals (DirectPose, SemiMultiPose, PersonParser).",
+            remedy="Leave --least out; every point's confidence is in the files.",
+        )
+
+
+def tell_crops(method: "KeypointMethod", checkpoint: Path, remedy: str) -> None:
+    """Say on stderr that a network of crops sees whole frames."""
     from lightning_kp.checkpoints import data_class
 
-    return bool(getattr(data_class(checkpoint), "cropped", False))
+    if getattr(data_class(checkpoint), "cropped", False):
+        print(
+            f"kp: {type(method).__name__} was trained on crops around what it finds, and sees whole frames now. "
+            f"{remedy}",
+            file=sys.stderr,
+        )
 
 
 def load_for_tracking(checkpoint: Path, device: str = "auto") -> "tuple[KeypointMethod, ViewSettings]":
@@ -165,6 +197,7 @@ def track_all(
     origin: str,
     batch_size: int = 32,
     formats: tuple[str, ...] | None = None,
+    least: float = 0.0,
 ) -> "list[TrackingReport]":
     """Track every video into ``folder/tracks``, with a progress bar each; prints fps and where time went.
 
@@ -186,7 +219,7 @@ def track_all(
             with tqdm(total=total, desc=f"track {name}", unit="frame", delay=1.0, leave=False) as bar:
                 report = track_video(
                     method, video, RunFolder(folder).tracks(name), view, origin=origin, batch_size=batch_size,
-                    formats=formats, progress=lambda done, bar=bar: bar.update(done - bar.n),  # type: ignore[misc]
+                    formats=formats, least=least, progress=lambda done, bar=bar: bar.update(done - bar.n),  # type: ignore[misc]
                 )  # fmt: skip
         except VideoError as error:
             failed.append(error)

@@ -1,0 +1,128 @@
+"""Figures of whole animals, with a method that says what it is told."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_label_names import archive
+from test_supervised_tracking import checkpoint
+from torch import Tensor
+
+from lightning_kp.batches import LabelledImages
+from lightning_kp.cli import main
+from lightning_kp.errors import DataError
+from lightning_kp.group_scores import score_groups
+from lightning_kp.keypoints import Keypoints
+from lightning_kp.labels import LabelledAnimals
+from lightning_kp.method import KeypointMethod
+
+FRAMES, SIDE = 3, 64
+TWO = torch.tensor([[[-0.5, -0.5], [-0.3, -0.5]], [[0.4, 0.2], [0.4, 0.4]]])
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    nothing: float = 1.0
+
+
+class Told(KeypointMethod):
+    """Says ``points`` (I, K, 2) with ``confidence`` (I, K) of every image."""
+
+    batch_type = LabelledImages
+    weights_type = Weights
+    keypoint_names = ("head", "tail")
+
+    def __init__(self, points: Tensor, confidence: Tensor | None = None, sigma: float = 0.1) -> None:
+        super().__init__()
+        self.save_hyperparameters("sigma")
+        self.said = points, torch.ones(points.shape[:2]) if confidence is None else confidence
+
+    def terms(self, batch: Any) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def heatmaps(self, image: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def forward(self, image: Tensor) -> Keypoints:
+        return Keypoints(*(each.expand(len(image), *each.shape) for each in self.said))
+
+
+def labels(points: Tensor = TWO) -> LabelledAnimals:
+    image = torch.zeros(FRAMES, 3, SIDE, SIDE, dtype=torch.uint8)
+    return LabelledAnimals(image, points.expand(FRAMES, *points.shape).clone(), ("head", "tail"))
+
+
+def test_animals_in_another_order_are_the_same() -> None:
+    found = score_groups(Told(TWO.flip(0)), labels())
+    assert (found.found, found.surplus, found.said, found.animals) == (1, 0, 1, 2 * FRAMES)
+    assert (found.part_median, found.oks["AP"]) == (pytest.approx(0, abs=1e-5), pytest.approx(1))
+
+
+def test_how_far_parts_are_off() -> None:
+    moved = TWO.clone()
+    moved[:, 1, 0] += 0.02  # a hundredth of the side
+    found = score_groups(Told(moved), labels())
+    assert found.per_part == pytest.approx({"head": 0.0, "tail": 1.0}, abs=1e-4)
+    assert found.part_mean == pytest.approx(0.5, abs=1e-4)
+
+
+def test_missed_invented_and_silent() -> None:
+    far = torch.tensor([[[-0.9, 0.9], [-0.8, 0.9]]])
+    confidence = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
+    found = score_groups(Told(torch.cat((TWO[:1], far)), confidence), labels())
+    assert (found.found, found.surplus, found.said) == (0.5, 1.0, 0.5)
+    assert found.oks["AR"] < 0.6
+
+
+def test_the_score_from_which_on_animals_are_there() -> None:
+    far = torch.tensor([[[-0.9, 0.9], [-0.8, 0.9]]])
+    confidence = torch.tensor([[0.9, 0.7], [0.6, 0.6], [0.3, 0.3]])
+    found = score_groups(Told(torch.cat((TWO, far)), confidence), labels())
+    assert (found.found, found.surplus) == (1, 1)
+    assert 0.3 < found.least <= 0.6
+    assert (found.least_found, found.least_surplus) == (1, 0)
+
+
+def test_a_method_that_says_nothing() -> None:
+    found = score_groups(Told(TWO, torch.zeros(2, 2)), labels())
+    assert (found.found, found.surplus, found.said) == (0, 0, 0)
+    assert np.isnan(found.part_median)
+    assert "0.0%" in found.lines()[0]
+
+
+def test_what_lies_out_of_view_is_not_missed() -> None:
+    points = TWO.clone()
+    points[1] += 2
+    assert score_groups(Told(TWO[:1]), labels(points)).found == 1
+    with pytest.raises(DataError, match="in what the network sees"):
+        score_groups(Told(TWO), labels(points[1:]))
+
+
+@pytest.mark.parametrize("name", ["DirectPose", "PersonParser"])
+def test_kp_score_of_whole_animals(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, file = tmp_path / "run", archive(tmp_path, animals=2)
+    checkpoint(name, run)
+    assert main(["score", str(run), "--labels", str(tmp_path / file)]) == 0
+    assert "of 12 labelled" in capsys.readouterr().out
+    kept = json.loads((run / "metrics.json").read_text())["animals"]
+    assert kept["frames"] == 6
+    assert set(kept["per_part"]) == {"nose", "tail"}
+
+
+def test_scored_on_what_it_learnt_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, path = archive(tmp_path, animals=1), checkpoint("DirectPose", tmp_path / "run")
+    content = torch.load(path, weights_only=True)
+    content["lightning_kp"]["data"] |= {"labels": [file], "root": str(tmp_path)}
+    torch.save(content, path)
+    assert main(["score", str(path), "--labels", str(tmp_path / file)]) == 0
+    assert "trained this network" in capsys.readouterr().err
+
+
+def test_labels_with_other_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, path = archive(tmp_path, 1, ("nose", "wing")), checkpoint("DirectPose", tmp_path / "run")
+    assert main(["score", str(path), "--labels", str(tmp_path / file)]) == 2
+    assert "tail is not among them" in capsys.readouterr().err
