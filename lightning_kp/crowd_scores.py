@@ -66,8 +66,8 @@ class CrowdScores(OKSAveragePrecision):
         figures["PCK"] = hits.sum() / counted.sum()
         return figures | {MATRIX: matrix, HITS: hits, COUNTED: counted}
 
-    def summary(self, names: Sequence[str]) -> tuple[dict[str, float], str]:
-        """All single figures by name, and a page of Markdown with them and the tables."""
+    def summary(self, names: Sequence[str], told: str = "") -> tuple[dict[str, float], str]:
+        """All single figures by name, and a page of Markdown with them and the tables; ``told`` says of what."""
         result: dict[str, Tensor] = dict(self.compute())
         matrix, hits, counted = (result.pop(name) for name in (MATRIX, HITS, COUNTED))
         matrix = (
@@ -76,7 +76,13 @@ class CrowdScores(OKSAveragePrecision):
         figures = {name: float(value) for name, value in result.items()}
         share = dict(zip(names, (hits / counted).reshape(-1).tolist(), strict=True))
         columns = [str(number) for number in range(len(matrix))]
-        lines = ["# Crowds", "", *_table(list(figures), [_three(figures.values())]), ""]
+        lines = [
+            "# Crowds",
+            "",
+            *([told, ""] if told else []),
+            *_table(list(figures), [_three(figures.values())]),
+            "",
+        ]
         lines += [
             "PCK by keypoint, of matched people:",
             "",

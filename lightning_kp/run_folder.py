@@ -98,6 +98,11 @@ class RunFolder:
         write_whole(self.metrics, json.dumps(merged, indent=2) + "\n")
 
 
+def run_of(checkpoint: Path) -> Path | None:
+    """The run folder of a checkpoint; None for one that lies elsewhere."""
+    return checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else None
+
+
 def _unwritable(folder: Path, error: OSError, option: str = "--out") -> DataError:
     return DataError(
         f"The run folder {folder} cannot be written: {error.strerror}.",

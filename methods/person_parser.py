@@ -278,14 +278,35 @@ class PersonParser(KeypointMethod):
         self.test_scores.add(self(batch.image), batch)
 
     def on_test_epoch_end(self) -> None:
-        """Log the figures of 3.6, and leave them in the run folder: metrics.json, crowd.md."""
-        figures, table = self.test_scores.summary(self.keypoint_names)
+        """Log the figures of 3.6, and leave them in the run folder: metrics.json, crowd.md.
+
+        Read as peaks, or of moved regions, they have a name of their own and leave the usual ones alone.
+        """
+        jitter = float(getattr(datamodule_of(self), "jitter_px", 0.0))
+        figures, table = self.test_scores.summary(self.keypoint_names, self._told(jitter))
         self.log_dict({f"test/{name}": value for name, value in figures.items()})
         self.test_scores.reset()
         if self.trainer.is_global_zero:
             folder = RunFolder(Path(self.trainer.default_root_dir))
-            folder.add_metrics({f"crowd/{name}": value for name, value in figures.items()})
-            write_whole(folder.path / "crowd.md", table)
+            name = "crowd" + "-peaks" * (self.decode == "peaks") + (f"-jitter{jitter:g}" if jitter else "")
+            folder.add_metrics({f"{name}/{figure}": value for figure, value in figures.items()})
+            write_whole(folder.path / f"{name}.md", table)
+
+    def _told(self, jitter: float) -> str:
+        """How the people were read, for whoever compares two tests."""
+        read = (
+            f"a sequence of at most {self.instances} that stops below {self.stop:g}"
+            if self.decode == "sequence"
+            else f"peaks of at least {self.peak:g}, {self.apart:g} heatmap pixels apart"
+        )
+        mirrored = "averaged with" if self.flip else "without"
+        moved = f"edges moved by up to {jitter:g} px" if jitter else "as they are"
+        spread = sorted({float(each) for each in self.test_scores.sigma})
+        sigma = f"{spread[0]:g}" if len(spread) == 1 else f"{spread[0]:g} to {spread[-1]:g}"
+        data = datamodule_of(self)
+        source = f" of {type(data).__name__}" if data is not None else ""
+        seen = f"{mirrored} the mirrored picture; regions {moved}"
+        return f"Crowds{source}; people are {read}, {seen}; OKS with sigma {sigma}."
 
     def default_optimizer(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.parameters(), lr=1e-3)

@@ -1,5 +1,6 @@
 """The stacked hourglass: its network, its reading of heatmaps, its losses, and what it takes from the data."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -318,7 +319,7 @@ def test_the_mirror_follows_the_pairs() -> None:
 
 
 def test_the_command_tests_a_checkpoint_whose_names_came_with_the_data(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_lsp(tmp_path / "lsp", 8, extended=True)
@@ -330,6 +331,12 @@ def test_the_command_tests_a_checkpoint_whose_names_came_with_the_data(
     assert main(["fit", *options, "--trainer.max_steps=1", f"--trainer.default_root_dir={tmp_path}"]) == 0
     (checkpoint,) = tmp_path.rglob("last.ckpt")
     assert main(["test", *options, f"--ckpt_path={checkpoint}"]) == 0
+    run = checkpoint.parent.parent
+    assert f"Run folder: {run}" in capsys.readouterr().err
+    assert "test/pck" in json.loads((run / "metrics.json").read_text())
+    assert not (tmp_path / "runs").exists()
+    assert main(["predict", *options, f"--ckpt_path={checkpoint}"]) == 0
+    assert "predict keeps nothing" in capsys.readouterr().err
 
 
 def test_every_stack_is_taught() -> None:

@@ -194,6 +194,25 @@ def test_a_test_leaves_figures_and_tables(tmp_path: Path) -> None:
     table = (tmp_path / "crowd.md").read_text()
     assert "| 2 | 0 | 0 | 4 |" in table
     assert "left_ear" in table
+    assert "at most 3 that stops below 0.05, without the mirrored picture; regions as they are" in table
+
+
+def test_another_reading_leaves_the_figures_of_the_usual_one_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Told(**SMALL | {"flip": False}).tell(crowd().points[0], torch.ones(2, 3))
+    trainer(tmp_path).test(told, loader(), verbose=False)
+    usual = (tmp_path / "crowd.md").read_text()
+    moving = SimpleNamespace(jitter_px=10.0)
+    monkeypatch.setattr("lightning_kp.methods.person_parser.datamodule_of", lambda method: moving)
+    told.decode = "peaks"
+    trainer(tmp_path).test(told, loader(), verbose=False)
+    moved = (tmp_path / "crowd-peaks-jitter10.md").read_text()
+    assert "peaks of at least 0.2, 2 heatmap pixels apart" in moved
+    assert "edges moved by up to 10 px" in moved
+    figures = json.loads((tmp_path / "metrics.json").read_text())
+    assert {"crowd/AP50", "crowd-peaks-jitter10/AP50"} <= figures.keys()
+    assert (tmp_path / "crowd.md").read_text() == usual
 
 
 # The curriculum on the number of people

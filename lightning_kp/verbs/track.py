@@ -42,13 +42,13 @@ def run(arguments: list[str]) -> int:
 
     from lightning_kp.checkpoints import find_checkpoint
     from lightning_kp.identity_files import summary_lines, suspected_swaps
-    from lightning_kp.run_folder import RunFolder, unique_stems
+    from lightning_kp.run_folder import RunFolder, run_of, unique_stems
     from lightning_kp.video import find_videos
 
     formats = _formats(given.formats)
     checkpoint = find_checkpoint(given.checkpoint)
     videos = find_videos(given.videos)
-    folder = Path(given.out) if given.out else _run_of(checkpoint)
+    folder = Path(given.out) if given.out else run_of(checkpoint) or Path()
     RunFolder(folder).refuse_unwritable()
     boxes = _boxes(given.boxes)
     method, view = load_for_tracking(checkpoint, given.device)
@@ -266,7 +266,3 @@ def origin_of(checkpoint: Path) -> str:
 
     with checkpoint.open("rb") as file:
         return f"{checkpoint.name}:{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
-
-
-def _run_of(checkpoint: Path) -> Path:
-    return checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else Path()

@@ -17,7 +17,7 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import BasePredictionWriter, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, Namespace, SaveConfigCallback
 from lightning.pytorch.loggers.logger import Logger
 
@@ -29,7 +29,7 @@ from lightning_kp.errors import ConfigurationError
 from lightning_kp.loggers import checked_names, chosen_loggers, stay_offline_without_key
 from lightning_kp.messages import condense
 from lightning_kp.method import Method, refuse_unfit_pair
-from lightning_kp.run_folder import RunFolder
+from lightning_kp.run_folder import RunFolder, run_of
 from lightning_kp.run_log import RunLogger
 from lightning_kp.verbs.arguments import refuse_unreadable, refuse_weights_alone, split, typed
 from lightning_kp.verbs.dropped_settings import SECTIONS, dropped_settings
@@ -41,6 +41,7 @@ _EXPECTED_WARNINGS = (
     r"You have overridden `on_after_batch_transfer`.*",
     r".*does not have many workers.*",
     r"Total length of `list` across ranks is zero",  # no validation data, which is no mistake
+    r"The dirpath has changed from .*",  # a test elsewhere has no best checkpoint to choose
     r"The number of training batches .* is smaller than the logging interval",
 )
 _FOLDER_VARIABLE = "KP_RUN_FOLDER"  # processes that DDP starts must use the folder of the first one
@@ -100,8 +101,9 @@ class RunConfig(SaveConfigCallback):
 class KpCLI(LightningCLI):
     """LightningCLI for one verb of ``kp``.
 
-    The run folder is ``--trainer.default_root_dir``, or the next free ``runs/<method>-<number>``; it holds
-    ``config.yaml``, ``metrics.csv`` and ``checkpoints/last.ckpt``.  ``--ckpt_path`` takes a checkpoint or
+    The run folder is ``--trainer.default_root_dir``, or that of the checkpoint that is tested, or the next free
+    ``runs/<method>-<number>``; it holds ``config.yaml``, ``metrics.csv``, ``checkpoints/last.ckpt``, and in
+    ``metrics.json`` what a test found.  ``--ckpt_path`` takes a checkpoint or
     a run folder, ``--log`` names loggers beside ``metrics.csv``.
     """
 
@@ -185,7 +187,7 @@ class KpCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         given = self._get(self.config_init, "trainer")
-        folder = Path(given.default_root_dir or self._next_folder())
+        folder = Path(given.default_root_dir or self._tested_folder() or self._next_folder())
         writes = self.verb == "fit" and not given.fast_dev_run
         if writes and os.environ.get("LOCAL_RANK", "0") == "0":  # before videos are decoded
             RunFolder(folder).refuse_unwritable("--trainer.default_root_dir")
@@ -238,6 +240,13 @@ class KpCLI(LightningCLI):
                 save_on_train_epoch_end=True,
             )  # fmt: skip
 
+    def _tested_folder(self) -> Path | None:
+        """The run that a checkpoint of its own is tested, validated or predicted with."""
+        checkpoint = self._get(self.config, "ckpt_path")
+        if self.verb == "fit" or not checkpoint or not Path(checkpoint).is_file():
+            return None
+        return run_of(Path(checkpoint))
+
     def _next_folder(self) -> Path:
         if known := os.environ.get(_FOLDER_VARIABLE):
             return Path(known)
@@ -255,10 +264,17 @@ class KpCLI(LightningCLI):
         checkpoint = self._get(self.config, "ckpt_path")
         if checkpoint and Path(checkpoint).is_file():
             refuse_foreign(Path(checkpoint), self.model)
+        if subcommand == "predict" and not any(
+            isinstance(callback, BasePredictionWriter) for callback in self._callbacks()
+        ):
+            print(
+                "kp: predict keeps nothing of what it finds, unless --trainer.callbacks names a prediction writer. "
+                "`kp track RUN VIDEOS` writes keypoints of videos and folders of images.",
+                file=sys.stderr,
+            )
         try:
             super()._run_subcommand(subcommand)
-            if subcommand == "fit" and self.trainer.is_global_zero and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
-                print(f"Run folder: {self.trainer.default_root_dir}", file=sys.stderr)
+            self._leave_figures(subcommand)
         except SystemExit:
             if not self.trainer.interrupted:
                 raise
@@ -270,6 +286,20 @@ class KpCLI(LightningCLI):
             raise
         finally:
             os.environ.pop(_FOLDER_VARIABLE, None)
+
+    def _callbacks(self) -> list[L.Callback]:
+        return list(self.trainer.callbacks)  # type: ignore[attr-defined]
+
+    def _leave_figures(self, subcommand: str) -> None:
+        """What a test found, into ``metrics.json``; says where the run folder is."""
+        if not self.trainer.is_global_zero or self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        folder = RunFolder(Path(self.trainer.default_root_dir))
+        if subcommand == "test":
+            found = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+            folder.add_metrics({name: value for name, value in found.items() if name.startswith("test/")})
+        if subcommand in ("fit", "test"):
+            print(f"Run folder: {folder.path}", file=sys.stderr)
 
     def _what_is_kept(self) -> str:
         kept = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
