@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lightning_kp.coco_checks import check_pictures
 from lightning_kp.coco_people import CocoPeople, chosen_crowds, missing_images, read_people
 from lightning_kp.crowd_data import CrowdAugmentation
 from lightning_kp.crowd_module import CrowdModule
@@ -105,6 +106,7 @@ class COCOCrowd(CrowdModule):
                 + (" and others." if len(missing) > 4 else "."),
                 remedy="Name their folder with --data.images=[FOLDER].",
             )
+        check_pictures(found, self._folders(file), file)
         return found
 
     def _folders(self, file: Path) -> list[Path]:

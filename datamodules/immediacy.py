@@ -8,6 +8,7 @@ COCO-style files, ``train.json`` and ``test.json`` below ``root``, whose categor
 
 import numpy as np
 
+from lightning_kp.coco_checks import check_pictures
 from lightning_kp.coco_people import read_people
 from lightning_kp.crowd_data import CrowdAugmentation
 from lightning_kp.crowd_module import CrowdModule
@@ -79,9 +80,11 @@ class Immediacy(CrowdModule):
                 f"{file} names {', '.join(people.names)}.", remedy=f"Immediacy has {', '.join(NAMES)}."
             )
         self.mirror = people.scenes[0].mirror if people.scenes else ()
-        return [
+        crowds = [
             _everybody(scene) for scene in people.scenes if any(each.is_labelled for each in scene.people)
         ]
+        check_pictures(crowds, [self.path(self.images)], self.path(file))
+        return crowds
 
 
 def _everybody(scene: Scene) -> Crowd:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from lightning_kp.coco_checks import check_scenes, outline_of
 from lightning_kp.coco_entries import check_entries, numbers_of, picture_size
 from lightning_kp.crowds import OVERLAP, Crowd, Person, Picture, Scene, crowds_of
 from lightning_kp.errors import ConfigurationError, DataError
@@ -69,7 +70,8 @@ def read_people(source: Path | str, folders: Sequence[Path] = ()) -> CocoPeople:
     """Read a keypoint file; images are looked for in ``folders`` and beside the file, when they are read.
 
     ``labels.npz#PART``, as :mod:`lightning_kp.label_npz` knows it, is read too.  Raises DataError for a file
-    without keypoints, with another number of them than it names, or with an entry that lacks what is read.
+    without keypoints, with another number of them than it names, with an entry that lacks what is read, or whose
+    points are no pixels of its pictures.
     """
     path, part = split_part(source)
     try:
@@ -100,6 +102,7 @@ def read_people(source: Path | str, folders: Sequence[Path] = ()) -> CocoPeople:
               mirror, image)
         for image in images
     ]  # fmt: skip
+    check_scenes(path, scenes)
     return CocoPeople(names, tuple(scenes), content)
 
 
@@ -201,16 +204,20 @@ def _person(annotation: dict[str, Any], keypoints: int, path: Path) -> Person:
     labelled = (rows[:, 2:] > 0) & (not annotation.get("iscrowd"))
     points = np.where(labelled, rows[:, :2], np.nan)
     box, area = numbers_of(annotation, "bbox", path), annotation.get("area") or 0
-    if len(box) not in (0, 4) or not np.isfinite(box).all() or not isinstance(area, (int, float)):
+    if (
+        len(box) not in (0, 4)
+        or not np.isfinite(box).all()
+        or (box[2:] < 0).any()
+        or not isinstance(area, (int, float))
+        or area < 0
+    ):
         raise DataError(
             f"{path}: annotation {annotation.get('id')}, keys bbox and area: {box.tolist()} and {str(area)[:60]}.",
-            remedy="Mend the file; bbox is left, top, width and height, area a number.",
+            remedy="Mend the file; bbox is left, top, width and height, area a number, none of these sizes below 0.",
         )
     left, top, width, height = box.tolist() or _box_around(points)
     area = float(area or BOX_SHARE * width * height)
-    return Person(
-        (left, top, width, height), points, area, annotation.get("segmentation") or None, annotation
-    )
+    return Person((left, top, width, height), points, area, outline_of(annotation, path), annotation)
 
 
 def _box_around(points: Any) -> tuple[float, ...]:

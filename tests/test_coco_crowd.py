@@ -301,6 +301,23 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
         ("annotations", {"keypoints": [[1, 2, 2]] * 3}, r"annotation 1, key keypoints: \[\[1"),
         ("annotations", {"bbox": [1, 2, 3]}, r"annotation 1, keys bbox and area: \[1\.0, 2\.0, 3\.0\]"),
         ("annotations", {"area": "wide"}, "annotation 1, keys bbox and area: .* and wide"),
+        ("annotations", {"area": -4}, "annotation 1, keys bbox and area: .* and -4"),
+        ("annotations", {"bbox": [30, 40, -20, 30]}, r"annotation 1, keys bbox and area: \[30\.0"),
+        ("annotations", {"segmentation": "abc"}, "annotation 1, key segmentation: abc"),
+        ("annotations", {"segmentation": [1, 2]}, r"annotation 1, key segmentation: \[1, 2\]"),
+        ("annotations", {"segmentation": [[1, 2, 3]]}, "annotation 1, key segmentation"),
+        ("annotations", {"segmentation": {"counts": [1]}}, "annotation 1, key segmentation"),
+        (
+            "annotations",
+            {"segmentation": {"counts": "04", "size": [6, 8]}},
+            "run lengths of a picture of 8x6; 1.png is 80x60",
+        ),
+        (
+            "annotations",
+            {"segmentation": {"counts": [5, 5], "size": [60, 80]}},
+            "run lengths, 10 pixels of a picture of 80x60; 1.png is 80x60",
+        ),
+        ("images", {"width": 8, "height": 6}, r"of 6 labelled people 3 lie outside .*annotation"),
     ],
 )
 def test_a_wrong_entry_is_named(tmp_path: Path, part: str, change: dict[str, Any], said: str) -> None:
@@ -310,6 +327,60 @@ def test_a_wrong_entry_is_named(tmp_path: Path, part: str, change: dict[str, Any
     file.write_text(json.dumps(content))
     with pytest.raises(DataError, match=said):
         read_people(file)
+
+
+def changed(file: Path, change: Any) -> None:
+    """Rewrite the file with ``change`` applied to every annotation."""
+    content = json.loads(file.read_text())
+    for each in content["annotations"]:
+        change(each)
+    file.write_text(json.dumps(content))
+
+
+def test_polygons_without_an_area_are_left_out(tmp_path: Path) -> None:
+    file = write(tmp_path)
+    square = [10, 10, 30, 10, 30, 30]
+    changed(file, lambda each: each.update(segmentation=[[1, 2], square] if each["id"] == 1 else [[1, 2]]))
+    outlines = [person.outline for scene in read_people(file).scenes for person in scene.people]
+    assert outlines[0] == [square]
+    assert set(map(str, outlines[1:])) == {"None"}
+    data = COCOCrowd(test="people.json", size=32, root=str(tmp_path))
+    data.setup()
+    assert len(next(iter(data.test_dataloader())).image)
+
+
+def test_shares_in_place_of_pixels_are_told(tmp_path: Path) -> None:
+    file = write(tmp_path)
+
+    def share(each: dict[str, Any]) -> None:
+        for key, step in (("keypoints", 3), ("bbox", 2)):
+            each[key] = [v / 100 if k % step < 2 else v for k, v in enumerate(each[key])]
+
+    changed(file, share)
+    with pytest.raises(DataError, match="between 0 and 1, which are shares"):
+        read_people(file)
+
+
+def test_a_slip_is_told_and_left_in(tmp_path: Path) -> None:
+    file = write(tmp_path)
+    content = json.loads(file.read_text())
+    more = [annotation(100 + n, 3, [5, 5, 20, 20]) for n in range(40)]
+    more[3]["keypoints"][:6] = [300, 400, 2, 310, 400, 2]
+    file.write_text(json.dumps(content | {"annotations": content["annotations"] + more}))
+    with pytest.warns(
+        UserWarning, match=r"46 labelled people 1 lie outside .*annotation 103, .*\(300, 400\)"
+    ):
+        assert len(read_people(file).scenes) == 3
+
+
+def test_other_pictures_than_those_that_were_labelled(tmp_path: Path) -> None:
+    write(tmp_path)
+    Image.new("RGB", (40, 30)).save(tmp_path / "1.png")
+    (tmp_path / "2.png").write_bytes(b"no picture")
+    with pytest.raises(
+        DataError, match=r"2 pictures of people.json .*1.png is 40x30, and 80x60.*2.png cannot"
+    ):
+        COCOCrowd(train="people.json", size=32, root=str(tmp_path)).setup()
 
 
 def test_entries_that_lack_a_key_are_named(tmp_path: Path) -> None:

@@ -1,0 +1,143 @@
+"""What a COCO-style file may say of people that its pictures cannot show, told before anybody trains on it."""
+
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lightning_kp.crowds import Crowd, Person, Scene
+from lightning_kp.errors import DataError
+from lightning_kp.label_checks import TOLERANCE_PX
+from lightning_kp.label_frames import find_file
+
+SOME = 0.05  # share of the labelled people from which those outside of their pictures are no slips (ours)
+AT_MOST = 4  # named in a message (ours)
+CORNERS = 3  # of a polygon, at least
+
+
+def outline_of(annotation: dict[str, Any], path: Path) -> Any:
+    """The segmentation: polygons of at least three corners, or run lengths; None where there is none.
+
+    Polygons of fewer corners cover nothing and are left out.  Raises DataError for anything else.
+    """
+    given = annotation.get("segmentation")
+    if not given:
+        return None
+    if isinstance(given, dict):
+        counts, size = given.get("counts"), given.get("size")
+        whole = isinstance(size, list) and len(size) == 2 and all(isinstance(each, int) for each in size)
+        if whole and isinstance(counts, str):
+            return given
+        if whole and isinstance(counts, list) and all(isinstance(each, int) and each >= 0 for each in counts):
+            return given
+    elif isinstance(given, list) and all(_is_flat(each) for each in given):
+        return [each for each in given if len(each) >= 2 * CORNERS] or None
+    raise DataError(
+        f"{path}: annotation {annotation.get('id')}, key segmentation: {str(given)[:60]}.",
+        remedy="Mend the file; it is a list of polygons, [[x, y, x, y, ...], ...], or run lengths with counts and "
+        "size. Without one the box stands for it.",
+    )
+
+
+def _is_flat(polygon: Any) -> bool:
+    numbers = isinstance(polygon, list) and all(isinstance(each, int | float) for each in polygon)
+    return numbers and len(polygon) % 2 == 0 and bool(np.isfinite(polygon).all())
+
+
+def check_scenes(path: Path, scenes: Sequence[Scene]) -> None:
+    """Raises DataError for run lengths of other pictures, or where labelled points are no pixels of their pictures.
+
+    A few people outside are a slip of the annotators, and told as a warning.
+    """
+    for scene in scenes:
+        for person in scene.people:
+            _check_run_lengths(path, scene, person)
+    labelled = [(scene, person) for scene in scenes for person in scene.people if person.is_labelled]
+    if not labelled:
+        return
+    if max(float(np.nanmax(person.points)) for _, person in labelled) <= 1:
+        raise DataError(
+            f"{path}: all labelled points lie between 0 and 1, which are shares of the pictures.",
+            remedy="Points and boxes are pixels from the upper left corner: multiply by width and height.",
+        )
+    outside = [(scene, person) for scene, person in labelled if _is_outside(scene, person)]
+    if not outside:
+        return
+    shown = "; ".join(_described(*each) for each in outside[:AT_MOST])
+    said = f"{path}: of {len(labelled)} labelled people {len(outside)} lie outside of their pictures: {shown}"
+    more = ", and others" if len(outside) > AT_MOST else ""
+    if len(outside) > SOME * len(labelled):
+        raise DataError(
+            f"{said}{more}.",
+            remedy="Points are x, y, visibility and boxes left, top, width, height, in pixels of the picture.",
+        )
+    warnings.warn(f"{said}{more}.", stacklevel=2)
+
+
+def _check_run_lengths(path: Path, scene: Scene, person: Person) -> None:
+    outline = person.outline
+    if not isinstance(outline, dict):
+        return
+    height, width = scene.size
+    plain = isinstance(outline["counts"], list)
+    if tuple(outline["size"]) == scene.size and not (plain and sum(outline["counts"]) != height * width):
+        return
+    of = f", {sum(outline['counts'])} pixels of" if plain else " of"
+    raise DataError(
+        f"{path}: annotation {person.facts.get('id')} has run lengths{of} a picture of "
+        f"{outline['size'][1]}x{outline['size'][0]}; {scene.facts.get('file_name')} is {width}x{height}.",
+        remedy="Mend the file; size is height and width of the picture.",
+    )
+
+
+def _is_outside(scene: Scene, person: Person) -> bool:
+    """No labelled point in the picture, or no part of the box."""
+    limit = np.array(scene.size[::-1]) - 0.5 + TOLERANCE_PX
+    known = person.points[np.isfinite(person.points).all(axis=-1)]
+    inside = ((known >= -0.5 - TOLERANCE_PX) & (known <= limit)).all(axis=-1)
+    left, top, width, height = person.box
+    meets = left <= limit[0] and top <= limit[1] and left + width >= 0 and top + height >= 0
+    return not (inside.any() and meets)
+
+
+def _described(scene: Scene, person: Person) -> str:
+    known = person.points[np.isfinite(person.points).all(axis=-1)]
+    x, y = known[0]
+    box = ", ".join(f"{each:g}" for each in person.box)
+    height, width = scene.size
+    return (
+        f"annotation {person.facts.get('id')}, a point at ({x:g}, {y:g}), box [{box}], in {width}x{height} of "
+        f"{scene.facts.get('file_name')}"
+    )
+
+
+def check_pictures(crowds: Iterable[Crowd], folders: Sequence[Path], file: Path) -> None:
+    """Raises DataError for pictures that cannot be opened, or are not as large as the file says."""
+    from PIL import Image as Pictures
+
+    wrong: dict[str, str] = {}
+    checked: set[str] = set()
+    for crowd in crowds:
+        name = str(crowd.scene.facts["file_name"])
+        found = None if name in checked else find_file(name, folders, loose=True)
+        checked.add(name)
+        if found is None:
+            continue
+        try:
+            with Pictures.open(found) as picture:
+                size = picture.height, picture.width
+        except OSError as error:
+            wrong[name] = f"cannot be opened ({error})"
+            continue
+        if size != crowd.scene.size:
+            height, width = crowd.scene.size
+            wrong[name] = f"is {size[1]}x{size[0]}, and {width}x{height} in the file"
+    if wrong:
+        shown = "; ".join(f"{name} {problem}" for name, problem in list(wrong.items())[:AT_MOST])
+        more = ", and others" if len(wrong) > AT_MOST else ""
+        raise DataError(
+            f"{len(wrong)} pictures of {file.name} are not as it says: {shown}{more}.",
+            remedy="Give the pictures that were labelled; points of others lie in wrong places.",
+        )
