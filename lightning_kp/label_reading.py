@@ -122,6 +122,7 @@ def _open_sleap(path: Path, places: list[Path]) -> OpenLabels:
 
     labels = sio.load_file(str(path), **({"open_videos": False} if path.suffix == ".slp" else {}))
     missing: list[str] = []
+    absent: set[str] = set()
     for video in labels.videos:
         used = {
             frame.frame_idx for frame in labels.labeled_frames if frame.video is video and frame.instances
@@ -131,7 +132,12 @@ def _open_sleap(path: Path, places: list[Path]) -> OpenLabels:
         names = list(video.filename) if isinstance(video.filename, list) else [video.filename]
         files = [find_file(str(name), places) for name in names]
         wanted = used if len(names) > 1 else {0}
-        missing += [f"{names[i]} is missing" for i in sorted(wanted) if i < len(names) and files[i] is None]
+        gone = [names[i] for i in sorted(wanted) if i < len(names) and files[i] is None]
+        missing += [f"{name} is missing" for name in gone]
+        absent |= {str(Path(name).resolve()) for name in gone}
         found = [str(file or name) for file, name in zip(files, names, strict=True)]
         video.filename = found if isinstance(video.filename, list) else found[0]
-    return from_sleap_io(path, labels, missing)
+    opened = from_sleap_io(path, labels, missing)
+    # A video is told once, not with each of its frames.
+    kept = [frame for frame in opened.frames if frame.source.partition(" frame ")[0] not in absent]
+    return opened._replace(frames=kept)

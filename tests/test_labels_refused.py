@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sleap_io as sio
+from test_label_names import archive
 
 from lightning_kp.cli import main
 from lightning_kp.datamodules import GroupsAndUnlabelled, LabelledGroups
@@ -70,6 +72,33 @@ def test_crowds_never_take_the_place_of_labels(
     assert main(["crowds", "mine.json", "--out", out]) == 2
     assert "--out crowds.json" in capsys.readouterr().err
     assert json.loads(Path("mine.json").read_text()) == {"images": []}
+
+
+def test_a_missing_video_is_told_once(tmp_path: Path) -> None:
+    skeleton = sio.Skeleton(["a"])
+    videos = [sio.Video(filename=str(tmp_path / f"{n}.mp4"), open_backend=False) for n in (1, 2)]
+    point = sio.Instance.from_numpy(np.array([[1.0, 2.0]]), skeleton=skeleton)
+    frames = [
+        sio.LabeledFrame(video=video, frame_idx=n, instances=[point]) for video in videos for n in range(3)
+    ]
+    sio.save_slp(
+        sio.Labels(labeled_frames=frames, videos=videos, skeletons=[skeleton]), str(tmp_path / "l.slp")
+    )
+    with pytest.raises(DataError) as told:
+        LabelledGroups("l.slp", root=str(tmp_path)).setup()
+    assert "2 problem(s)" in str(told.value)
+    assert str(told.value).count("1.mp4 is missing") == 1
+
+
+def test_a_refused_training_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = [
+        "--model=DirectPose", "--model.names=[head,wing]", "--model.encoder=tiny", "--model.pretrained=false",
+        "--model.stride=4", "--data=LabelledGroups", f"--data.labels={archive(tmp_path, animals=1)}",
+        f"--data.root={tmp_path}", "--data.size=32", "--trainer.accelerator=cpu",
+    ]  # fmt: skip
+    assert main(["fit", *given, f"--trainer.default_root_dir={tmp_path / 'run'}"]) == 2
+    assert "--model.names=[nose,tail]" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_second_training_does_not_replace_the_first(

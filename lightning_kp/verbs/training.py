@@ -90,12 +90,21 @@ class KpParser(LightningArgumentParser):
 
 
 class RunConfig(SaveConfigCallback):
-    """``config.yaml`` without what belongs to this call alone: the run folder, and where it went on from."""
+    """``config.yaml`` without what belongs to this call alone: the run folder, and where it went on from.
+
+    Written when training begins: whoever refuses the settings before, method or data, leaves no folder behind.
+    """
 
     def __init__(self, parser: LightningArgumentParser, config: Namespace, *args: Any, **kwargs: Any) -> None:
         repeated = config.clone()
         repeated["ckpt_path"] = repeated["trainer.default_root_dir"] = None
         super().__init__(parser, repeated, *args, **kwargs)
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Nothing yet."""
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        super().setup(trainer, pl_module, "fit")
 
 
 class KpCLI(LightningCLI):
