@@ -8,6 +8,7 @@ import torch
 from lightning_kp.batches import LabelledImages
 from lightning_kp.bench_step import backward
 from lightning_kp.direct_pose_decoding import decode_animals
+from lightning_kp.direct_pose_placing import placed_by_maps
 from lightning_kp.direct_pose_targets import pose_targets
 from lightning_kp.keypoints import Keypoints
 from lightning_kp.measuring import Row, compare, medians
@@ -42,7 +43,7 @@ def rows(*, quick: bool = False) -> list[Row]:
 
     def decoded() -> None:
         with torch.inference_mode():
-            decode_animals(0.9 * target.boxes, ideal, 30)
+            placed_by_maps(decode_animals(0.9 * target.boxes, ideal, 30), 8 * target.keypoints - 4)
 
     times = medians(
         {"bare": bare, "whole": whole, "targets": lambda: pose_targets(labelled, grid), "decoding": decoded},

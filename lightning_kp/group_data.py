@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lightning_kp.batches import LabelledAndUnlabelled, LabelledImages
 from lightning_kp.geometry import Fit, place
-from lightning_kp.keypoints import Keypoints, from_missing
+from lightning_kp.keypoints import from_missing, in_view
 from lightning_kp.labels import LabelledAnimals, thinned
 from lightning_kp.loading import WholeBatches
 from lightning_kp.resize import prepare
@@ -30,9 +30,8 @@ class GroupDataset(WholeBatches[LabelledImages]):
 
     def __init__(self, animals: LabelledAnimals, rows: Rows, length: int | None = None) -> None:
         self.image = animals.image
-        points, confidence = from_missing(animals.points)
         # What a crop leaves out of view is neither trained on nor missed.
-        self.keypoints = Keypoints(points, confidence * (points.abs() <= 1).all(dim=-1))
+        self.keypoints = in_view(*from_missing(animals.points))
         self.rows = rows
         self.length = len(rows) if length is None else length
 

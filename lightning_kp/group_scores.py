@@ -14,7 +14,7 @@ from torch import Tensor
 from lightning_kp.animal_scores import ABSENT, REACH, Floats, body_length, centroids, paired
 from lightning_kp.batches import floats_in_unit_range
 from lightning_kp.errors import DataError
-from lightning_kp.keypoints import Keypoints, from_missing
+from lightning_kp.keypoints import Keypoints, from_missing, in_view
 from lightning_kp.labels import LabelledAnimals
 from lightning_kp.method import KeypointMethod
 from lightning_kp.oks import OKSAveragePrecision
@@ -69,8 +69,7 @@ class GroupFigures:
 
 def score_groups(method: KeypointMethod, labels: LabelledAnimals) -> GroupFigures:
     """Find animals in the labelled images and compare.  Raises DataError where nothing is labelled in view."""
-    wanted, confidence = from_missing(labels.points)
-    shown = confidence * (wanted.abs() <= 1).all(dim=-1)  # what the view leaves out is not missed
+    wanted, shown = in_view(*from_missing(labels.points))
     if not (shown > 0).any():
         raise DataError("No labelled point lies in what the network sees.", remedy="Give other --labels.")
     found = found_animals(method, labels.image)

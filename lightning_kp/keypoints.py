@@ -39,6 +39,11 @@ class Keypoints(NamedTuple):
         return Keypoints(self.points * sign, self.confidence).select(mirror)
 
 
+def in_view(points: Tensor, confidence: Tensor) -> Keypoints:
+    """Keypoints of which those outside of the image are absent."""
+    return Keypoints(points, confidence * (points.abs() <= 1).all(dim=-1))
+
+
 def from_missing(points: Tensor, *, placeholder: float = 0.0) -> Keypoints:
     """Points (B, I, K, D) with NaN for missing ones -> finite points with confidence 0 or 1."""
     missing = torch.isnan(points).any(dim=-1)

@@ -6,12 +6,13 @@ Terms: ``keypoints`` eq. 3, ``boxes`` eq. 5, both the focal loss of eq. 4, and `
 Deviations, where the paper is silent: a focal term is the sum over cells divided by the number of positive ones, as
 Lin et al. (2017) normalise it (the paper names no divisor); eq. 6 is the mean over the cells of U, in units of
 ``reach``, and a cell names the parts of one animal (``owner``); missing parts, the margin of boxes and decoding as
-in direct_pose_targets.py and direct_pose_decoding.py;
+in direct_pose_targets.py and direct_pose_decoding.py; parts are read off B1 around what B2 and B3 find
+(direct_pose_placing.py);
 momentum 0.9 and weight decay 1e-4 of SGD as Tian et al.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -19,10 +20,11 @@ from torch import Tensor
 from lightning_kp.augmentation import augment_labelled
 from lightning_kp.batches import LabelledImages
 from lightning_kp.direct_pose_decoding import decode_animals
+from lightning_kp.direct_pose_placing import placed_by_maps
 from lightning_kp.direct_pose_targets import Owner, PoseTargets, pose_targets
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.heatmaps import Moments
-from lightning_kp.keypoints import Keypoints
+from lightning_kp.keypoints import Keypoints, in_view
 from lightning_kp.label_names import refuse_other_parts
 from lightning_kp.losses.focal import check_focal, focal_loss
 from lightning_kp.method import KeypointMethod, LRSchedulerCallable, OptimizerCallable
@@ -35,6 +37,7 @@ from lightning_kp.skeleton import Skeleton
 
 # With the sigma of honeybees (001: 1) an animal counts whose points all lie in its middle.
 FINER = 0.3
+Placement = Literal["maps", "proposals"]
 LOGGED = ("AP", "AP50", "AP75", "AR", "AP_fine")
 
 
@@ -70,6 +73,8 @@ class DirectPose(KeypointMethod):
         kappa: Of the focal loss (001: 0.25).
         threshold: delta, from which score on a cell proposes keypoints (001: 0.05).
         similar: OKS above which two proposals are one animal (ours).
+        placement: Where an animal's parts are read: at what B1's ``maps`` show around them (ours), or where the
+            ``proposals`` of B2 and B3 put them (Tian et al.).
         sigma: Spread of labels in the average precision (001: 1 for honeybees, 0.025 for flies); ``ap_fine`` has
             0.3 of it.
         decay_after: Iteration after which SGD's rate is a hundredth (001: 5000); with ``optimizer``, not used.
@@ -102,6 +107,7 @@ class DirectPose(KeypointMethod):
         kappa: float = 0.25,
         threshold: float = 0.05,
         similar: float = 0.5,
+        placement: Placement = "maps",
         sigma: float = 1.0,
         decay_after: int = 5000,
         augment: bool = False,
@@ -112,6 +118,10 @@ class DirectPose(KeypointMethod):
     ) -> None:
         super().__init__(weights, optimizer, scheduler)
         _check(names, instances, reach, threshold, window, at_least_one=(width, convolutions, each))
+        if placement not in get_args(Placement):
+            raise ConfigurationError(
+                f"placement is {placement}.", remedy=f"It is {' or '.join(get_args(Placement))}."
+            )
         check_focal(gamma, kappa)
         self.save_hyperparameters(ignore=["weights", "optimizer", "scheduler"])
         self.keypoint_names = tuple(names)
@@ -119,6 +129,8 @@ class DirectPose(KeypointMethod):
         self.reach, self.window, self.margin = reach, window, margin
         self.owner: Owner = owner
         self.gamma, self.kappa, self.threshold, self.similar = gamma, kappa, threshold, similar
+        # Maps that were not taught say nothing.
+        self.reads_maps = placement == "maps" and self.base_weights["keypoints"] != 0
         self.decay_after = decay_after
         self.augment = augment
         self.turn_deg = turn_deg
@@ -147,7 +159,7 @@ class DirectPose(KeypointMethod):
         return True
 
     def locate(self, image: Tensor) -> Moments:
-        """Images (B, 3, H, W) in [0, 1] -> Moments (B, I, K, ...) from B2 and B3, the surest animals first."""
+        """Images (B, 3, H, W) in [0, 1] -> Moments (B, I, K, ...) of the animals that the branches agree on."""
         return self.decode(self.raw(image))
 
     def decode(self, branches: Branches) -> Moments:
@@ -156,6 +168,8 @@ class DirectPose(KeypointMethod):
         options = {"threshold": self.threshold, "similar": self.similar}
         with full_precision(scores):
             found = decode_animals(scores, branches.points, self.instances, **options)
+            if self.reads_maps:
+                found = placed_by_maps(found, branches.keypoints)
         return Moments(*found)
 
     def forward(self, image: Tensor) -> Keypoints:
@@ -169,7 +183,7 @@ class DirectPose(KeypointMethod):
     def terms(self, batch: LabelledImages) -> dict[str, Tensor]:
         """Eq. 7's ``keypoints``, ``boxes`` and ``vectors``."""
         batch = self._augmented(batch)
-        return self.supervised(self.raw(batch.image), in_view(batch))
+        return self.supervised(self.raw(batch.image), in_view(batch.points, batch.confidence))
 
     def supervised(self, branches: Branches, labelled: Keypoints) -> dict[str, Tensor]:
         """The terms of eq. 7."""
@@ -225,7 +239,9 @@ class DirectPose(KeypointMethod):
         self._weighted_sum(batch, stage)
         datamodule = getattr(self.trainer, "datamodule", None)
         shown = getattr(datamodule, "shown_px", batch.image.shape[-2:])
-        self.precision.update(self(batch.image), in_view(batch), size=(shown[0], shown[1]))
+        self.precision.update(
+            self(batch.image), in_view(batch.points, batch.confidence), size=(shown[0], shown[1])
+        )
 
     def on_validation_epoch_end(self) -> None:
         self._log_precision("val")
@@ -237,11 +253,6 @@ class DirectPose(KeypointMethod):
         found = self.precision.compute()
         self.precision.reset()
         self.log_dict({f"{stage}/{name.lower()}": found[name] for name in LOGGED})
-
-
-def in_view(batch: LabelledImages) -> Keypoints:
-    """The labels; what a crop leaves out of view is neither trained on nor missed."""
-    return Keypoints(batch.points, batch.confidence * (batch.points.abs() <= 1).all(dim=-1))
 
 
 def _check(

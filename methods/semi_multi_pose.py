@@ -18,8 +18,9 @@ from torch import Tensor
 
 from lightning_kp.augmentation import augment_labelled
 from lightning_kp.batches import LabelledAndUnlabelled, LabelledImages
+from lightning_kp.keypoints import in_view
 from lightning_kp.method import LRSchedulerCallable, OptimizerCallable
-from lightning_kp.methods.direct_pose import DirectPose, DirectPoseWeights, in_view
+from lightning_kp.methods.direct_pose import DirectPose, DirectPoseWeights
 from lightning_kp.nn.direct_pose import Branches
 from lightning_kp.pseudo_keypoints import pseudo_keypoints, pseudo_target
 
@@ -59,7 +60,7 @@ class SemiMultiPose(DirectPose):
         """Eq. 10: those of DirectPose, ``fusion_labelled`` and ``fusion_unlabelled``."""
         labelled = self._augmented(LabelledImages(batch.image, batch.points, batch.confidence))
         branches = self.raw(labelled.image)
-        terms = self.supervised(branches, in_view(labelled))
+        terms = self.supervised(branches, in_view(labelled.points, labelled.confidence))
         if self.is_active("fusion_labelled"):
             terms["fusion_labelled"] = self.fusion(branches)
         if self.is_active("fusion_unlabelled") and len(batch.unlabelled):

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from lightning_kp.batches import LabelledImages
 from lightning_kp.errors import ConfigurationError
-from lightning_kp.keypoints import Keypoints
+from lightning_kp.keypoints import Keypoints, in_view
 from lightning_kp.methods import DirectPose
-from lightning_kp.methods.direct_pose import in_view
 from lightning_kp.nn.direct_pose import Branches
 
 SMALL: dict[str, Any] = {
@@ -176,7 +175,7 @@ def test_a_part_that_is_turned_out_of_view_is_absent() -> None:
     found = many(small(augment=True))
     outside = (found.points.abs() > 1).any(dim=-1)
     assert outside.any()
-    assert torch.equal(in_view(found).present, ~outside)
+    assert torch.equal(in_view(found.points, found.confidence).present, ~outside)
 
 
 def test_every_step_has_its_own_changes(monkeypatch: pytest.MonkeyPatch) -> None:

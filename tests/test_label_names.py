@@ -14,8 +14,8 @@ from lightning_kp.batches import LabelledImages
 from lightning_kp.datamodule import KeypointDataModule
 from lightning_kp.datamodules import GroupsAndUnlabelled, LabelledFrames, LabelledGroups
 from lightning_kp.errors import ConfigurationError, DataError
+from lightning_kp.keypoints import in_view
 from lightning_kp.method import KeypointMethod
-from lightning_kp.methods.direct_pose import in_view
 
 NAMES = ("nose", "tail")
 BY_NAME = ("LinearBridge", "StackedHourglass", "SupervisedKeypoints")
@@ -112,7 +112,9 @@ def test_what_a_crop_leaves_out_is_neither_learnt_nor_missed(tmp_path: Path) -> 
     data = LabelledFrames(labels, size=32, boxes=[0, 0, 10, 10], root=str(tmp_path))
     method = fit("DirectPose", data, tmp_path)
     (batch,) = data.test_dataloader()
-    assert in_view(batch).present.any(dim=-1).tolist() == [[True, False]] * len(batch.image)
+    assert in_view(batch.points, batch.confidence).present.any(dim=-1).tolist() == [[True, False]] * len(
+        batch.image
+    )
     assert method.keypoint_names == NAMES
 
 
