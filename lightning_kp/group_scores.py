@@ -50,7 +50,8 @@ class GroupFigures:
 
     def as_metrics(self, prefix: str = "") -> dict[str, object]:
         """Figures by name, for ``metrics.json``."""
-        return {f"{prefix}animals": asdict(self)}
+        known = asdict(self)
+        return {f"{prefix}animals_{name}": value for name, value in (known | known.pop("oks")).items()}
 
     def lines(self) -> list[str]:
         """A small table for the terminal."""

@@ -7,6 +7,7 @@ from typing import Any
 import lightning  # noqa: F401  (before a test captures the stream that it logs to)
 import pytest
 import yaml
+from test_label_names import archive
 
 from lightning_kp.arena import ArenaSettings, write_arena
 from lightning_kp.cli import main
@@ -62,6 +63,24 @@ def test_labels_of_ones_own(tmp_path: Path) -> None:
     model = [word for word in ARENA if not word.startswith("--data")]
     assert main(["trial", "--out=a", f"--labels={labels}", *model, *data]) == 0
     assert 0 < result("a")["figures"]["matched"] < 100
+
+
+@pytest.mark.parametrize("method", ["DirectPose", "SupervisedKeypoints"])
+def test_methods_with_labels_are_tried_too(method: str, tmp_path: Path) -> None:
+    """Their datamodules name the files that train ``labels``: nothing to be called."""
+    labels = archive(tmp_path, animals=1, frames=10)
+    small = ["--model.width=8", "--model.convolutions=1", "--model.each=4"] if method == "DirectPose" else []
+    given = [
+        f"--model={method}", "--model.names=[nose,tail]", "--model.encoder=tiny", "--model.pretrained=false",
+        "--model.stride=4", *small, "--data=LabelledFrames", f"--data.labels={labels}", "--data.size=32",
+        "--trainer.accelerator=cpu", "--trainer.max_epochs=1", "--trainer.enable_progress_bar=false",
+    ]  # fmt: skip
+    given = [each for each in given if method == "DirectPose" or not each.startswith("--model.stride")]
+    assert main(["trial", "--out=a", *given]) == 0
+    assert "val/loss" in result("a")["figures"]
+    assert main(["trial", "--out=b", *given, "--labels", labels]) == 0
+    scored = {"DirectPose": "animals_found", "SupervisedKeypoints": "linear"}
+    assert scored[method] in result("b")["figures"]
 
 
 def test_a_killed_trial_goes_on(capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,8 +47,8 @@ def _videos_of(folder: "RunFolder") -> list[Path]:
     if kind is None or not issubclass(kind, FramePairsModule):
         raise ConfigurationError(
             f"{folder.path} was not trained on videos without labels; a verdict is about what moves in such.",
-            remedy=f"`kp track {folder.path} VIDEOS` finds its keypoints in videos, `kp test` compares with "
-            "labels.",
+            remedy=f"`kp track {folder.path} VIDEOS` finds its keypoints in videos, `kp score {folder.path} --labels "
+            "FILE` compares with labels.",
         )
     # A datamodule that makes its videos notes where they were, too.
     accepted = inspect.signature(kind).parameters

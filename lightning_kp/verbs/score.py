@@ -7,15 +7,8 @@ Of a method that finds whole animals: how many of the labelled ones it finds, an
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lightning_kp.verbs.arguments import VerbParser, positive
-
-if TYPE_CHECKING:
-    from lightning_kp.group_scores import GroupFigures
-    from lightning_kp.method import KeypointMethod
-    from lightning_kp.scoring import RegressionFigures
-    from lightning_kp.tracking import ViewSettings
 
 SUMMARY = (
     "Fit labelled points from discovered ones on the first half of the labelled frames, score on the second; "
@@ -23,7 +16,6 @@ SUMMARY = (
     "labelled ones it finds, and how far off their parts are."
 )
 
-AT_MOST = 600  # labelled frames that are looked at, evenly thinned (ours)
 # Figures that are told over several runs.
 OVER_RUNS = {
     "linear": "linear",
@@ -76,6 +68,7 @@ def _score_activities(given: argparse.Namespace) -> int:
 
 def _score_labels(given: argparse.Namespace) -> int:
     from lightning_kp.checkpoints import find_checkpoint
+    from lightning_kp.label_scores import score_file
     from lightning_kp.run_folder import RunFolder
     from lightning_kp.verbs.track import load_for_tracking, tell_crops
 
@@ -86,7 +79,7 @@ def _score_labels(given: argparse.Namespace) -> int:
         if method.finds_whole_animals:
             tell_crops(method, checkpoint, "`kp test` scores it on crops.")
             _tell_trained_on(given.labels, checkpoint)
-        result, frames = _scored(method, given.labels, view)
+        result, frames = score_file(method, given.labels, view)
         print(f"{name}: {frames} labelled frames", *result.lines(), sep="\n")
         if Path(name).is_dir():
             RunFolder(Path(name)).add_metrics(result.as_metrics(given.prefix))
@@ -96,31 +89,6 @@ def _score_labels(given: argparse.Namespace) -> int:
         if len(values) > 1:
             print(_over_runs(OVER_RUNS[figure], values))
     return 0
-
-
-def _scored(
-    method: "KeypointMethod", file: str, view: "ViewSettings"
-) -> "tuple[RegressionFigures | GroupFigures, int]":
-    from lightning_kp.group_scores import score_groups
-    from lightning_kp.labels import read_animals, read_labels
-    from lightning_kp.scoring import score_regression
-
-    if method.finds_whole_animals:
-        names = method.keypoint_names
-        animals = read_animals(
-            file,
-            view.size,
-            view.fit,
-            view.boxes,
-            names=names,
-            at_most=AT_MOST,
-            preprocessing=view.preprocessing,
-        )
-        return score_groups(method, animals), len(animals.image)
-    labels = read_labels(
-        file, view.size, view.fit, view.boxes, at_most=AT_MOST, preprocessing=view.preprocessing
-    )
-    return score_regression(method, labels), len(labels.image)
 
 
 def _tell_trained_on(file: str, checkpoint: Path) -> None:

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from lightning_kp.verbs.arguments import VerbParser
 
 if TYPE_CHECKING:
-    from lightning_kp.labels import LabelledSet
+    from lightning_kp.group_scores import GroupFigures
+    from lightning_kp.method import KeypointMethod
     from lightning_kp.run_folder import RunFolder
-    from lightning_kp.verbs.training import KpCLI
+    from lightning_kp.scoring import RegressionFigures
 
 SUMMARY = (
     "One trial of a sweep: train with the options of `kp fit`, score, write trial.json. A trial that fails "
@@ -143,23 +144,27 @@ def _trained_and_scored(folder: "RunFolder", options: list[str], labels: str | N
     pairs = getattr(cli.datamodule, "datasets", {}).get("train")
     if pairs is not None and hasattr(pairs, "videos"):
         judge_pairs(method, pairs, folder)
-    if (frames := _labelled(cli, labels)) is not None:
-        from lightning_kp.scoring import score_regression
-
-        folder.add_metrics(score_regression(method, frames).as_metrics())
+    if (found := _scored(method, cli.datamodule, labels)) is not None:
+        folder.add_metrics(found.as_metrics())
     from lightning_kp.run_folder import read_json
 
     return figures | read_json(folder.metrics)
 
 
-def _labelled(cli: "KpCLI", labels: str | None) -> "LabelledSet | None":
-    data = cli.datamodule
-    if labels is not None:
-        from lightning_kp.labels import read_labels
+def _scored(
+    method: "KeypointMethod", data: Any, labels: str | None
+) -> "RegressionFigures | GroupFigures | None":
+    """Against a file, or what a datamodule knows by itself, as one that renders its videos does."""
+    from lightning_kp.label_scores import score_file
+    from lightning_kp.scoring import score_regression
+    from lightning_kp.tracking import ViewSettings
 
-        return read_labels(labels, data.size, data.fit, data.boxes, preprocessing=data.preprocessing)
-    known: LabelledSet | None = data.labels() if hasattr(data, "labels") else None
-    return known
+    if labels is not None:
+        nothing = ViewSettings(data.size).preprocessing
+        seen = getattr(data, "boxes", None), getattr(data, "preprocessing", nothing)
+        return score_file(method, labels, ViewSettings(data.size, getattr(data, "fit", "pad"), *seen))[0]
+    known = getattr(data, "labels", None)  # where it is no method, it names the files that train
+    return score_regression(method, known()) if callable(known) else None
 
 
 def _sweep() -> bool:
