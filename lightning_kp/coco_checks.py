@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from faster_coco_eval.core import mask as run_lengths
 
 from lightning_kp.crowds import Crowd, Person, Scene
 from lightning_kp.errors import DataError
@@ -30,7 +31,7 @@ def outline_of(annotation: dict[str, Any], path: Path) -> Any:
         whole = isinstance(size, list) and len(size) == 2 and all(isinstance(each, int) for each in size)
         if whole and isinstance(counts, str):
             return given
-        if whole and isinstance(counts, list) and all(isinstance(each, int) and each >= 0 for each in counts):
+        if whole and isinstance(counts, list) and all(type(each) is int and each >= 0 for each in counts):
             return given
     elif isinstance(given, list) and all(_is_flat(each) for each in given):
         return [each for each in given if len(each) >= 2 * CORNERS] or None
@@ -81,14 +82,22 @@ def _check_run_lengths(path: Path, scene: Scene, person: Person) -> None:
     if not isinstance(outline, dict):
         return
     height, width = scene.size
-    plain = isinstance(outline["counts"], list)
-    if tuple(outline["size"]) == scene.size and not (plain and sum(outline["counts"]) != height * width):
+    counts = outline["counts"]
+    plain = isinstance(counts, list)
+    told = ""
+    if tuple(outline["size"]) == scene.size and plain and sum(counts) == height * width:
         return
-    of = f", {sum(outline['counts'])} pixels of" if plain else " of"
+    if tuple(outline["size"]) == scene.size and not plain:
+        try:
+            run_lengths.decode({"size": outline["size"], "counts": counts.encode()})
+            return
+        except (RuntimeError, ValueError) as error:
+            told = f" ({error})"
+    of = f", {sum(counts)} pixels of" if plain else " of"
     raise DataError(
         f"{path}: annotation {person.facts.get('id')} has run lengths{of} a picture of "
-        f"{outline['size'][1]}x{outline['size'][0]}; {scene.facts.get('file_name')} is {width}x{height}.",
-        remedy="Mend the file; size is height and width of the picture.",
+        f"{outline['size'][1]}x{outline['size'][0]}; {scene.facts.get('file_name')} is {width}x{height}{told}.",
+        remedy="Mend the file; size is height and width of the picture, counts the lengths of its runs.",
     )
 
 
@@ -139,5 +148,6 @@ def check_pictures(crowds: Iterable[Crowd], folders: Sequence[Path], file: Path)
         more = ", and others" if len(wrong) > AT_MOST else ""
         raise DataError(
             f"{len(wrong)} pictures of {file.name} are not as it says: {shown}{more}.",
-            remedy="Give the pictures that were labelled; points of others lie in wrong places.",
+            remedy="Give the pictures that were labelled; points of others lie in wrong places. A picture that its "
+            "EXIF data turn is read as it is stored.",
         )

@@ -209,7 +209,7 @@ def _person(annotation: dict[str, Any], keypoints: int, path: Path) -> Person:
         or not np.isfinite(box).all()
         or (box[2:] < 0).any()
         or not isinstance(area, (int, float))
-        or area < 0
+        or not 0 <= area < np.inf
     ):
         raise DataError(
             f"{path}: annotation {annotation.get('id')}, keys bbox and area: {box.tolist()} and {str(area)[:60]}.",

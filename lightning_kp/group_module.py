@@ -12,7 +12,7 @@ from lightning_kp.batches import LabelledAndUnlabelled, LabelledImages
 from lightning_kp.cut_and_paste import cut_and_paste
 from lightning_kp.datamodule import KeypointDataModule
 from lightning_kp.errors import ConfigurationError, DataError
-from lightning_kp.geometry import Fit, place
+from lightning_kp.geometry import Fit
 from lightning_kp.group_data import (
     GroupDataset,
     GroupsAndUnlabelledDataset,
@@ -20,7 +20,6 @@ from lightning_kp.group_data import (
     divide_groups,
     read_unlabelled,
 )
-from lightning_kp.label_reading import open_labels
 from lightning_kp.labelled_data import Labels, read_all
 from lightning_kp.labelled_datasets import LabelledFrameList
 from lightning_kp.labels import LabelledAnimals
@@ -166,19 +165,13 @@ class LabelledGroupsModule(KeypointDataModule):
             if testing is not None:
                 _refuse_shared(animals, testing)
             self._read = animals, testing
-            self.shown_px = self._shown()
+            if animals.shown_px is not None:  # distances are measured in pixels of the original
+                height, width = animals.shown_px[0].tolist()
+                self.shown_px = (height, width)
         return self._read
 
     def _of(self, labels: Labels, names: list[str] | None) -> LabelledAnimals:
         return read_all(self, labels, self.size, self.fit, self.boxes, names, at_most=self.at_most)
-
-    def _shown(self) -> tuple[float, float]:
-        """Height and width, in pixels of the original, of what the square shows: distances are measured in them."""
-        first = self.labels if isinstance(self.labels, str) else self.labels[0]
-        image = open_labels(self.path(first), self.root).frames[0].read()
-        box = None if self.boxes is None else (self.boxes[0], self.boxes[1], self.boxes[2], self.boxes[3])
-        region = place((image.shape[0], image.shape[1]), self.size, self.fit, box).region
-        return (region.bottom - region.top, region.right - region.left)
 
     @property
     def order_seed(self) -> int:

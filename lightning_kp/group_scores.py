@@ -2,7 +2,8 @@
 
 In every frame labelled and found animals are paired by the assignment of least distance between their centroids; a
 pair farther apart than half a body length is none (:mod:`lightning_kp.animal_scores`).  Parts are compared within
-pairs.  Average precision is COCO's (:mod:`lightning_kp.oks`), with the method's sigma.
+pairs.  Average precision is COCO's (:mod:`lightning_kp.oks`), with the method's sigma.  All distances are measured in
+pixels of the original images, as `kp test` does: a square that the network sees may be squashed.
 """
 
 from dataclasses import asdict, dataclass
@@ -19,13 +20,15 @@ from lightning_kp.labels import LabelledAnimals
 from lightning_kp.method import KeypointMethod
 from lightning_kp.oks import OKSAveragePrecision
 
-PER_CENT = 50.0  # of the image side, which is 2 in normalised units
+BODILESS = (
+    0.05  # of the longer side: reach where no animal shows two labelled points, and none has a length (ours)
+)
 OF_OKS = ("AP", "AP50", "AR")
 
 
 @dataclass(frozen=True)
 class GroupFigures:
-    """Figures over all labelled frames; distances in % of the image side.
+    """Figures over all labelled frames; distances in % of the longer side of what the network sees.
 
     ``found`` in [0, 1], the share of labelled animals that were found; ``surplus``, found animals that are none, per
     frame; ``said`` in [0, 1], of the labelled parts of found animals those the method places; ``part_median`` and
@@ -61,7 +64,7 @@ class GroupFigures:
         return [
             f"animals found   {self.found:>7.1%}  of {self.animals} labelled; {self.surplus:.2f} a frame that are none",
             f"parts placed    {self.said:>7.1%}  of those labelled on them",
-            f"off by          {self.part_median:>7.2f}  % of the image side (mean {self.part_mean:.2f}): {parts}",
+            f"off by          {self.part_median:>7.2f}  % of the longer side (mean {self.part_mean:.2f}): {parts}",
             f"best from a score of {self.least:.2f} on: {self.least_found:.1%} found, {self.least_surplus:.2f} a frame "
             "that are none (`kp track --least`)",
             f"precision       {precision} (sigma {sigma})",
@@ -77,15 +80,16 @@ def score_groups(method: KeypointMethod, labels: LabelledAnimals) -> GroupFigure
     sigma = method.hparams.get("sigma", 1.0)
     spreads = [float(each) for each in sigma] if isinstance(sigma, list | tuple) else float(sigma)
     precision = OKSAveragePrecision(spreads, labels.points.shape[2], at_most=found.points.shape[1])
-    size = (labels.image.shape[-2], labels.image.shape[-1])
+    size = _sizes(labels)
     precision.update(found, Keypoints(wanted, shown), size=size)
     oks = {name: value.item() for name, value in precision.compute().items() if name in OF_OKS}
 
     theirs, mine = (
-        torch.where(present.unsqueeze(-1), points, torch.nan).double().numpy() * PER_CENT
+        _per_cent(torch.where(present.unsqueeze(-1), points, torch.nan), size)
         for points, present in ((wanted, shown > 0), (found.points, found.present))
     )
-    middles, reach = centroids(theirs), REACH * body_length(theirs)
+    body = body_length(theirs)
+    middles, reach = centroids(theirs), REACH * body if body > 0 else 100 * BODILESS
     pairs = paired(centroids(mine), middles, reach)
     frame, animal = np.nonzero(pairs != ABSENT)
     distance = np.linalg.norm(mine[frame, pairs[frame, animal]] - theirs[frame, animal], axis=-1)
@@ -112,6 +116,20 @@ def score_groups(method: KeypointMethod, labels: LabelledAnimals) -> GroupFigure
     )
 
 
+def _sizes(labels: LabelledAnimals) -> Tensor:
+    """Height and width (N, 2) of what the squares show, in pixels."""
+    if labels.shown_px is not None:
+        return labels.shown_px
+    return torch.tensor(labels.image.shape[-2:]).expand(len(labels.image), 2)
+
+
+def _per_cent(points: Tensor, size: Tensor) -> Floats:
+    """Normalised points (N, I, K, 2) of images of ``size`` (N, 2) -> % of their longer sides."""
+    share = size / size.amax(dim=1, keepdim=True)
+    scaled: Floats = (50 * (points.double() + 1) * share.flip(-1)[:, None, None]).numpy()
+    return scaled
+
+
 def _best_cut(found: Floats, scores: Floats, true: Floats, reach: float) -> tuple[float, int, int]:
     """The lowest score (in steps of 0.02) from which on F1 is highest; with the found and the surplus ones."""
     wanted = int(np.isfinite(true).all(axis=-1).sum())
@@ -124,7 +142,7 @@ def _best_cut(found: Floats, scores: Floats, true: Floats, reach: float) -> tupl
         if not kept.any():
             break
     _, cut, hits, surplus = max(tried)
-    return -cut, hits, surplus
+    return float(-cut), hits, surplus
 
 
 @torch.inference_mode()

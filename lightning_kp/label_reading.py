@@ -139,5 +139,10 @@ def _open_sleap(path: Path, places: list[Path]) -> OpenLabels:
         video.filename = found if isinstance(video.filename, list) else found[0]
     opened = from_sleap_io(path, labels, missing)
     # A video is told once, not with each of its frames.
-    kept = [frame for frame in opened.frames if frame.source.partition(" frame ")[0] not in absent]
+    kept = [frame for frame in opened.frames if not _is_of(frame.source, absent)]
     return opened._replace(frames=kept)
+
+
+def _is_of(source: str, files: set[str]) -> bool:
+    """Whether a frame's source is one of the files, or a frame of one."""
+    return source in files or source.rpartition(" frame ")[0] in files

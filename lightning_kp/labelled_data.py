@@ -85,11 +85,12 @@ def joined(parts: Sequence[LabelledAnimals]) -> LabelledAnimals:
         torch.cat((p, p.new_full((len(p), most - p.shape[1], *p.shape[2:]), torch.nan)), dim=1)
         for p in (part.points for part in parts)
     ]
-    inside = [part.inside for part in parts if part.inside is not None]
+    inside, sizes = ([getattr(part, name) for part in parts] for name in ("inside", "shown_px"))
     return LabelledAnimals(
         torch.cat([part.image for part in parts]), torch.cat(points), parts[0].names,
         tuple(source for part in parts for source in part.sources),
-        inside=torch.cat(inside) if len(inside) == len(parts) else None,
+        inside=None if any(each is None for each in inside) else torch.cat(inside),
+        shown_px=None if any(each is None for each in sizes) else torch.cat(sizes),
     )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from lightning_kp.label_checks import load_images
 from lightning_kp.label_frames import OpenFrame, OpenLabels
 from lightning_kp.label_reading import open_labels
 from lightning_kp.label_scenes import preprocess_labelled, scene_of
+from lightning_kp.messages import did_you_mean
 from lightning_kp.preprocessing import NOTHING, Preprocessing
 from lightning_kp.resize import prepare
 from lightning_kp.skeleton import numbered as numbered_names
@@ -54,6 +55,7 @@ class LabelledAnimals(NamedTuple):
 
     ``sources`` (N) say which image each is, where a label file told; see OpenFrame.  ``shown`` as LabelledSet's.
     ``inside`` (N, 4): where the picture is in its square (left, top, right, bottom, edges in its pixels); None for all.
+    ``shown_px`` (N, 2): height and width of what each square shows, in pixels of the original.
     """
 
     image: Tensor
@@ -62,6 +64,7 @@ class LabelledAnimals(NamedTuple):
     sources: tuple[str, ...] = ()
     shown: Tensor | None = None
     inside: Tensor | None = None
+    shown_px: Tensor | None = None
 
     def flat(self, *, numbered: bool = False) -> LabelledSet:
         """The points of all animals one after another; name_1 and so on, where several or ``numbered``."""
@@ -112,7 +115,12 @@ def read_animals(
     path = Path(path)
     view = _view(size, fit, boxes, preprocessing)
     if path.name.endswith(".truth.npz") and path.exists():
-        found = _read_truth(path, view, at_most=600)
+        found = _read_truth(path, view, at_most=at_most or 600)
+        if unknown := [name for name in names or () if name not in found.names]:
+            raise DataError(
+                f"{path} labels {', '.join(found.names)}; {', '.join(unknown)} is not among them.",
+                remedy=did_you_mean(unknown[0], found.names),
+            )
     else:
         labels = open_labels(path, root)
         if at_most is not None:
@@ -199,6 +207,7 @@ def _in_view(
         tuple(frame.source for frame in labels.frames),
         torch.tensor(shown, dtype=torch.float64) if follows else None,
         torch.tensor([placement.inside for placement in placements]),
+        _sizes(placements),
     )
 
 
@@ -240,7 +249,15 @@ def _read_truth(path: Path, view: _View, at_most: int) -> LabelledAnimals:
     regions = torch.tensor(shown, dtype=torch.float64) if view.boxes == FOLLOW else None
     inside = torch.tensor([placement.inside for placement in placements])
     names = tuple(truth.keypoint_names)
-    return LabelledAnimals(_stack(squares), moved.float(), names, sources, regions, inside)
+    return LabelledAnimals(
+        _stack(squares), moved.float(), names, sources, regions, inside, _sizes(placements)
+    )
+
+
+def _sizes(placements: Sequence[Placement]) -> Tensor:
+    """Height and width (N, 2) of the regions that are shown, in pixels of the originals."""
+    regions = [placement.region for placement in placements]
+    return torch.tensor([[each.bottom - each.top, each.right - each.left] for each in regions])
 
 
 def thinned(number: int, at_most: int) -> list[int]:

@@ -63,6 +63,8 @@ class Method(L.LightningModule):
     weight_sources: ClassVar[tuple[str, ...]] = ("pretrained", "perceptual_weights")
     # Whether a test yields figures that the loss does not tell; `kp trial` runs one then.
     has_test_figures: ClassVar[bool] = False
+    reading: str = ""
+    """How a test reads, where that is not the usual way: part of its figures' names in ``metrics.json``."""
 
     def __init__(
         self,

@@ -129,8 +129,11 @@ class DirectPose(KeypointMethod):
         self.reach, self.window, self.margin = reach, window, margin
         self.owner: Owner = owner
         self.gamma, self.kappa, self.threshold, self.similar = gamma, kappa, threshold, similar
-        # Maps that were not taught say nothing.
-        self.reads_maps = placement == "maps" and self.base_weights["keypoints"] != 0
+        if self.base_weights["keypoints"] == 0:
+            self.hparams["placement"] = (
+                "proposals"  # maps that were not taught say nothing, loaded again neither
+            )
+        self.reads_maps = self.hparams["placement"] == "maps"
         self.decay_after = decay_after
         self.augment = augment
         self.turn_deg = turn_deg

@@ -38,7 +38,7 @@ from lightning_kp.nn.encoders import ImageNetNormalise, build_encoder
 from lightning_kp.nn.person_parser import PartLocalizer, PersonDecoder
 from lightning_kp.nn.weights import Pretrained
 from lightning_kp.person_reading import grouped_peaks, highest_peak, in_order_of
-from lightning_kp.run_folder import RunFolder, write_whole
+from lightning_kp.run_folder import write_whole
 from lightning_kp.skeleton import Skeleton
 
 Decode = Literal["sequence", "peaks"]
@@ -278,21 +278,26 @@ class PersonParser(KeypointMethod):
         self.test_scores.add(self(batch.image), batch)
 
     def on_test_epoch_end(self) -> None:
-        """Log the figures of 3.6, and leave them in the run folder: metrics.json, crowd.md.
+        """Log the figures of 3.6, and leave them with their tables in the run folder: crowd.md.
 
-        Read as peaks, or of moved regions, they have a name of their own and leave the usual ones alone.
+        Read as peaks, or of moved regions, the file has a name of its own and leaves the usual one alone.
         """
-        jitter = float(getattr(datamodule_of(self), "jitter_px", 0.0))
-        figures, table = self.test_scores.summary(self.keypoint_names, self._told(jitter))
+        figures, table = self.test_scores.summary(self.keypoint_names, self._told())
         self.log_dict({f"test/{name}": value for name, value in figures.items()})
         self.test_scores.reset()
         if self.trainer.is_global_zero:
-            folder = RunFolder(Path(self.trainer.default_root_dir))
-            name = "crowd" + "-peaks" * (self.decode == "peaks") + (f"-jitter{jitter:g}" if jitter else "")
-            folder.add_metrics({f"{name}/{figure}": value for figure, value in figures.items()})
-            write_whole(folder.path / f"{name}.md", table)
+            write_whole(Path(self.trainer.default_root_dir) / f"crowd{self.reading}.md", table)
 
-    def _told(self, jitter: float) -> str:
+    @property
+    def reading(self) -> str:  # type: ignore[override]  # it changes with the data
+        """``-peaks``, ``-jitter10`` or both, where people are not read as a sequence or regions are moved."""
+        return "-peaks" * (self.decode == "peaks") + (f"-jitter{self._jitter:g}" if self._jitter else "")
+
+    @property
+    def _jitter(self) -> float:
+        return float(getattr(datamodule_of(self), "jitter_px", 0.0))
+
+    def _told(self) -> str:
         """How the people were read, for whoever compares two tests."""
         read = (
             f"a sequence of at most {self.instances} that stops below {self.stop:g}"
@@ -300,7 +305,7 @@ class PersonParser(KeypointMethod):
             else f"peaks of at least {self.peak:g}, {self.apart:g} heatmap pixels apart"
         )
         mirrored = "averaged with" if self.flip else "without"
-        moved = f"edges moved by up to {jitter:g} px" if jitter else "as they are"
+        moved = f"edges moved by up to {self._jitter:g} px" if self._jitter else "as they are"
         spread = sorted({float(each) for each in self.test_scores.sigma})
         sigma = f"{spread[0]:g}" if len(spread) == 1 else f"{spread[0]:g} to {spread[-1]:g}"
         data = datamodule_of(self)

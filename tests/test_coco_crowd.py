@@ -220,6 +220,31 @@ def test_regions_that_are_moved_are_scored_where_they_are(tmp_path: Path) -> Non
     assert precision(still, moved) < 0.9
 
 
+def test_two_readings_leave_their_figures_beside_each_other(tmp_path: Path) -> None:
+    write(tmp_path)
+    given = [
+        "--model=PersonParser", f"--model.names=[{','.join(POINTS)}]", "--model.encoder=tiny", "--model.width=8",
+        "--model.pretrained=false", "--model.instances=3", "--data=COCOCrowd", "--data.train=people.json",
+        "--data.test=people.json", f"--data.root={tmp_path}", "--data.size=32", "--trainer.accelerator=cpu",
+        "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false",
+    ]  # fmt: skip
+    run = tmp_path / "run"
+    assert main(["fit", *given, "--trainer.max_steps=1", f"--trainer.default_root_dir={run}"]) == 0
+    assert main(["test", *given, f"--ckpt_path={run}"]) == 0
+    usual = json.loads((run / "metrics.json").read_text())
+    assert {"test/AP", "test/count_off", "test/loss"} <= usual.keys()
+    told = (run / "crowd.md").read_text()
+    other = ["--model.decode=peaks", "--data.jitter_px=4"]
+    assert main(["test", *given, *other, f"--ckpt_path={run}"]) == 0
+    both = json.loads((run / "metrics.json").read_text())
+    assert {name: both[name] for name in usual} == usual
+    assert both.keys() - usual.keys() == {
+        name.replace("test/", "test-peaks-jitter4/") for name in usual if name.startswith("test/")
+    }
+    assert (run / "crowd.md").read_text() == told
+    assert (run / "crowd-peaks-jitter4.md").is_file()
+
+
 def test_sides_that_no_name_tells_are_given(tmp_path: Path) -> None:
     write(tmp_path, names=["nose", "hand1", "hand2"])
 
@@ -301,6 +326,18 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
         ("annotations", {"keypoints": [[1, 2, 2]] * 3}, r"annotation 1, key keypoints: \[\[1"),
         ("annotations", {"bbox": [1, 2, 3]}, r"annotation 1, keys bbox and area: \[1\.0, 2\.0, 3\.0\]"),
         ("annotations", {"area": "wide"}, "annotation 1, keys bbox and area: .* and wide"),
+        ("annotations", {"area": float("nan")}, "annotation 1, keys bbox and area: .* and nan"),
+        (
+            "annotations",
+            {"segmentation": {"counts": [True], "size": [60, 80]}},
+            "annotation 1, key segmentation",
+        ),
+        ("annotations", {"segmentation": {"counts": "abc", "size": [60, 80]}}, r"annotation 1 .*malformed"),
+        (
+            "annotations",
+            {"segmentation": {"counts": "04", "size": [60, 80]}},
+            "annotation 1 has run lengths of",
+        ),
         ("annotations", {"area": -4}, "annotation 1, keys bbox and area: .* and -4"),
         ("annotations", {"bbox": [30, 40, -20, 30]}, r"annotation 1, keys bbox and area: \[30\.0"),
         ("annotations", {"segmentation": "abc"}, "annotation 1, key segmentation: abc"),

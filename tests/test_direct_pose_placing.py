@@ -1,9 +1,12 @@
 """B1 places and scores the parts of decoded animals, and takes nobody's from a neighbour."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 
+from lightning_kp.checkpoints import load_method, write_method
 from lightning_kp.direct_pose_decoding import Animals
 from lightning_kp.direct_pose_placing import placed_by_maps
 from lightning_kp.direct_pose_targets import pose_targets
@@ -115,7 +118,7 @@ def small(**options: object) -> DirectPose:
     return DirectPose(["a", "b"], 3, "tiny", False, 4, 8, 1, 4, **options)  # type: ignore[arg-type]
 
 
-def test_the_method_reads_its_maps_unless_told_otherwise() -> None:
+def test_the_method_reads_its_maps_unless_told_otherwise(tmp_path: Path) -> None:
     torch.manual_seed(0)
     target = pose_targets(
         Keypoints(torch.tensor([[[[0.0, 0.1], [0.5, 0.3]]]]), torch.ones(1, 1, 2)), (SIDE, SIDE)
@@ -124,9 +127,12 @@ def test_the_method_reads_its_maps_unless_told_otherwise() -> None:
     branches = Branches(3 * torch.randn(1, 2, SIDE, SIDE), 8 * target.boxes - 4, vectors)
     by_maps, by_proposals = small().decode(branches), small(placement="proposals").decode(branches)
     assert float((by_maps.points - by_proposals.points).abs().max()) > 1e-3
-    untaught = small(weights=DirectPose.weights_type(keypoints=0.0)).decode(branches)
-    torch.testing.assert_close(untaught.points, by_proposals.points)
-    torch.testing.assert_close(untaught.peak, by_proposals.peak)
+    untaught = small(weights=DirectPose.weights_type(keypoints=0.0))
+    write_method(tmp_path / "last.ckpt", untaught, {})
+    for each in (untaught, load_method(tmp_path / "last.ckpt")):
+        assert isinstance(each, DirectPose)
+        torch.testing.assert_close(each.decode(branches).points, by_proposals.points)
+        torch.testing.assert_close(each.decode(branches).peak, by_proposals.peak)
 
 
 def test_a_placement_that_is_none() -> None:

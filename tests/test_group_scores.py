@@ -8,17 +8,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from test_label_names import archive
 from test_supervised_tracking import checkpoint
 from torch import Tensor
 
 from lightning_kp.batches import LabelledImages
 from lightning_kp.cli import main
+from lightning_kp.datamodules import LabelledGroups
 from lightning_kp.errors import DataError
 from lightning_kp.group_scores import score_groups
 from lightning_kp.keypoints import Keypoints
-from lightning_kp.labels import LabelledAnimals
+from lightning_kp.labels import LabelledAnimals, read_animals
 from lightning_kp.method import KeypointMethod
+from lightning_kp.oks import OKSAveragePrecision
 
 FRAMES, SIDE = 3, 64
 TWO = torch.tensor([[[-0.5, -0.5], [-0.3, -0.5]], [[0.4, 0.2], [0.4, 0.4]]])
@@ -78,6 +81,43 @@ def test_missed_invented_and_silent() -> None:
     assert found.oks["AR"] < 0.6
 
 
+def test_distances_are_those_of_the_original_pictures() -> None:
+    """Twice as wide as high: a step down in the squashed square is half as long as one to the right."""
+    wide = labels()._replace(shown_px=torch.tensor([[100.0, 200.0]]).expand(FRAMES, 2))
+    right, down = TWO.clone(), TWO.clone()
+    right[:, 1, 0] += 0.02
+    down[:, 1, 1] += 0.02
+    assert score_groups(Told(right), wide).per_part["tail"] == pytest.approx(1, abs=1e-4)
+    assert score_groups(Told(down), wide).per_part["tail"] == pytest.approx(0.5, abs=1e-4)
+
+
+def test_the_precision_is_that_of_a_test(tmp_path: Path) -> None:
+    """The same network and frames by `kp score` and by the method's own test."""
+    file = archive(tmp_path, animals=2)
+    for number in range(6):  # twice as wide as high
+        Image.new("RGB", (32, 16), (40 * number, 0, 0)).save(tmp_path / "images" / f"{number}.png")
+    data = LabelledGroups(file, test_frames=5, size=32, fit="squash", root=str(tmp_path), batch_size=5)
+    data.setup()
+    assert data.shown_px == (16, 32)
+    (batch,) = data.test_dataloader()
+    wrong = batch.points[0] + torch.tensor([0.05, -0.08])
+    told = Told(wrong, sigma=0.5)
+    precision = OKSAveragePrecision(0.5, 2, at_most=2)
+    wanted = Keypoints(batch.points, batch.confidence)
+    precision.update(told(batch.image), wanted, size=(16, 32))
+    found = score_groups(
+        told,
+        read_animals(tmp_path / file, 32, "squash")._replace(points=wanted.points[:1].expand(6, -1, -1, -1)),
+    )
+    assert found.oks["AP"] == pytest.approx(precision.compute()["AP"].item(), abs=1e-6)
+    assert 0 < found.oks["AP"] < 1
+
+
+def test_animals_of_one_point() -> None:
+    found = score_groups(Told(TWO[:, :1]), labels(TWO[:, :1])._replace(names=("head",)))
+    assert (found.found, found.surplus) == (1, 0)
+
+
 def test_the_score_from_which_on_animals_are_there() -> None:
     far = torch.tensor([[[-0.9, 0.9], [-0.8, 0.9]]])
     confidence = torch.tensor([[0.9, 0.7], [0.6, 0.6], [0.3, 0.3]])
@@ -120,7 +160,13 @@ def test_scored_on_what_it_learnt_is_told(tmp_path: Path, capsys: pytest.Capture
     content["lightning_kp"]["data"] |= {"labels": [file], "root": str(tmp_path)}
     torch.save(content, path)
     assert main(["score", str(path), "--labels", str(tmp_path / file)]) == 0
-    assert "trained this network" in capsys.readouterr().err
+    assert "may have trained this network" in capsys.readouterr().err
+    assert main(["score", str(path), "--labels", str(tmp_path / f"{file}#test")]) == 0
+    assert "may have trained this network" in capsys.readouterr().err
+    content["lightning_kp"]["data"] |= {"labels": [f"{file}#train"]}
+    torch.save(content, path)
+    assert main(["score", str(path), "--labels", str(tmp_path / f"{file}#test")]) == 0
+    assert "may have trained" not in capsys.readouterr().err
 
 
 def test_labels_with_other_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image as Pictures
 
+from lightning_kp.arena import ArenaSettings, write_arena
 from lightning_kp.batches import LabelledAndUnlabelled, LabelledImages
 from lightning_kp.cut_and_paste import cut_and_paste
 from lightning_kp.datamodules import GroupsAndUnlabelled, LabelledGroups
@@ -45,6 +46,16 @@ def groups(archive: Path, **options: Any) -> LabelledGroups:
     data = LabelledGroups("labels.npz#train", "labels.npz#test", root=str(archive.parent), size=32, **options)
     data.setup()
     return data
+
+
+def test_an_arena_is_labels_too(tmp_path: Path) -> None:
+    video = write_arena(ArenaSettings(size=48, frames=30, animals=2), tmp_path, "arena")
+    data = LabelledGroups("arena.truth.npz", root=str(tmp_path), size=32, at_most=10, test_frames=2)
+    data.setup()
+    assert len(data.datasets["predict"]) == 10  # type: ignore[arg-type]
+    assert (data.shown_px, data.animals) == ((48, 48), 2)
+    with pytest.raises(DataError, match="wing is not among them"):
+        LabelledGroups("arena.truth.npz", names=["wing"], root=str(video.parent), size=32).setup()
 
 
 def test_a_part_of_an_archive(archive: Path) -> None:

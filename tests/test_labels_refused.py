@@ -74,9 +74,10 @@ def test_crowds_never_take_the_place_of_labels(
     assert json.loads(Path("mine.json").read_text()) == {"images": []}
 
 
-def test_a_missing_video_is_told_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("folder", ["plain", "my frame 1"])
+def test_a_missing_video_is_told_once(folder: str, tmp_path: Path) -> None:
     skeleton = sio.Skeleton(["a"])
-    videos = [sio.Video(filename=str(tmp_path / f"{n}.mp4"), open_backend=False) for n in (1, 2)]
+    videos = [sio.Video(filename=str(tmp_path / folder / f"{n}.mp4"), open_backend=False) for n in (1, 2)]
     point = sio.Instance.from_numpy(np.array([[1.0, 2.0]]), skeleton=skeleton)
     frames = [
         sio.LabeledFrame(video=video, frame_idx=n, instances=[point]) for video in videos for n in range(3)

@@ -126,6 +126,11 @@ def test_suggested_frames_hold_every_animal(name: str, video: Path, tmp_path: Pa
     assert list(columns.get_level_values("individuals").unique()) == animals
     theirs = sio.load_file(str(out / "labeled-data" / "arena" / "CollectedData_kp.csv"))
     assert set(theirs.skeletons[0].node_names) == set(tracks.keypoint_names)
+    scores = tracks.confidence.mean(axis=-1)
+    cut = f"{float(np.median(scores[seen])):.4f}"
+    assert main([*suggest, "--out", str(tmp_path / "surer"), "--device=cpu", "--least", cut]) == 0
+    surer = sio.load_slp(str(tmp_path / "surer" / "suggestions.slp"))
+    assert 0 < sum(len(frame.predicted_instances) for frame in surer.labeled_frames) < seen.sum()
 
 
 def test_labelled_frames_of_many_animals_are_avoided(video: Path, tmp_path: Path) -> None:

@@ -93,16 +93,20 @@ def _score_labels(given: argparse.Namespace) -> int:
 
 def _tell_trained_on(file: str, checkpoint: Path) -> None:
     from lightning_kp.checkpoints import data_settings
+    from lightning_kp.label_npz import split_part
 
     settings = data_settings(checkpoint)
     given, root = settings.get("labels", []), Path(settings.get("root", "."))
     known = [given] if isinstance(given, str) else given
-    if Path(file).resolve() in [(root / each).resolve() for each in known]:
-        print(
-            f"kp: {file} trained this network, so that the figures say how well it was learnt; `kp test` scores the "
-            "frames that were held back.",
-            file=sys.stderr,
-        )
+    path, part = split_part(file)
+    for each, of in (split_part(root / name) for name in known):
+        if path.resolve() == each.resolve() and (part == of or not (part and of)):
+            print(
+                f"kp: {file} holds frames that may have trained this network: figures of such say how well they were "
+                "learnt. `kp test` scores the frames that were held back, if there are any.",
+                file=sys.stderr,
+            )
+            return
 
 
 def _over_runs(name: str, values: list[float]) -> str:

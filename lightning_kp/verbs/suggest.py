@@ -6,7 +6,7 @@ import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lightning_kp.verbs.arguments import VerbParser, positive
+from lightning_kp.verbs.arguments import VerbParser, positive, share
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,10 +49,14 @@ def run(arguments: list[str]) -> int:
     # Before the videos are tracked, which may take hours, rather than after.
     out = _free(Path(given.out) if given.out else folder.path / "suggestions", is_chosen=bool(given.out))
     origin = track.origin_of(checkpoint)
+    if given.least:
+        track.refuse_least(method)
+        origin = track.with_least(origin, given.least)
     stems = unique_stems(videos)
     if any(_is_of_others(folder.tracks(stem), origin) for stem in stems):
         folder = RunFolder(out)  # tracks of other boxes or of another checkpoint stay
-    track.track_all(method, view, videos, folder.path, origin=origin, formats=("csv",))
+    track.track_all(method, view, videos, folder.path, origin=origin, formats=("csv",), least=given.least)
+    track.tell_unsure(method, given.least)
     tracks = [read_tracks(folder.tracks(stem).with_name(f"{stem}.csv")) for stem in stems]
     poses = [_poses(each, view, ordered=not method.finds_whole_animals) for each in tracks]
     labelled, bridged = _known(method, labels)
@@ -107,6 +111,9 @@ def _parser() -> VerbParser:
     parser.add_argument("--root", help="folder below which the labels' images lie")
     parser.add_argument(
         "--names", help="points to label, comma-separated (default: the run's, or the labels')"
+    )
+    parser.add_argument(
+        "--least", type=share, default=0.0, help="leave out unsure animals, as `kp track --least`"
     )
     parser.add_argument("--scorer", default="kp", help="name of the annotator in DeepLabCut's files")
     parser.add_argument("--out", help="folder to write to (default: RUN/suggestions, then -2 and so on)")

@@ -54,8 +54,8 @@ def run(arguments: list[str]) -> int:
     method, view = load_for_tracking(checkpoint, given.device)
     origin = origin_of(checkpoint)
     if given.least:
-        _refuse_least(method)
-        origin = f"{origin}:least {given.least:g}"
+        refuse_least(method)
+        origin = with_least(origin, given.least)
     if boxes is not None:
         view, origin = replace(view, boxes=boxes), f"{origin}:{given.boxes}"
     else:
@@ -67,12 +67,7 @@ def run(arguments: list[str]) -> int:
     track_all(
         method, view, videos, folder, origin=origin, batch_size=given.batch_size, formats=formats, least=given.least,
     )  # fmt: skip
-    if method.finds_whole_animals and not given.least:
-        print(
-            "kp: animals of any score are kept. `kp score RUN --labels FILE` names the score from which on they are "
-            "there; --least SCORE leaves out the others.",
-            file=sys.stderr,
-        )
+    tell_unsure(method, given.least)
     for line in summary_lines(suspected_swaps(RunFolder(folder), unique_stems(videos))):
         print(line)
     if given.overlay:
@@ -98,7 +93,23 @@ def _boxes(text: str | None) -> "Boxes":
     return (left, top, right, bottom)
 
 
-def _refuse_least(method: "KeypointMethod") -> None:
+def tell_unsure(method: "KeypointMethod", least: float) -> None:
+    """Say on stderr that animals of any score are kept, where they are."""
+    if method.finds_whole_animals and not least:
+        print(
+            "kp: animals of any score are kept. `kp score RUN --labels FILE` names the score from which on they are "
+            "there; --least SCORE leaves out the others.",
+            file=sys.stderr,
+        )
+
+
+def with_least(origin: str, least: float) -> str:
+    """The origin of tracks without the animals of a lower score."""
+    return f"{origin}:least {least:g}"
+
+
+def refuse_least(method: "KeypointMethod") -> None:
+    """Raise ConfigurationError for a method that does not say which animals there are."""
     from lightning_kp.errors import ConfigurationError
 
     if not method.finds_whole_animals:

@@ -197,10 +197,11 @@ class KpCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         given = self._get(self.config_init, "trainer")
         folder = Path(given.default_root_dir or self._tested_folder() or self._next_folder())
-        writes = self.verb == "fit" and not given.fast_dev_run
+        writes = self.verb in ("fit", "test") and not given.fast_dev_run
         if writes and os.environ.get("LOCAL_RANK", "0") == "0":  # before videos are decoded
             RunFolder(folder).refuse_unwritable("--trainer.default_root_dir")
-            self._refuse_trained(RunFolder(folder))
+            if self.verb == "fit":
+                self._refuse_trained(RunFolder(folder))
         own = given.callbacks if isinstance(given.callbacks, list) else [given.callbacks]
         own = [callback for callback in own if callback is not None]
         callbacks = [*own, *self._standard_callbacks(given, own, folder)]
@@ -305,8 +306,13 @@ class KpCLI(LightningCLI):
             return
         folder = RunFolder(Path(self.trainer.default_root_dir))
         if subcommand == "test":
-            found = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
-            folder.add_metrics({name: value for name, value in found.items() if name.startswith("test/")})
+            found = {
+                name.partition("/"): float(value) for name, value in self.trainer.callback_metrics.items()
+            }
+            place = f"test{self.model.reading}"
+            folder.add_metrics(
+                {f"{place}/{name}": value for (stage, _, name), value in found.items() if stage == "test"}
+            )
         if subcommand in ("fit", "test"):
             print(f"Run folder: {folder.path}", file=sys.stderr)
 
