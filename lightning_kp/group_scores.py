@@ -21,7 +21,7 @@ from lightning_kp.method import KeypointMethod
 from lightning_kp.oks import OKSAveragePrecision
 
 BODILESS = (
-    0.05  # of the longer side: reach where no animal shows two labelled points, and none has a length (ours)
+    5.0  # % of the longer side: reach where no animal shows two labelled points, so that none has a length
 )
 OF_OKS = ("AP", "AP50", "AR")
 
@@ -30,7 +30,7 @@ OF_OKS = ("AP", "AP50", "AR")
 class GroupFigures:
     """Figures over all labelled frames; distances in % of the longer side of what the network sees.
 
-    ``found`` in [0, 1], the share of labelled animals that were found; ``surplus``, found animals that are none, per
+    ``found`` in [0, 1], the share of labelled animals that were found; ``surplus``, others that it finds, per
     frame; ``said`` in [0, 1], of the labelled parts of found animals those the method places; ``part_median`` and
     ``part_mean``, how far they are from their labels; ``per_part``, their medians by name; ``oks``: AP, AP50, AR.
     ``least``: without the animals of a lower score the F1 measure is highest, with ``least_found`` and
@@ -62,11 +62,11 @@ class GroupFigures:
         precision = ", ".join(f"{name} {value:.3f}" for name, value in self.oks.items())
         sigma = self.sigma if isinstance(self.sigma, float) else f"{min(self.sigma)} to {max(self.sigma)}"
         return [
-            f"animals found   {self.found:>7.1%}  of {self.animals} labelled; {self.surplus:.2f} a frame that are none",
+            f"animals found   {self.found:>7.1%}  of {self.animals} labelled; {self.surplus:.2f} others a frame",
             f"parts placed    {self.said:>7.1%}  of those labelled on them",
             f"off by          {self.part_median:>7.2f}  % of the longer side (mean {self.part_mean:.2f}): {parts}",
-            f"best from a score of {self.least:.2f} on: {self.least_found:.1%} found, {self.least_surplus:.2f} a frame "
-            "that are none (`kp track --least`)",
+            f"best from a score of {self.least:.2f} on: {self.least_found:.1%} found, {self.least_surplus:.2f} others "
+            "a frame (`kp track --least`)",
             f"precision       {precision} (sigma {sigma})",
         ]
 
@@ -89,7 +89,7 @@ def score_groups(method: KeypointMethod, labels: LabelledAnimals) -> GroupFigure
         for points, present in ((wanted, shown > 0), (found.points, found.present))
     )
     body = body_length(theirs)
-    middles, reach = centroids(theirs), REACH * body if body > 0 else 100 * BODILESS
+    middles, reach = centroids(theirs), REACH * body if body > 0 else BODILESS
     pairs = paired(centroids(mine), middles, reach)
     frame, animal = np.nonzero(pairs != ABSENT)
     distance = np.linalg.norm(mine[frame, pairs[frame, animal]] - theirs[frame, animal], axis=-1)
