@@ -48,7 +48,7 @@ class Suggestion:
     @property
     def reason(self) -> str:
         """The strongest of the three, in a word."""
-        shares = {"uncertain": self.uncertain, "doubtful": self.doubtful, "far from labels": self.far}
+        shares = {"uncertain": self.uncertain, "doubtful": self.doubtful, "new pose": self.far}
         return max(shares, key=lambda name: shares[name])
 
 

@@ -73,7 +73,7 @@ def test_frames_far_from_labelled_ones_are_preferred() -> None:
     found = choose(candidates([own], [poses(own)]), known, 1)
     assert found[0].frame == FRAMES - 1
     assert found[0].far == pytest.approx(1)
-    assert found[0].reason == "far from labels"
+    assert found[0].reason == "new pose"
 
 
 def test_nothing_is_left_where_all_poses_are_labelled() -> None:
