@@ -165,9 +165,8 @@ class LabelledGroupsModule(KeypointDataModule):
             if testing is not None:
                 _refuse_shared(animals, testing)
             self._read = animals, testing
-            if animals.shown_px is not None:  # distances are measured in pixels of the original
-                height, width = animals.shown_px[0].tolist()
-                self.shown_px = (height, width)
+            # Distances are measured in pixels of the original.
+            self.shown_px = (testing or animals).size_px or self.shown_px
         return self._read
 
     def _of(self, labels: Labels, names: list[str] | None) -> LabelledAnimals:

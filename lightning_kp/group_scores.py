@@ -3,7 +3,8 @@
 In every frame labelled and found animals are paired by the assignment of least distance between their centroids; a
 pair farther apart than half a body length is none (:mod:`lightning_kp.animal_scores`).  Parts are compared within
 pairs.  Average precision is COCO's (:mod:`lightning_kp.oks`), with the method's sigma.  All distances are measured in
-pixels of the original images, as `kp test` does: a square that the network sees may be squashed.
+pixels of the original images: a square that the network sees may be squashed.  So does `kp test`, where all images
+have one shape.
 """
 
 from dataclasses import asdict, dataclass

@@ -75,7 +75,8 @@ def read_all(
             f"rows names frames {min(rows, default=0)} to {max(rows, default=0)} of {len(found.image)} labelled ones.",
             remedy=f"Number them from 0 to {len(found.image) - 1}.",
         )
-    return LabelledAnimals(found.image[rows], found.points[rows], found.names)
+    sizes = None if found.shown_px is None else found.shown_px[rows]
+    return LabelledAnimals(found.image[rows], found.points[rows], found.names, shown_px=sizes)
 
 
 def joined(parts: Sequence[LabelledAnimals]) -> LabelledAnimals:
@@ -132,6 +133,7 @@ class LabelledFramesModule(KeypointDataModule):
         self.train_frames = train_frames
         self.repeats = repeats
         self.seed = seed
+        self.shown_px: tuple[float, float] = (size, size)
         self._animals: LabelledAnimals | None = None
 
     def setup(self, stage: str | None = None) -> None:
@@ -142,6 +144,7 @@ class LabelledFramesModule(KeypointDataModule):
             )
         animals = self._animals
         self.part_names, self.animals = animals.names, animals.points.shape[1]
+        self.shown_px = animals.size_px or self.shown_px
         train, val = divide(len(animals.image), self.val_fraction, self.train_frames, self.seed)
         self.datasets = {
             "train": LabelledDataset(animals, train, self.repeats),

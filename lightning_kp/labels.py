@@ -27,6 +27,7 @@ from lightning_kp.preprocessing import NOTHING, Preprocessing
 from lightning_kp.resize import prepare
 from lightning_kp.skeleton import numbered as numbered_names
 
+OTHER_SHAPE = 0.02  # from which relative difference on images differ in shape (ours)
 MISSED = 0.1  # share of labelled images whose animal may be missed before it is told
 
 
@@ -65,6 +66,24 @@ class LabelledAnimals(NamedTuple):
     shown: Tensor | None = None
     inside: Tensor | None = None
     shown_px: Tensor | None = None
+
+    @property
+    def size_px(self) -> tuple[float, float] | None:
+        """Height and width of what the first square shows, which stands for all; None if not known.
+
+        Warns where others have another shape: figures of a squashed square are then off for those.
+        """
+        if self.shown_px is None or not len(self.shown_px):
+            return None
+        shapes = self.shown_px[:, 0] / self.shown_px[:, 1]
+        if not torch.allclose(shapes, shapes[:1], rtol=OTHER_SHAPE):
+            warnings.warn(
+                f"The labelled images differ in shape (height is {shapes.min():.2f} to {shapes.max():.2f} of the "
+                "width), and are scored while training as if all were like the first. `kp score` measures each.",
+                stacklevel=2,
+            )
+        height, width = self.shown_px[0].tolist()
+        return height, width
 
     def flat(self, *, numbered: bool = False) -> LabelledSet:
         """The points of all animals one after another; name_1 and so on, where several or ``numbered``."""

@@ -65,6 +65,8 @@ class Method(L.LightningModule):
     has_test_figures: ClassVar[bool] = False
     reading: str = ""
     """How a test reads, where that is not the usual way: part of its figures' names in ``metrics.json``."""
+    read_with: ClassVar[tuple[str, ...]] = ()
+    """Options that change what a test finds but not what was learnt: noted beside its figures."""
 
     def __init__(
         self,

@@ -88,6 +88,7 @@ class DirectPose(KeypointMethod):
     batch_type = LabelledImages
     weights_type = DirectPoseWeights
     paper = "001 3.2 (Blau et al. 2022; Tian et al. 2019)"
+    read_with = ("placement", "sigma", "threshold", "similar", "instances")
 
     def __init__(
         self,
@@ -160,6 +161,11 @@ class DirectPose(KeypointMethod):
     def finds_whole_animals(self) -> bool:
         """An instance is what one cell proposes."""
         return True
+
+    @property
+    def reading(self) -> str:  # type: ignore[override]  # a property, for it follows the options
+        """``-proposals`` where B1 is not read."""
+        return "" if self.reads_maps else "-proposals"
 
     def locate(self, image: Tensor) -> Moments:
         """Images (B, 3, H, W) in [0, 1] -> Moments (B, I, K, ...) of the animals that the branches agree on."""

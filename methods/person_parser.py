@@ -81,6 +81,7 @@ class PersonParser(KeypointMethod):
     batch_type = CrowdImages
     weights_type = PersonParserWeights
     has_test_figures = True
+    read_with = ("decode", "stop", "flip", "peak", "apart", "sigma", "instances")
     paper = "000 ch. 3 (Ryou 2022; Ryou and Perona 2018)"
 
     def __init__(

@@ -233,6 +233,7 @@ def test_two_readings_leave_their_figures_beside_each_other(tmp_path: Path) -> N
     assert main(["test", *given, f"--ckpt_path={run}"]) == 0
     usual = json.loads((run / "metrics.json").read_text())
     assert {"test/AP", "test/count_off", "test/loss"} <= usual.keys()
+    assert (usual["test/decode"], usual["test/stop"]) == ("sequence", 0.05)
     told = (run / "crowd.md").read_text()
     other = ["--model.decode=peaks", "--data.jitter_px=4"]
     assert main(["test", *given, *other, f"--ckpt_path={run}"]) == 0

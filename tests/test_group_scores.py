@@ -22,6 +22,7 @@ from lightning_kp.keypoints import Keypoints
 from lightning_kp.labels import LabelledAnimals, read_animals
 from lightning_kp.method import KeypointMethod
 from lightning_kp.oks import OKSAveragePrecision
+from lightning_kp.verbs.score import OVER_RUNS, _over_runs
 
 FRAMES, SIDE = 3, 64
 TWO = torch.tensor([[[-0.5, -0.5], [-0.3, -0.5]], [[0.4, 0.2], [0.4, 0.4]]])
@@ -152,6 +153,28 @@ def test_kp_score_of_whole_animals(name: str, tmp_path: Path, capsys: pytest.Cap
     assert kept["animals_frames"] == 6
     assert 0 <= kept["animals_AP"] <= 1
     assert set(kept["animals_per_part"]) == {"nose", "tail"}
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ([1.0, 2.0], "parts over 2 runs: median 1.50, mean 1.50 ± 0.71 % of it"),
+        ([1.0, float("nan"), 2.0], "parts over 2 runs (of 3): median 1.50, mean 1.50 ± 0.71 % of it"),
+        ([float("nan"), 2.0], "parts over 2 runs: known of 1"),
+    ],
+)
+def test_runs_that_find_nothing_have_no_distance(values: list[float], told: str) -> None:
+    assert _over_runs("parts", "% of it", values) == told
+
+
+def test_runs_are_told_together_in_the_unit_of_each(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [str(checkpoint("DirectPose", tmp_path / name)) for name in ("a", "b")]
+    assert main(["score", *files, "--labels", str(tmp_path / archive(tmp_path, animals=2))]) == 0
+    assert "over 2 runs" in capsys.readouterr().out
+    assert OVER_RUNS["linear"][1] == "% of the image side"
+    assert OVER_RUNS["part_median"][1] == "% of the longer side"
 
 
 def test_scored_on_what_it_learnt_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """Every method that reads labelled images meets every kind of them: right points train, others are told before."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from PIL import Image as Pictures
 from test_every_method import METHODS, SETTINGS
 
 from lightning_kp.batches import LabelledImages
+from lightning_kp.cli import main
 from lightning_kp.datamodule import KeypointDataModule
 from lightning_kp.datamodules import GroupsAndUnlabelled, LabelledFrames, LabelledGroups
 from lightning_kp.errors import ConfigurationError, DataError
@@ -93,6 +95,46 @@ def test_other_names_are_told_before_training(
     )
     with pytest.raises(ConfigurationError, match=rf"--model.names=\[{','.join(names)}\]"):
         fit(method, data, tmp_path)
+
+
+def test_figures_say_how_they_were_read(tmp_path: Path) -> None:
+    given = [
+        "--model=DirectPose", "--model.names=[nose,tail]", "--model.encoder=tiny", "--model.pretrained=false",
+        "--model.stride=4", "--model.width=8", "--model.convolutions=1", "--model.each=4", "--data=LabelledGroups",
+        f"--data.labels={archive(tmp_path, 2)}", "--data.test_frames=2", f"--data.root={tmp_path}", "--data.size=32",
+        "--data.batches=1", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false",
+    ]  # fmt: skip
+    run = tmp_path / "run"
+    assert main(["fit", *given, "--trainer.max_epochs=1", f"--trainer.default_root_dir={run}"]) == 0
+    for more in ([], ["--model.placement=proposals", "--model.sigma=0.3"]):
+        assert main(["test", *given, *more, f"--ckpt_path={run}"]) == 0
+    kept = json.loads((run / "metrics.json").read_text())
+    assert (kept["test/placement"], kept["test/sigma"]) == ("maps", 1.0)
+    assert (kept["test-proposals/placement"], kept["test-proposals/sigma"]) == ("proposals", 0.3)
+    assert {"test/ap", "test-proposals/ap"} <= kept.keys()
+
+
+@pytest.mark.parametrize("kind", ["frames", "groups"])
+def test_squashed_images_are_scored_in_their_own_shape(kind: str, tmp_path: Path) -> None:
+    labels = archive(tmp_path, animals=1)
+    for number in range(6):
+        Pictures.new("RGB", (64, 32), (30 * number, 0, 0)).save(tmp_path / "images" / f"{number}.png")
+    options: dict[str, Any] = {"size": 32, "fit": "squash", "root": str(tmp_path)}
+    data = (
+        LabelledFrames(labels, **options)
+        if kind == "frames"
+        else LabelledGroups(labels, test_frames=2, **options)
+    )
+    data.setup()
+    assert data.shown_px == (32, 64)
+    Pictures.new("RGB", (32, 32)).save(tmp_path / "images" / "3.png")
+    data = (
+        LabelledFrames(labels, **options)
+        if kind == "frames"
+        else LabelledGroups(labels, test_frames=2, **options)
+    )
+    with pytest.warns(UserWarning, match=r"differ in shape \(height is 0.50 to 1.00 of the width\)"):
+        data.setup()
 
 
 def test_more_animals_than_are_looked_for_are_told(tmp_path: Path) -> None:

@@ -16,12 +16,13 @@ SUMMARY = (
     "labelled ones it finds, and how far off their parts are."
 )
 
+SIDE, LONGER = "% of the image side", "% of the longer side"
 # Figures that are told over several runs.
 OVER_RUNS = {
-    "linear": "linear",
-    "matched": "matched",
-    "part_median": "parts, median,",
-    "part_mean": "parts, mean,",
+    "linear": ("linear", SIDE),
+    "matched": ("matched", SIDE),
+    "part_median": ("parts, median,", LONGER),
+    "part_mean": ("parts, mean,", LONGER),
 }
 
 
@@ -62,7 +63,7 @@ def _score_activities(given: argparse.Namespace) -> int:
             RunFolder(Path(name)).add_metrics(result.as_metrics(given.prefix))
         alls.append(result.linear["all"])
     if len(alls) > 1:
-        print(_over_runs("linear, all activities,", alls))
+        print(_over_runs("linear, all activities,", SIDE, alls))
     return 0
 
 
@@ -87,7 +88,7 @@ def _score_labels(given: argparse.Namespace) -> int:
             figures.setdefault(figure, []).append(getattr(result, figure))
     for figure, values in figures.items():
         if len(values) > 1:
-            print(_over_runs(OVER_RUNS[figure], values))
+            print(_over_runs(*OVER_RUNS[figure], values))
     return 0
 
 
@@ -109,10 +110,14 @@ def _tell_trained_on(file: str, checkpoint: Path) -> None:
             return
 
 
-def _over_runs(name: str, values: list[float]) -> str:
+def _over_runs(name: str, unit: str, values: list[float]) -> str:
     from statistics import mean, median, stdev
 
+    known = [value for value in values if value == value]  # a run that finds nothing has no distance
+    if len(known) < 2:
+        return f"{name} over {len(values)} runs: known of {len(known)}"
+    of = f" (of {len(values)})" if len(known) < len(values) else ""
     return (
-        f"{name} over {len(values)} runs: median {median(values):.2f}, "
-        f"mean {mean(values):.2f} ± {stdev(values):.2f} % of the image side"
+        f"{name} over {len(known)} runs{of}: median {median(known):.2f}, "
+        f"mean {mean(known):.2f} ± {stdev(known):.2f} {unit}"
     )

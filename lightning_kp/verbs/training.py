@@ -309,10 +309,11 @@ class KpCLI(LightningCLI):
             found = {
                 name.partition("/"): float(value) for name, value in self.trainer.callback_metrics.items()
             }
-            place = f"test{self.model.reading}"
-            folder.add_metrics(
-                {f"{place}/{name}": value for (stage, _, name), value in found.items() if stage == "test"}
-            )
+            figures: dict[str, Any] = {
+                name: value for (stage, _, name), value in found.items() if stage == "test"
+            }
+            figures |= {name: self.model.hparams[name] for name in self.model.read_with}
+            folder.add_metrics({f"test{self.model.reading}/{name}": value for name, value in figures.items()})
         if subcommand in ("fit", "test"):
             print(f"Run folder: {folder.path}", file=sys.stderr)
 
