@@ -12,6 +12,7 @@ from torch import Tensor
 from lightning_kp.direct_pose_decoding import Animals
 from lightning_kp.geometry import pixel_centres
 
+# The first three were chosen with the default squares of 3 x 3 cells (``window`` 1), at strides 4 and 8.
 WIDTH = 0.85  # cells: standard deviation of the window around a part
 POWER = 4  # of B1's scores, whose targets are squares of cells: the middle of a plateau counts, not its rim
 AGREED = 0.03  # cells: where an animal's proposals spread less, they count for more than B1, which knows whole cells

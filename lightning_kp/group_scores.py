@@ -21,9 +21,7 @@ from lightning_kp.labels import LabelledAnimals
 from lightning_kp.method import KeypointMethod
 from lightning_kp.oks import OKSAveragePrecision
 
-BODILESS = (
-    5.0  # % of the longer side: reach where no animal shows two labelled points, so that none has a length
-)
+BODILESS = 5.0  # % of the longer side: reach where animals of one labelled point have no length (ours)
 OF_OKS = ("AP", "AP50", "AR")
 
 

@@ -233,14 +233,8 @@ class PairsAndLabelsModule(FramePairsModule):
         if self._animals is None:
             box: Any = self.boxes  # the signature admits no file
             self._animals = read_all(
-                self,
-                self.labels,
-                self.size,
-                self.fit,
-                box,
-                self.names,
-                self.rows,
+                self, self.labels, self.size, self.fit, box, self.names, self.rows,
                 preprocessing=self.preprocessing,
-            )
+            )  # fmt: skip
             self.part_names, self.animals = self._animals.names, self._animals.points.shape[1]
         return self._animals

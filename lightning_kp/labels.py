@@ -79,7 +79,8 @@ class LabelledAnimals(NamedTuple):
         if not torch.allclose(shapes, shapes[:1], rtol=OTHER_SHAPE):
             warnings.warn(
                 f"The labelled images differ in shape (height is {shapes.min():.2f} to {shapes.max():.2f} of the "
-                "width), and are scored while training as if all were like the first. `kp score` measures each.",
+                "width). Validation and test of DirectPose measure all as if they were like the first; `kp score` "
+                "measures each.",
                 stacklevel=2,
             )
         height, width = self.shown_px[0].tolist()

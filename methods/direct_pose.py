@@ -130,10 +130,8 @@ class DirectPose(KeypointMethod):
         self.reach, self.window, self.margin = reach, window, margin
         self.owner: Owner = owner
         self.gamma, self.kappa, self.threshold, self.similar = gamma, kappa, threshold, similar
-        if self.base_weights["keypoints"] == 0:
-            self.hparams["placement"] = (
-                "proposals"  # maps that were not taught say nothing, loaded again neither
-            )
+        if self.base_weights["keypoints"] == 0:  # maps that were not taught say nothing, loaded again neither
+            self.hparams["placement"] = "proposals"
         self.reads_maps = self.hparams["placement"] == "maps"
         self.decay_after = decay_after
         self.augment = augment

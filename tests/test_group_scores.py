@@ -22,7 +22,7 @@ from lightning_kp.keypoints import Keypoints
 from lightning_kp.labels import LabelledAnimals, read_animals
 from lightning_kp.method import KeypointMethod
 from lightning_kp.oks import OKSAveragePrecision
-from lightning_kp.verbs.score import OVER_RUNS, _over_runs
+from lightning_kp.verbs.score import _over_runs
 
 FRAMES, SIDE = 3, 64
 TWO = torch.tensor([[[-0.5, -0.5], [-0.3, -0.5]], [[0.4, 0.2], [0.4, 0.4]]])
@@ -168,13 +168,16 @@ def test_runs_that_find_nothing_have_no_distance(values: list[float], told: str)
 
 
 def test_runs_are_told_together_in_the_unit_of_each(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    moved = TWO.clone()
+    moved[..., 0] += 0.02
+    found = score_groups(Told(moved), labels())
+    monkeypatch.setattr("lightning_kp.label_scores.score_file", lambda *given: (found, FRAMES))
     files = [str(checkpoint("DirectPose", tmp_path / name)) for name in ("a", "b")]
-    assert main(["score", *files, "--labels", str(tmp_path / archive(tmp_path, animals=2))]) == 0
-    assert "over 2 runs" in capsys.readouterr().out
-    assert OVER_RUNS["linear"][1] == "% of the image side"
-    assert OVER_RUNS["part_median"][1] == "% of the longer side"
+    assert main(["score", *files, "--labels", "labels.npz"]) == 0
+    told = "parts, median, over 2 runs: median 1.00, mean 1.00 ± 0.00 % of the longer side"
+    assert told in capsys.readouterr().out.splitlines()
 
 
 def test_scored_on_what_it_learnt_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,6 +38,7 @@ def run(arguments: list[str]) -> int:
 
     checkpoint = find_checkpoint(given.run)
     method, view = track.load_for_tracking(checkpoint, given.device)
+    origin = track.surer_origin(track.origin_of(checkpoint), method, given.least)
     track.tell_crops(method, checkpoint, "`kp track` can cut them out, and `kp suggest` cannot yet.")
     settings = data_settings(checkpoint)
     labels = _labels(given, view, method)
@@ -48,10 +49,6 @@ def run(arguments: list[str]) -> int:
     folder = RunFolder(Path(given.run) if Path(given.run).is_dir() else checkpoint.parent)
     # Before the videos are tracked, which may take hours, rather than after.
     out = _free(Path(given.out) if given.out else folder.path / "suggestions", is_chosen=bool(given.out))
-    origin = track.origin_of(checkpoint)
-    if given.least:
-        track.refuse_least(method)
-        origin = track.with_least(origin, given.least)
     stems = unique_stems(videos)
     if any(_is_of_others(folder.tracks(stem), origin) for stem in stems):
         folder = RunFolder(out)  # tracks of other boxes or of another checkpoint stay

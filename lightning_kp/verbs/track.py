@@ -52,18 +52,12 @@ def run(arguments: list[str]) -> int:
     RunFolder(folder).refuse_unwritable()
     boxes = _boxes(given.boxes)
     method, view = load_for_tracking(checkpoint, given.device)
-    origin = origin_of(checkpoint)
-    if given.least:
-        refuse_least(method)
-        origin = with_least(origin, given.least)
+    origin = surer_origin(origin_of(checkpoint), method, given.least)
     if boxes is not None:
         view, origin = replace(view, boxes=boxes), f"{origin}:{given.boxes}"
     else:
-        tell_crops(
-            method,
-            checkpoint,
-            "--boxes FILE.csv, or --boxes follow for one moving animal, cuts them out.",
-        )
+        remedy = "--boxes FILE.csv, or --boxes follow for one moving animal, cuts them out."
+        tell_crops(method, checkpoint, remedy)
     track_all(
         method, view, videos, folder, origin=origin, batch_size=given.batch_size, formats=formats, least=given.least,
     )  # fmt: skip
@@ -103,21 +97,22 @@ def tell_unsure(method: "KeypointMethod", least: float) -> None:
         )
 
 
-def with_least(origin: str, least: float) -> str:
-    """The origin of tracks without the animals of a lower score."""
-    return f"{origin}:least {least:g}"
+def surer_origin(origin: str, method: "KeypointMethod", least: float) -> str:
+    """The origin of tracks without the animals of a lower score.
 
-
-def refuse_least(method: "KeypointMethod") -> None:
-    """Raise ConfigurationError for a method that does not say which animals there are."""
+    Raises ConfigurationError for a method that does not say which animals there are.
+    """
     from lightning_kp.errors import ConfigurationError
 
+    if not least:
+        return origin
     if not method.finds_whole_animals:
         raise ConfigurationError(
             f"{type(method).__name__} finds the same points in every frame; --least is for methods that find whole "
             "animals (DirectPose, SemiMultiPose, PersonParser).",
             remedy="Leave --least out; every point's confidence is in the files.",
         )
+    return f"{origin}:least {least:g}"
 
 
 def tell_crops(method: "KeypointMethod", checkpoint: Path, remedy: str) -> None:

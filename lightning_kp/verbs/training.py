@@ -274,9 +274,8 @@ class KpCLI(LightningCLI):
         checkpoint = self._get(self.config, "ckpt_path")
         if checkpoint and Path(checkpoint).is_file():
             refuse_foreign(Path(checkpoint), self.model)
-        if subcommand == "predict" and not any(
-            isinstance(callback, BasePredictionWriter) for callback in self._callbacks()
-        ):
+        callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
+        if subcommand == "predict" and not any(isinstance(each, BasePredictionWriter) for each in callbacks):
             print(
                 "kp: predict keeps nothing of what it finds, unless --trainer.callbacks names a prediction writer. "
                 "`kp track RUN VIDEOS` writes keypoints of videos and folders of images.",
@@ -296,9 +295,6 @@ class KpCLI(LightningCLI):
             raise
         finally:
             os.environ.pop(_FOLDER_VARIABLE, None)
-
-    def _callbacks(self) -> list[L.Callback]:
-        return list(self.trainer.callbacks)  # type: ignore[attr-defined]
 
     def _leave_figures(self, subcommand: str) -> None:
         """What a test found, into ``metrics.json``; says where the run folder is."""

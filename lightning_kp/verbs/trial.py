@@ -160,9 +160,10 @@ def _scored(
     from lightning_kp.tracking import ViewSettings
 
     if labels is not None:
-        nothing = ViewSettings(data.size).preprocessing
-        seen = getattr(data, "boxes", None), getattr(data, "preprocessing", nothing)
-        return score_file(method, labels, ViewSettings(data.size, getattr(data, "fit", "pad"), *seen))[0]
+        seen = {
+            name: getattr(data, name) for name in ("fit", "boxes", "preprocessing") if hasattr(data, name)
+        }
+        return score_file(method, labels, ViewSettings(data.size, **seen))[0]
     known = getattr(data, "labels", None)  # where it is no method, it names the files that train
     return score_regression(method, known()) if callable(known) else None
 
