@@ -2,8 +2,9 @@
 
 import os
 import random
-from collections.abc import Callable
 from pathlib import Path
+
+from golden_values import Goldens
 
 # Before torch is imported, and inherited by subprocesses: the tests themselves run one per core.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from repository import ROOT
 
 torch.set_num_threads(1)
 
@@ -22,8 +24,6 @@ torch.set_num_threads(1)
 # call of a torch function pays for the ones after it.
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("repeatable")
-
-Goldens = Callable[[str], dict[str, npt.NDArray[np.generic]]]
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,7 @@ def seed() -> None:
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The repository."""
-    return Path(__file__).resolve().parent.parent
+    return ROOT
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from typing import Any, get_args
 import lightning as L
 import pytest
 import torch
-from test_classified_images import write_folders
+from class_folders import write_folders
 from torch import Tensor
 from torch.utils.data import DataLoader
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from class_folders import write_folders
 from PIL import Image as Pictures
 from torchvision.datasets import CIFAR10, CIFAR100
 
@@ -13,19 +14,6 @@ from lightning_kp.batches import ClassifiedImages
 from lightning_kp.class_images import shifted, split_rows
 from lightning_kp.datamodules import CIFAR, ClassFolders
 from lightning_kp.errors import ConfigurationError, DataError
-
-
-def write_folders(
-    folder: Path, *, count: int = 5, size: int = 8, classes: tuple[str, ...] = ("ant", "bee")
-) -> Path:
-    """Train and test images; an image's red is its number, its green its class."""
-    for part in ("train", "test"):
-        for number, name in enumerate(classes):
-            (folder / part / name).mkdir(parents=True)
-            for i in range(count):
-                colour = (10 * i + (5 if part == "test" else 0), 100 * number, 0)
-                Pictures.new("RGB", (size, size), colour).save(folder / part / name / f"{i}.png")
-    return folder
 
 
 def data(folder: Path, **options: object) -> ClassFolders:

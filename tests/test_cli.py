@@ -12,6 +12,7 @@ import pytest
 import torch
 import toy  # noqa: F401  (before a test captures the stream that Lightning logs to)
 import yaml
+from repository import HELPERS
 
 from lightning_kp import __version__, cli
 from lightning_kp.cli import explain, main
@@ -375,7 +376,7 @@ def test_a_killed_run_resumes_exactly(workers: int) -> None:
             "--trainer.max_epochs=4",
             "--trainer.log_every_n_steps=1",
         ]
-        places = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+        places = os.pathsep.join([str(HELPERS), os.environ.get("PYTHONPATH", "")])
         return subprocess.run(command, env=os.environ | {"PYTHONPATH": places}, check=False).returncode
 
     stop = ["--trainer.callbacks+=toy.Stop", "--trainer.callbacks.epoch=2", "--trainer.callbacks.kill=true"]

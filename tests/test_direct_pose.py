@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from sixteen_bits import agrees_in_sixteen_bits
-from torch import Tensor
+from two_animals import SMALL, train, two_animals
 
 from lightning_kp.batches import LabelledImages
 from lightning_kp.errors import ConfigurationError
@@ -14,28 +14,10 @@ from lightning_kp.keypoints import Keypoints, in_view
 from lightning_kp.methods import DirectPose
 from lightning_kp.nn.direct_pose import Branches
 
-SMALL: dict[str, Any] = {
-    "names": ["head", "tail"], "instances": 4, "encoder": "tiny", "pretrained": False, "stride": 4, "width": 8,
-    "convolutions": 1, "each": 4,
-}  # fmt: skip
-
 
 def small(**options: Any) -> DirectPose:
     torch.manual_seed(0)
     return DirectPose(**{**SMALL, **options})
-
-
-def two_animals(size: int = 64) -> LabelledImages:
-    """Two bars, bright at the head and dark at the tail, on grey."""
-    image = torch.full((2, 3, size, size), 0.5)
-    points = torch.tensor([[[[-0.6, -0.5], [-0.2, -0.5]], [[0.3, 0.2], [0.3, 0.7]]]]).repeat(2, 1, 1, 1)
-    points[1] = -points[1]
-    for b in range(2):
-        for head, tail in ((points[b] + 1) / 2 * size).tolist():
-            for part, colour in ((head, 1.0), (tail, 0.0)):
-                x, y = int(part[0]), int(part[1])
-                image[b, :, y - 3 : y + 4, x - 3 : x + 4] = colour
-    return LabelledImages(image, points, torch.ones(2, 2, 2))
 
 
 def perfect(model: DirectPose, batch: LabelledImages, sure: float = 8.0) -> Branches:
@@ -85,19 +67,6 @@ def test_a_missing_part_has_no_gradient_within_its_animal() -> None:
     hidden = ~model.targets(labelled, branches).counted
     assert hidden[0, 1].any()
     assert not logits.grad[hidden].any()
-
-
-def train(model: DirectPose, batch: Any, steps: int = 25) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
-    history = []
-    for _ in range(steps):
-        terms = model.terms(batch)
-        history.append({name: term.detach() for name, term in terms.items()})
-        loss = torch.stack([model.loss_weights[name] * term for name, term in terms.items()]).sum()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return history[0], history[-1]
 
 
 def test_each_term_falls() -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 import toy
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from repository import HELPERS
 from torch.multiprocessing import ProcessRaisedException
 
 from lightning_kp.callbacks import Curriculum
@@ -22,7 +23,7 @@ OPTIONS += ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summa
 
 
 def kp(folder: Path, verb: str, *options: str) -> subprocess.CompletedProcess[str]:
-    places = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    places = os.pathsep.join([str(HELPERS), os.environ.get("PYTHONPATH", "")])
     return subprocess.run(
         [sys.executable, "-m", "lightning_kp", verb, *OPTIONS, *options],
         cwd=folder, env=os.environ | {"PYTHONPATH": places}, capture_output=True, text=True, check=False,

@@ -3,17 +3,16 @@
 A new method joins with one entry in SETTINGS; one that is missing there fails a test.
 """
 
-import inspect
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import pytest
 import torch
+from every_method import KEYPOINTS, METHODS, SETTINGS, SIZE, build
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lightning_kp import methods
 from lightning_kp.batches import (
     ClassifiedImages,
     CrowdImages,
@@ -26,54 +25,7 @@ from lightning_kp.batches import (
 )
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.keypoints import Keypoints
-from lightning_kp.method import KeypointMethod, Method, Prediction
-
-SIZE, KEYPOINTS = 32, 2
-
-METHODS: dict[str, type[Method]] = {
-    name: kind for name, kind in vars(methods).items() if inspect.isclass(kind) and issubclass(kind, Method)
-}
-# Small networks for each method: what keeps its test short and off the network.
-BKIND: dict[str, Any] = {
-    "keypoints": KEYPOINTS, "encoder": "tiny", "pretrained": False, "reconstruction": "structural",
-    "pose_width": 8, "decoder_widths": (8, 8, 4), "variances": (0.1, 0.05, 0.02),
-}  # fmt: skip
-NAMES = ["nose", "tail"]
-DIRECT_POSE: dict[str, Any] = {
-    "names": NAMES, "instances": 3, "encoder": "tiny", "pretrained": False, "stride": 4, "width": 8,
-    "convolutions": 1, "each": 4,
-}  # fmt: skip
-SETTINGS: dict[str, dict[str, Any]] = {
-    "AnchorClassifier": {"network": "cifar_resnet8", "classes": ["rest", "run"]},
-    "BehaviourClassifier": {
-        "features": 5,
-        "length": 20,
-        "behaviours": ["rest", "run"],
-        "widths": [4, 4],
-        "kernel": 3,
-    },
-    "BKinD": BKIND,
-    "DirectPose": DIRECT_POSE,
-    "LinearBridge": {
-        "names": NAMES,
-        "discovered": "lightning_kp.methods.bkind.BKinD",
-        "settings": BKIND,
-        "keypoints": KEYPOINTS,
-    },
-    "MultiInstanceBKinD": {**BKIND, "instances": 3},
-    "PersonParser": {
-        "names": NAMES,
-        "instances": 3,
-        "encoder": "tiny",
-        "pretrained": False,
-        "width": 8,
-        "hidden": 4,
-    },
-    "SemiMultiPose": DIRECT_POSE,
-    "SemiSupervisedBKinD": {**BKIND, "names": NAMES, "keypoints": 3},
-    "StackedHourglass": {"names": NAMES, "stacks": 2, "width": 8, "depth": 2},
-    "SupervisedKeypoints": {"names": NAMES, "encoder": "tiny", "pretrained": False, "pose_width": 8},
-}
+from lightning_kp.method import KeypointMethod, Prediction
 
 
 def images() -> Tensor:
@@ -111,10 +63,6 @@ def items(kind: type, count: int = 4) -> list[Any]:
 
 def loader(kind: type) -> DataLoader[Any]:
     return DataLoader(items(kind), batch_size=2)  # type: ignore[arg-type]  # a list is a data set
-
-
-def build(name: str) -> Method:
-    return METHODS[name](**SETTINGS[name])
 
 
 def trainer(folder: Path, **options: Any) -> L.Trainer:

@@ -9,16 +9,16 @@ import lightning  # noqa: F401  (before a test captures the stream that it logs 
 import pytest
 import yaml
 from behaviour_sets import write_for
+from class_folders import write_folders
 from crowd_files import tiny_crowds
 from people_sets import tiny_people
 from PIL import Image as Pictures
-from test_classified_images import write_folders
+from repository import ROOT
 
 from lightning_kp.arena import ArenaSettings, write_arena
 from lightning_kp.cli import main
 from lightning_kp.verbs.arguments import flattened
 
-ROOT = Path(__file__).resolve().parent.parent
 # Sweeps are no settings of `kp fit`; test_sweeps.py reads them.
 EXPERIMENTS = [
     file for file in sorted((ROOT / "experiments").glob("*.yaml")) if not file.name.startswith("sweep_")

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from archives import archive
 from PIL import Image
-from test_label_names import archive
-from test_supervised_tracking import checkpoint
 from torch import Tensor
+from trained_networks import checkpoint
 
 from lightning_kp.batches import LabelledImages
 from lightning_kp.cli import main

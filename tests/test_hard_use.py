@@ -19,6 +19,7 @@ import clips
 import pytest
 import torch
 import toy  # noqa: F401  (also before a test captures the stream that Lightning logs to)
+from repository import HELPERS
 
 from lightning_kp.arena import ArenaSettings, write_arena
 from lightning_kp.checkpoints import read_checkpoint
@@ -81,7 +82,7 @@ def test_a_killed_training_on_videos_repeats_the_undisturbed_one(video: Path, tm
     options += ["--trainer.limit_val_batches=1", "--trainer.log_every_n_steps=1"]
 
     def fit(folder: str, *more: str) -> int:
-        places = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+        places = os.pathsep.join([str(HELPERS), os.environ.get("PYTHONPATH", "")])
         command = [sys.executable, "-m", "lightning_kp", "fit", *options, *more]
         command.append(f"--trainer.default_root_dir={folder}")
         done = subprocess.run(

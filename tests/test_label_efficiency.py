@@ -15,8 +15,6 @@ from lightning_kp.label_curves import draw_curves, summary, table
 from lightning_kp.label_efficiency import Run, command, main, planned
 from lightning_kp.label_halves import SETS, LabelSet, chosen, scores
 
-ROOT = Path(__file__).resolve().parent.parent
-
 
 def test_scores_by_hand() -> None:
     """Side 100 px, so 2 normalised units: 5 % are 0.1."""

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
 import pytest
 import torch
+from archives import NAMES, archive
+from every_method import METHODS, SETTINGS
 from PIL import Image as Pictures
-from test_every_method import METHODS, SETTINGS
 
 from lightning_kp.batches import LabelledImages
 from lightning_kp.cli import main
@@ -20,22 +20,8 @@ from lightning_kp.keypoints import Keypoints
 from lightning_kp.method import KeypointMethod
 from lightning_kp.methods import DirectPose
 
-NAMES = ("nose", "tail")
 BY_NAME = ("LinearBridge", "StackedHourglass", "SupervisedKeypoints")
 READ_LABELS = ("DirectPose", *BY_NAME)
-
-
-def archive(folder: Path, animals: int, names: tuple[str, ...] = NAMES, frames: int = 6) -> str:
-    """Grey images of 32 x 32 with so many animals; the name of their labels."""
-    (folder / "images").mkdir(exist_ok=True)
-    for number in range(frames):
-        Pictures.new("RGB", (32, 32), (30 * number, 0, 0)).save(folder / "images" / f"{number}.png")
-    corner = np.arange(animals)[:, None, None] * 8.0 + 4
-    points = np.broadcast_to(corner, (frames, animals, len(names), 2)) + np.arange(len(names))[:, None] * 3
-    files = [f"{n}.png" for n in range(frames)]
-    split = ["train"] * (frames - 2) + ["test"] * 2
-    np.savez(folder / "labels.npz", points=points, path=files, node_names=names, split=split)
-    return "labels.npz"
 
 
 def fit(method: str, data: KeypointDataModule, folder: Path, **options: Any) -> KeypointMethod:

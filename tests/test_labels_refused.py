@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sleap_io as sio
-from test_label_names import archive
+from archives import archive
+from repository import ROOT
 
 from lightning_kp.cli import main
 from lightning_kp.datamodules import GroupsAndUnlabelled, LabelledGroups
@@ -109,9 +110,8 @@ def test_a_second_training_does_not_replace_the_first(
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     last.parent.mkdir(parents=True)
     last.write_bytes(b"trained")
-    root = Path(__file__).resolve().parent.parent
     given = [
-        f"--config={root}/experiments/bkind_arena.yaml", f"--data.root={tmp_path}",
+        f"--config={ROOT}/experiments/bkind_arena.yaml", f"--data.root={tmp_path}",
         f"--trainer.default_root_dir={tmp_path / 'run'}",
     ]  # fmt: skip
     assert main(["fit", *given]) == 2

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import Goldens
+from golden_values import Goldens
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, tensor

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from conftest import Goldens
+from golden_values import Goldens
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor

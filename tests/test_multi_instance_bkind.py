@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from repository import ROOT
 from torch import Tensor
 
 from lightning_kp.batches import FramePairs, Frames
@@ -183,10 +184,9 @@ def test_both_look_alikes_are_found_on_the_arena(tmp_path: Path, monkeypatch: py
     from lightning_kp.cli import main
 
     monkeypatch.setenv("KP_CACHE_DIR", str(tmp_path / "cache"))
-    root = Path(__file__).resolve().parent.parent
     run = tmp_path / "run"
     assert main([
-        "fit", f"--config={root}/experiments/bkind_arena.yaml", "--model=MultiInstanceBKinD", "--model.keypoints=5",
+        "fit", f"--config={ROOT}/experiments/bkind_arena.yaml", "--model=MultiInstanceBKinD", "--model.keypoints=5",
         "--data.look_alike=true", f"--data.root={tmp_path}", "--trainer.max_epochs=10",
         "--trainer.enable_progress_bar=false", f"--trainer.default_root_dir={run}",
     ]) == 0  # fmt: skip

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import Goldens
+from golden_values import Goldens
 from torch import Tensor
 
 from lightning_kp.heatmaps import expectation, spatial_softmax

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_every_method import METHODS, SIZE, build
+from every_method import METHODS, SIZE, build
 from torch import Tensor
 
 from lightning_kp import onnx_export

@@ -6,7 +6,7 @@ from pathlib import Path
 import clips
 import pytest
 from browser import Browser, find_browser
-from test_report import add_results, add_video, fill
+from report_folders import add_results, add_video, fill
 
 from lightning_kp.report import write_report
 from lightning_kp.run_folder import RunFolder

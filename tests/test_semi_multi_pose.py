@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_direct_pose import SMALL, train, two_animals
+from two_animals import SMALL, train, two_animals
 
 from lightning_kp.batches import LabelledAndUnlabelled
 from lightning_kp.methods import DirectPose, SemiMultiPose

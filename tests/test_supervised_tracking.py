@@ -7,12 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import sleap_io as sio
-import torch
+from every_method import build
 from PIL import Image as Pictures
-from test_every_method import METHODS, SIZE, build
+from trained_networks import checkpoint
 
 from lightning_kp.arena import ArenaSettings, write_arena
-from lightning_kp.checkpoints import write_method
 from lightning_kp.cli import main
 from lightning_kp.datamodules import COCOCrowd
 from lightning_kp.method import class_path
@@ -25,20 +24,6 @@ FRAMES = 12
 @pytest.fixture
 def video(tmp_path: Path) -> Path:
     return write_arena(ArenaSettings(size=64, frames=FRAMES, animals=2), tmp_path, "arena")
-
-
-def checkpoint(name: str, folder: Path, data: str = "") -> Path:
-    """An untrained network that says something everywhere."""
-    torch.manual_seed(0)
-    settings = dict(build(name).hparams)
-    method = METHODS[name](**settings | {each: 1e-6 for each in ("threshold", "stop") if each in settings})
-    path = folder / "checkpoints" / "last.ckpt"
-    write_method(path, method, {"size": SIZE, "fit": "pad"})
-    if data:
-        content = torch.load(path, weights_only=True)
-        content["lightning_kp"]["data_class_path"] = data
-        torch.save(content, path)
-    return path
 
 
 @pytest.mark.parametrize("name", ["DirectPose", "SemiMultiPose", "PersonParser"])

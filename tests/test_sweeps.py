@@ -10,6 +10,7 @@ from typing import Any
 import lightning  # noqa: F401  (before a test captures the stream that it logs to)
 import pytest
 import yaml
+from repository import ROOT
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from lightning_kp.cli import main
@@ -21,7 +22,6 @@ from lightning_kp.verbs import sweep as verb
 from lightning_kp.verbs.training import refuse_wrong_options
 from lightning_kp.verbs.trial import fit_options
 
-ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted((ROOT / "experiments").glob("sweep_*.yaml"))
 EVERY_FILE = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 # A trial in a hundredth of kp's time: the square of x; x=2 fails by itself, x=3 dies, x=4 forgets the figure,

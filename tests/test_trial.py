@@ -7,7 +7,7 @@ from typing import Any
 import lightning  # noqa: F401  (before a test captures the stream that it logs to)
 import pytest
 import yaml
-from test_label_names import archive
+from archives import archive
 
 from lightning_kp.arena import ArenaSettings, write_arena
 from lightning_kp.cli import main
