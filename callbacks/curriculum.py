@@ -9,9 +9,8 @@ from typing import Any, Literal
 import lightning as L
 import torch
 
-from lightning_kp.errors import ConfigurationError
+from lightning_kp.errors import ConfigurationError, did_you_mean
 from lightning_kp.instance_schedule import Convergence, InstanceSchedule, RunningLoss
-from lightning_kp.messages import did_you_mean
 from lightning_kp.method import Method
 
 Unit = Literal["epoch", "step"]

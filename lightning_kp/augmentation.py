@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_kp.geometry import rotate_image
-from lightning_kp.precision import full_precision, widened
+from lightning_kp.geometry import full_precision, rotate_image, widened
 from lightning_kp.turns import FreeTurn, turn_image
 
 

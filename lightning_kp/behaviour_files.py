@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from lightning_kp.bouts import MAJORITY, Bout, Labels, majority, read_bouts, to_bouts, to_labels
-from lightning_kp.errors import DataError
-from lightning_kp.messages import did_you_mean
+from lightning_kp.errors import DataError, did_you_mean
 from lightning_kp.track_reading import read_tracks
 from lightning_kp.tracks import TrackInfo, Tracks, make_tracks
 

@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_kp.errors import DataError
-from lightning_kp.messages import did_you_mean
+from lightning_kp.errors import DataError, did_you_mean
 
 Labels = NDArray[np.int64]
 UNLABELLED = -1

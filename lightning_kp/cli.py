@@ -4,16 +4,15 @@ Nothing heavy is imported before a verb is known, so that ``kp --help`` answers 
 """
 
 import difflib
-import errno
 import importlib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lightning_kp import __version__
-from lightning_kp.errors import DISK_FULL, ConfigurationError, KeypointError
+from lightning_kp.errors import ConfigurationError, explain, one_line
 from lightning_kp.waiting import wait_briefly
 
 TRAINER_VERBS = ("fit", "validate", "test", "predict")
@@ -108,42 +107,3 @@ def help_text() -> str:
             "KP_DEBUG=1 shows the whole traceback of an error.",
         ]
     )
-
-
-def explain(error: BaseException) -> str | None:
-    """One line for an error that the user can mend (also one nested in another); None for a bug of ours."""
-    for link in _chain(error):
-        if isinstance(link, KeypointError):
-            return one_line(str(link))
-    for link in _chain(error):
-        if isinstance(link, OSError) and (line := _explain_os_error(link)):
-            return line
-    return None
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and what caused it, outermost first."""
-    link: BaseException | None = error
-    seen: set[int] = set()
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        yield link
-        link = link.__cause__ or link.__context__
-
-
-def _explain_os_error(error: OSError) -> str | None:
-    path = error.filename2 or error.filename
-    place = os.fsdecode(path) if isinstance(path, (str, bytes)) else ""
-    if error.errno in DISK_FULL:
-        where = f" while writing {place}" if place else ""
-        return f"The disk is full{where}. Free some space, or write to another disk."
-    if not place:
-        return None
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"No permission for {place}. Choose a folder that you may write to, or change its permissions."
-    return f"{error.strerror}: {place}."
-
-
-def one_line(text: str) -> str:
-    """The text with every run of white space as one blank."""
-    return " ".join(text.split())

@@ -5,7 +5,6 @@ A derived file, as ``kp crowds`` writes it, is of the same style: an image entry
 """
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from lightning_kp.crowds import OVERLAP, Crowd, Person, Picture, Scene, crowds_o
 from lightning_kp.errors import ConfigurationError, DataError
 from lightning_kp.label_frames import find_file, image_reader
 from lightning_kp.label_npz import open_npz, split_part
+from lightning_kp.skeleton import check_mirror, mirror_of
 
 BOX_SHARE = 0.53  # of a box that a person covers, where a data set gives no area (CrowdPose's evaluation)
 BOX, MEMBER, LINKED = "crowd_box", "in_crowd", "crowd_overlap"
@@ -129,37 +129,6 @@ def missing_images(crowds: Iterable[Crowd], folders: Sequence[Path]) -> list[str
     """Names of the crowds' pictures that lie in none of ``folders``."""
     names = dict.fromkeys(str(crowd.scene.facts["file_name"]) for crowd in crowds)
     return [name for name in names if find_file(name, folders, loose=True) is None]
-
-
-def check_mirror(names: Sequence[str], mirror: Sequence[int]) -> None:
-    """Raises ConfigurationError unless ``mirror`` names for each keypoint its mirror image, and the other way round."""
-    paired = sorted(mirror) == list(range(len(names)))
-    if not (paired and all(mirror[other] == k for k, other in enumerate(mirror))):
-        raise ConfigurationError(
-            f"mirror {list(mirror)} does not pair {len(names)} keypoints.",
-            remedy="Give for each keypoint the number of its mirror image, its own where it has none.",
-        )
-
-
-def mirror_of(names: Sequence[str]) -> tuple[int, ...]:
-    """Which keypoint each one becomes in a mirrored picture.
-
-    Told from left and right in the names, in any case (``left_eye``, ``LeftEye``), and from L and R as words of their
-    own (``L_eye``, ``LEye``, ``eyeL``, ``wing.l``, ``forelegL4``).
-    """
-    place = {name.lower(): k for k, name in enumerate(names)}
-    found = [place.get(_mirrored(name), k) for k, name in enumerate(names)]
-    return tuple(other if found[other] == k else k for k, other in enumerate(found))
-
-
-def _mirrored(name: str) -> str:
-    """The name with left and right exchanged, in lower case."""
-    swap = {"left": "right", "right": "left", "l": "r", "r": "l"}
-    # A word ends where anything but a small letter follows; "LEye" is L and Eye.
-    words = (
-        r"(?i:left|right)|(?<![A-Za-z])[LRlr](?![A-Za-z])|(?<![A-Za-z])[LR](?=[A-Z])|(?<=[a-z])[LR](?![a-z])"
-    )
-    return re.sub(words, lambda found: swap[found.group().lower()], name).lower()
 
 
 def _from_npz(path: Path, part: str) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from lightning_kp.batches import CrowdImages
-from lightning_kp.keypoints import Keypoints
-from lightning_kp.oks import OKSAveragePrecision, box_of, evaluate, oks
+from lightning_kp.keypoints import Keypoints, box_of, oks
+from lightning_kp.oks import OKSAveragePrecision, evaluate
 
 MANY = 6  # from so many people on a crowd's AP goes into one figure (Table 3.2)
 PCK_SHARE = 0.2

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_kp.geometry import pixel_centres
-from lightning_kp.oks import oks
+from lightning_kp.keypoints import oks
 
 SEEDS_PER_ANIMAL = 3  # looked at before suppression
 VOICES_PER_ANIMAL = 16  # cells that an animal's keypoints are the mean of, if all have as many

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from lightning_kp.geometry import pixel_centres
-from lightning_kp.keypoints import Keypoints
-from lightning_kp.oks import box_of
+from lightning_kp.keypoints import Keypoints, box_of
 
 Owner = Literal["keypoint", "animal"]
 FAR = 1e3  # normalised: where absent points wait, nearest to nothing

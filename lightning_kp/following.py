@@ -20,8 +20,8 @@ from tqdm import tqdm
 from lightning_kp import foreground as fg
 from lightning_kp.animal_boxes import LOOKED_AT_PX, as_table, boxes_in_images, find_boxes
 from lightning_kp.boxes import Box
-from lightning_kp.cache_folder import default_cache_dir, file_mark, writing
 from lightning_kp.errors import DataError, VideoError
+from lightning_kp.files import default_cache_dir, file_mark, writing
 from lightning_kp.geometry import Region, place
 from lightning_kp.resize import prepare
 from lightning_kp.video import open_video

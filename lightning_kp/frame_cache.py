@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from lightning_kp.boxes import Boxes, Placements, per_animal
-from lightning_kp.cache_folder import default_cache_dir, file_mark, make_room, writing
+from lightning_kp.cache_folder import make_room
+from lightning_kp.files import default_cache_dir, file_mark, writing
 from lightning_kp.frame_stream import DECODED_AHEAD, in_background
 from lightning_kp.geometry import Fit, Region
 from lightning_kp.preprocessing import NOTHING, Preprocessing, Preprocessor, preprocessor_of

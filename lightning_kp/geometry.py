@@ -6,6 +6,7 @@ right at every stride.  Pixel coordinates (names that end in ``_px``) count pixe
 centre of the top left pixel is (0, 0).
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, NamedTuple
 
 import torch
@@ -150,3 +151,14 @@ def place(
         )
     offset = ((size - content[0]) // 2, (size - content[1]) // 2)
     return Placement(size, (left, top, right, bottom), content, offset)
+
+
+def full_precision(like: Tensor) -> AbstractContextManager[object]:
+    """A context without autocast on the device of ``like``; none at all without autocast, for exported graphs."""
+    kind = like.device.type
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
+
+
+def widened(values: Tensor) -> Tensor:
+    """Values of 16 bits in 32, others as they are."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values

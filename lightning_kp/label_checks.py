@@ -5,9 +5,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from tqdm import tqdm
 
-from lightning_kp.errors import DataError
+from lightning_kp.errors import DataError, did_you_mean
 from lightning_kp.label_frames import Image, OpenFrame, OpenLabels
-from lightning_kp.messages import did_you_mean
 
 AT_MOST = 40  # problems told in one message (ours)
 TOLERANCE_PX = 1.0

@@ -15,8 +15,7 @@ import numpy as np
 from lightning.pytorch.loggers.logger import Logger
 
 from lightning_kp.drawing import Image
-from lightning_kp.errors import ConfigurationError
-from lightning_kp.messages import did_you_mean
+from lightning_kp.errors import ConfigurationError, did_you_mean
 
 NAMES = ("csv", "wandb", "tensorboard")  # csv is written in any case
 

@@ -1,13 +1,12 @@
 """The parser's long messages condensed to one line that names the option and the nearest right spelling."""
 
 import contextlib
-import difflib
 import importlib
 import inspect
 import re
 from collections.abc import Callable, Iterable
 
-from lightning_kp.errors import ConfigurationError
+from lightning_kp.errors import ConfigurationError, did_you_mean, nearest
 
 _KEY = re.compile(r'Parser key "([^"]+)"')
 _OWNER = re.compile(r"class_path[ =]'([\w.]+)'")
@@ -59,22 +58,6 @@ def condense(
             remedy="A class of your own is named FILE.CLASS, with FILE.py in the current folder.",
         )
     return ConfigurationError(_leaves(message, path))
-
-
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that is spelt most like the given one, if any comes near."""
-    by_lower = {option.lower(): option for option in known}
-    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
-    return by_lower[near[0]] if near else None
-
-
-def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """The remedy for a misspelt name: the nearest one, or all there are."""
-    choices = sorted(known)
-    near = nearest(name, choices)
-    if near is not None:
-        return f"Did you mean {prefix}{near}?"
-    return f"There are: {', '.join(choices)}." if choices else ""
 
 
 def _unknown_argument(message: str, path: str, name: str) -> ConfigurationError:

@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_kp.errors import DataError
-from lightning_kp.messages import did_you_mean
+from lightning_kp.errors import DataError, did_you_mean
 from lightning_kp.person_data import Person
 from lightning_kp.pose_protocols import HEAD_BOX, MPII
 

@@ -22,7 +22,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.geometry import to_pixels
-from lightning_kp.keypoints import Keypoints
+from lightning_kp.keypoints import Keypoints, box_area, box_of
 
 Sigma = float | Sequence[float]
 # Spreads that the data sets publish, in the order of their keypoints.
@@ -35,32 +35,6 @@ CROWDPOSE_SIGMA = (
 )  # fmt: skip
 NAMES = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
 FAR_PX = 1e6  # where an absent predicted point is put: similar to nothing
-
-
-def oks(predicted: Tensor, labelled: Tensor, present: Tensor, area: Tensor, sigma: Tensor) -> Tensor:
-    """Similarity (...) in [0, 1] of points (..., K, 2); 0 where no point of the label is ``present``.
-
-    ``present`` (..., K) says which points are labelled, ``area`` (...) is in the square of the points' unit,
-    ``sigma`` (K) or ().  All leading axes broadcast: (I, 1, K, 2) against (J, K, 2) compares all pairs.
-    """
-    square = (predicted - labelled).square().sum(dim=-1)
-    scale = 8 * area.clamp_min(torch.finfo(square.dtype).eps).unsqueeze(-1) * sigma.to(square).square()
-    counted = present.to(square.dtype)
-    return ((-square / scale).exp() * counted).sum(dim=-1) / counted.sum(dim=-1).clamp_min(1)
-
-
-def box_of(points: Tensor, present: Tensor) -> Tensor:
-    """Box (..., 4) = left, top, width, height of the present points among (..., K, 2); 0 where there are none."""
-    seen = present.unsqueeze(-1)
-    low = torch.where(seen, points, torch.inf).amin(dim=-2)
-    high = torch.where(seen, points, -torch.inf).amax(dim=-2)
-    known = present.any(dim=-1, keepdim=True)
-    return torch.cat((torch.where(known, low, 0), torch.where(known, high - low, 0)), dim=-1)
-
-
-def box_area(points: Tensor, present: Tensor) -> Tensor:
-    """Area (...) of the box around the present points among (..., K, 2), at least 1."""
-    return box_of(points, present)[..., 2:].prod(dim=-1).clamp_min(1)
 
 
 class OKSAveragePrecision(Metric):

@@ -4,10 +4,10 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from lightning_kp.geometry import full_precision
 from lightning_kp.heatmaps import Moments
 from lightning_kp.instances import group, reordered
 from lightning_kp.peaks import highest_peaks, window_moments
-from lightning_kp.precision import full_precision
 
 
 def highest_peak(heatmaps: Tensor, radius: int) -> Moments:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_kp.errors import DataError
+from lightning_kp.files import read_json, write_whole
 
 
 @dataclass(frozen=True)
@@ -115,34 +116,3 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _without_nan(each) for name, each in value.items()}
     return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object of the run folder; empty where there is no file.  Raises DataError for a damaged one."""
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return {}
-    except (ValueError, TypeError) as error:
-        raise DataError(
-            f"{path} is damaged ({error}).", remedy="Delete it; it is then written anew."
-        ) from error
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old or the new content, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
-
-
-def unique_stems(paths: list[Path]) -> list[str]:
-    """A result name per video: its stem, with a number where two videos share one."""
-    names: list[str] = []
-    for path in paths:
-        path = path if path.name not in ("", "..") else path.resolve()  # "." has no name of its own
-        stem = path.stem if path.suffix and not path.is_dir() else path.name
-        choices = (stem, *(f"{stem}_{number}" for number in range(2, len(paths) + 2)))
-        names.append(next(name for name in choices if name not in names))
-    return names

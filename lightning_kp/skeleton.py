@@ -1,5 +1,6 @@
 """Which keypoints there are, which of them are joined, and which mirror each other."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -104,3 +105,34 @@ def rigid_skeleton(points: Tensor, names: Sequence[str]) -> Skeleton:
     and without its gradient).
     """
     return Skeleton(tuple(names), minimum_spanning_tree(distance_variance(points)))
+
+
+def check_mirror(names: Sequence[str], mirror: Sequence[int]) -> None:
+    """Raises ConfigurationError unless ``mirror`` names for each keypoint its mirror image, and the other way round."""
+    paired = sorted(mirror) == list(range(len(names)))
+    if not (paired and all(mirror[other] == k for k, other in enumerate(mirror))):
+        raise ConfigurationError(
+            f"mirror {list(mirror)} does not pair {len(names)} keypoints.",
+            remedy="Give for each keypoint the number of its mirror image, its own where it has none.",
+        )
+
+
+def mirror_of(names: Sequence[str]) -> tuple[int, ...]:
+    """Which keypoint each one becomes in a mirrored picture.
+
+    Told from left and right in the names, in any case (``left_eye``, ``LeftEye``), and from L and R as words of their
+    own (``L_eye``, ``LEye``, ``eyeL``, ``wing.l``, ``forelegL4``).
+    """
+    place = {name.lower(): k for k, name in enumerate(names)}
+    found = [place.get(_mirrored(name), k) for k, name in enumerate(names)]
+    return tuple(other if found[other] == k else k for k, other in enumerate(found))
+
+
+def _mirrored(name: str) -> str:
+    """The name with left and right exchanged, in lower case."""
+    swap = {"left": "right", "right": "left", "l": "r", "r": "l"}
+    # A word ends where anything but a small letter follows; "LEye" is L and Eye.
+    words = (
+        r"(?i:left|right)|(?<![A-Za-z])[LRlr](?![A-Za-z])|(?<![A-Za-z])[LR](?=[A-Z])|(?<=[a-z])[LR](?![a-z])"
+    )
+    return re.sub(words, lambda found: swap[found.group().lower()], name).lower()

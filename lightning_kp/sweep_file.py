@@ -17,8 +17,7 @@ from typing import Any, Literal
 
 import yaml
 
-from lightning_kp.errors import ConfigurationError
-from lightning_kp.messages import did_you_mean
+from lightning_kp.errors import ConfigurationError, did_you_mean
 
 METHODS = ("grid", "random", "bayes")
 # Keys that only W&B's agents read; a local sweep needs none of them.

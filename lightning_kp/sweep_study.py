@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_kp.errors import ConfigurationError
-from lightning_kp.run_folder import read_json, write_whole
+from lightning_kp.files import read_json, write_whole
 from lightning_kp.sweep_file import Parameter, Setting, SweepFile
 
 if TYPE_CHECKING:

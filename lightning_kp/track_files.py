@@ -5,7 +5,6 @@ one row per frame, animal and keypoint; exact) and ``<stem>.json`` (video, frame
 written last, so that it marks a finished video).
 """
 
-import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from lightning_kp.errors import DataError
+from lightning_kp.files import companion, replacing
 from lightning_kp.skeleton import Skeleton
 from lightning_kp.tracks import TrackInfo, Tracks, TrackSource, animal_names
 
@@ -23,23 +23,6 @@ if TYPE_CHECKING:
 SCORER = "lightning_kp"
 DLC_KEY = "df_with_missing"  # the key that DeepLabCut itself uses
 TIDY_COLUMNS = ("frame", "time_s", "animal", "keypoint", "x", "y", "confidence", "var_x", "var_y", "cov_xy")
-
-
-def companion(stem: Path, suffix: str) -> Path:
-    """``stem`` plus ``suffix``; unlike ``with_suffix`` right for names with dots (session.2024-05-01)."""
-    return stem.with_name(stem.name + suffix)
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` with the same suffix; renamed to ``path`` when the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_tracks(

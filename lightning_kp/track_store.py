@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from lightning_kp.errors import DISK_FULL, DataError
+from lightning_kp.files import companion
 from lightning_kp.skeleton import Skeleton
-from lightning_kp.track_files import FORMATS, companion, write_tracks
+from lightning_kp.track_files import FORMATS, write_tracks
 from lightning_kp.tracks import (
     ARRAYS,
     Regions,

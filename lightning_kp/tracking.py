@@ -10,8 +10,8 @@ import torch
 
 from lightning_kp.batches import Frames, floats_in_unit_range
 from lightning_kp.boxes import FOLLOW, Boxes, box_file, per_animal
-from lightning_kp.cache_folder import file_mark
 from lightning_kp.errors import VideoError
+from lightning_kp.files import companion, file_mark, write_whole
 from lightning_kp.frame_stream import FrameBatch, stream_frames
 from lightning_kp.geometry import Fit
 from lightning_kp.identity_files import keep_identities
@@ -19,8 +19,7 @@ from lightning_kp.image_folder import ImageFolderReader
 from lightning_kp.keypoints import Keypoints
 from lightning_kp.method import KeypointMethod, Prediction
 from lightning_kp.preprocessing import NOTHING, Preprocessing, covariance_in_frame, points_in_frame
-from lightning_kp.run_folder import write_whole
-from lightning_kp.track_files import FORMATS, companion, is_finished, read_sidecar
+from lightning_kp.track_files import FORMATS, is_finished, read_sidecar
 from lightning_kp.track_store import TrackStore
 from lightning_kp.tracks import Regions, TrackInfo, default_names
 from lightning_kp.video import open_video

@@ -14,8 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_kp.errors import ConfigurationError, DataError
-from lightning_kp.messages import did_you_mean
+from lightning_kp.errors import ConfigurationError, DataError, did_you_mean
 from lightning_kp.tracks import Floats, Tracks
 
 ROWS = 2048  # frames at a time: their temporary arrays stay in the processor's cache (measured)

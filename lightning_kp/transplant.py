@@ -14,8 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_kp.geometry import pixel_centres
-from lightning_kp.precision import full_precision
+from lightning_kp.geometry import full_precision, pixel_centres
 
 LEAST_FRAMES = 6  # of one video in a batch: with fewer, an animal that rests is part of the median
 _FAINT, _CLEAR = 0.05, 0.12  # of the grey range: below is background, above is foreground

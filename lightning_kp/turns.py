@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_kp.geometry import rotate_image, rotate_points
-from lightning_kp.precision import full_precision, widened
+from lightning_kp.geometry import full_precision, rotate_image, rotate_points, widened
 
 
 class FreeTurn(NamedTuple):

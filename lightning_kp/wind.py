@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_kp.errors import DataError
-from lightning_kp.run_folder import write_whole
+from lightning_kp.files import write_whole
 from lightning_kp.tracks import Tracks
 from lightning_kp.trajectories import fill_gaps
 

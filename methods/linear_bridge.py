@@ -16,6 +16,7 @@ from lightning_kp.batches import Frames, LabelledImages
 from lightning_kp.bridge import Bridge
 from lightning_kp.checkpoints import known_class
 from lightning_kp.errors import CheckpointError, ConfigurationError
+from lightning_kp.geometry import full_precision
 from lightning_kp.heatmaps import render_gaussians
 from lightning_kp.keypoints import Keypoints
 from lightning_kp.label_names import refuse_other_names
@@ -26,7 +27,6 @@ from lightning_kp.method import (
     Prediction,
     class_path,
 )
-from lightning_kp.precision import full_precision
 
 HEATMAP_SIGMA = 0.06
 """Spread of the maps that stand for named points, in normalised units (ours)."""

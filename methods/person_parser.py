@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from lightning_kp.batches import CrowdImages
-from lightning_kp.coco_people import check_mirror
 from lightning_kp.crowd_scores import CrowdScores
 from lightning_kp.errors import ConfigurationError
+from lightning_kp.files import write_whole
 from lightning_kp.heatmaps import Moments
 from lightning_kp.keypoints import Keypoints
 from lightning_kp.label_names import datamodule_of, refuse_other_parts
@@ -38,8 +38,7 @@ from lightning_kp.nn.encoders import ImageNetNormalise, build_encoder
 from lightning_kp.nn.person_parser import PartLocalizer, PersonDecoder
 from lightning_kp.nn.weights import Pretrained
 from lightning_kp.person_reading import grouped_peaks, highest_peak, in_order_of
-from lightning_kp.run_folder import write_whole
-from lightning_kp.skeleton import Skeleton
+from lightning_kp.skeleton import Skeleton, check_mirror
 
 Decode = Literal["sequence", "peaks"]
 VALIDATED = ("AP", "AP50", "AR", "count_right")  # figures that every validation logs

@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 
 from lightning_kp import cache_folder, frame_cache
 from lightning_kp.boxes import Placements
-from lightning_kp.cache_folder import default_cache_dir, make_room
+from lightning_kp.cache_folder import make_room
 from lightning_kp.errors import ConfigurationError, DataError, KeypointError, VideoError
+from lightning_kp.files import default_cache_dir
 from lightning_kp.frame_cache import CachedVideo, cache_videos
 from lightning_kp.frame_stream import in_background, stream_frames
 from lightning_kp.geometry import Region, place

@@ -15,8 +15,8 @@ from two_processes import on_two_processes
 
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.geometry import normalise
-from lightning_kp.keypoints import Keypoints
-from lightning_kp.oks import COCO_SIGMA, CROWDPOSE_SIGMA, NAMES, OKSAveragePrecision, box_area, box_of, oks
+from lightning_kp.keypoints import Keypoints, box_area, box_of, oks
+from lightning_kp.oks import COCO_SIGMA, CROWDPOSE_SIGMA, NAMES, OKSAveragePrecision
 
 SIZE = (100, 100)
 

@@ -9,11 +9,10 @@ from typing import Literal, get_args
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_kp.errors import ConfigurationError
+from lightning_kp.errors import ConfigurationError, did_you_mean
 from lightning_kp.losses.anchor import AnchorOptions, anchor_classification, checked_options
 from lightning_kp.losses.focal import check_focal, focal_loss
 from lightning_kp.losses.mining import check_share, hardest_samples
-from lightning_kp.messages import did_you_mean
 
 ClassLossName = Literal["ce", "bce", "focal", "ohem", "anchor"]
 ClassLoss = Callable[[Tensor, Tensor], Tensor]  # logits (B, C), labels (B,) -> scalar

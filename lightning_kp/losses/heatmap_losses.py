@@ -11,11 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_kp.errors import ConfigurationError
+from lightning_kp.errors import ConfigurationError, did_you_mean
 from lightning_kp.losses.anchor import FLOOR, AnchorDesign, AnchorOptions, anchor_pose, checked_options
 from lightning_kp.losses.focal import check_focal, focal_loss
 from lightning_kp.losses.mining import check_share, hardest_keypoints
-from lightning_kp.messages import did_you_mean
 
 HeatmapLossName = Literal["mse", "bce", "focal", "anchor", "ohkm"]
 # Outputs (B, K, h, w), target heatmaps with peak 1 (B, K, h, w) and weights (B, K) -> scalar.

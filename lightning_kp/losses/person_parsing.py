@@ -13,8 +13,7 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from lightning_kp.geometry import pixel_centres
-from lightning_kp.precision import full_precision
+from lightning_kp.geometry import full_precision, pixel_centres
 
 STOP_STEPS = 2  # all-zero heatmaps after the last instance (eq. 3.2)
 

@@ -17,8 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
-from lightning_kp.geometry import pixel_centres
-from lightning_kp.precision import full_precision, widened
+from lightning_kp.geometry import full_precision, pixel_centres, widened
 
 RARE = 0.01
 """What B1 and B2 say of every cell before training (Lin et al. 2017, Focal Loss, section 3.3)."""

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from lightning_kp.errors import ConfigurationError
+from lightning_kp.errors import ConfigurationError, nearest
 from lightning_kp.handed_on import hand_on
-from lightning_kp.messages import nearest
 from lightning_kp.run_folder import RunFolder
 
 HANDED_ON = ("--model", "--data", "--trainer", "--seed_everything", "--log")

@@ -65,7 +65,7 @@ def run(arguments: list[str]) -> int:
 def _train(name: str, config: Path, folder: Path, options: list[str], seeds: int) -> "Setting":
     """Train and score with every seed that has not been scored with these options and recordings."""
     from lightning_kp.behaviour_results import Setting
-    from lightning_kp.run_folder import read_json, write_whole
+    from lightning_kp.files import read_json, write_whole
 
     by_seed = {}
     # Paths and other options decide the figures, and so do tracks that were written anew.

@@ -29,8 +29,8 @@ def run(arguments: list[str]) -> int:
     from lightning_kp.crowd_picture import draw_statistics
     from lightning_kp.crowds import statistics
     from lightning_kp.errors import ConfigurationError
+    from lightning_kp.files import write_whole
     from lightning_kp.label_npz import split_part
-    from lightning_kp.run_folder import write_whole
 
     if not 0 < given.overlap <= 1:
         raise ConfigurationError(

@@ -154,9 +154,9 @@ def inspect_and_suggest(videos: list[Path], folder: "RunFolder") -> dict[str, An
     from tqdm import tqdm
 
     from lightning_kp.errors import DataError
+    from lightning_kp.files import write_whole
     from lightning_kp.inspection import inspect_videos
     from lightning_kp.inspection_picture import write_picture
-    from lightning_kp.run_folder import write_whole
 
     with tqdm(desc="inspect", unit="frame", delay=1.0, leave=False) as bar:
         inspection = inspect_videos(videos, progress=bar.update)
@@ -272,9 +272,9 @@ def _progress(folder: "RunFolder") -> tuple[int | None, int | None]:
 def finish(videos: list[Path], folder: "RunFolder", *, overlay: bool = True) -> None:
     """Everything after training: tracks, overlays, verdict, report; tracks and overlays that are there are kept."""
     from lightning_kp.checkpoints import data_settings, find_checkpoint
+    from lightning_kp.files import unique_stems
     from lightning_kp.identity_files import add_to_diagnostics, summary_lines
     from lightning_kp.report import write_report
-    from lightning_kp.run_folder import unique_stems
     from lightning_kp.verbs import track
 
     checkpoint = find_checkpoint(folder.path)
@@ -309,7 +309,7 @@ def judge_pairs(method: "KeypointMethod", pairs: Any, folder: "RunFolder") -> "D
     from tqdm import tqdm
 
     from lightning_kp.diagnostics import collect_evidence, diagnose, sampled_backgrounds, sampled_batches
-    from lightning_kp.run_folder import write_whole
+    from lightning_kp.files import write_whole
 
     batches = tqdm(sampled_batches(pairs), desc="judge", unit="batch", delay=1.0, leave=False)
     evidence = collect_evidence(method, batches, backgrounds=sampled_backgrounds(pairs))

@@ -133,8 +133,8 @@ def _write_previews(
     """One picture per video, with the gap that is suggested for it."""
     if not names:
         return []
+    from lightning_kp.files import unique_stems
     from lightning_kp.preprocessing_picture import write_preview
-    from lightning_kp.run_folder import unique_stems
 
     paths = [video.info.path for video in inspection.videos]
     pictures = [folder / f"preprocessing_{stem}.png" for stem in unique_stems(paths)]

@@ -30,7 +30,8 @@ def run(arguments: list[str]) -> int:
     given = _parser().parse_args(arguments)
 
     from lightning_kp.checkpoints import data_settings, find_checkpoint
-    from lightning_kp.run_folder import RunFolder, unique_stems
+    from lightning_kp.files import unique_stems
+    from lightning_kp.run_folder import RunFolder
     from lightning_kp.suggestions import candidates, choose
     from lightning_kp.track_reading import read_tracks
     from lightning_kp.verbs import track
@@ -76,7 +77,8 @@ class Bridged(NamedTuple):
 
 def _is_of_others(stem: Path, origin: str) -> bool:
     """Whether finished tracks lie there that were made in another way: their files would be replaced."""
-    from lightning_kp.track_files import companion, read_sidecar
+    from lightning_kp.files import companion
+    from lightning_kp.track_files import read_sidecar
 
     known = read_sidecar(companion(stem, ".json"))
     return known is not None and known.origin.rpartition(":")[0] != origin
@@ -236,8 +238,8 @@ def _write(
     scorer: str,
     out: Path,
 ) -> None:
+    from lightning_kp.files import write_whole
     from lightning_kp.label_stubs import Stub, write_deeplabcut, write_sleap
-    from lightning_kp.run_folder import write_whole
     from lightning_kp.video import open_video
 
     stubs = [Stub(each.video, each.frame, known) for each, known in zip(found, points, strict=True)]

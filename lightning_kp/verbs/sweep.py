@@ -169,7 +169,7 @@ class Runner:
 
     def _outcome(self, ended: _Running) -> tuple[float | None, str]:
         """The value that counts, or None; and the words for it."""
-        from lightning_kp.run_folder import read_json
+        from lightning_kp.files import read_json
         from lightning_kp.verbs.trial import write_result
 
         folder, metric = self.study.trial_folder(ended.trial.number), self.study.sweep.metric

@@ -41,8 +41,9 @@ def run(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
 
     from lightning_kp.checkpoints import find_checkpoint
+    from lightning_kp.files import unique_stems
     from lightning_kp.identity_files import summary_lines, suspected_swaps
-    from lightning_kp.run_folder import RunFolder, run_of, unique_stems
+    from lightning_kp.run_folder import RunFolder, run_of
     from lightning_kp.video import find_videos
 
     formats = _formats(given.formats)
@@ -212,7 +213,8 @@ def track_all(
     from tqdm import tqdm
 
     from lightning_kp.errors import VideoError
-    from lightning_kp.run_folder import RunFolder, unique_stems
+    from lightning_kp.files import unique_stems
+    from lightning_kp.run_folder import RunFolder
     from lightning_kp.tracking import track_video
     from lightning_kp.video import open_video
 
@@ -244,8 +246,9 @@ def draw_overlays(videos: list[Path], folder: Path) -> None:
     """Draw ``overlays/<video>.mp4`` from the saved files; those that are newer than their file are kept."""
     from tqdm import tqdm
 
+    from lightning_kp.files import unique_stems
     from lightning_kp.overlay import write_overlay
-    from lightning_kp.run_folder import RunFolder, unique_stems
+    from lightning_kp.run_folder import RunFolder
 
     run = RunFolder(folder)
     for video, name in zip(videos, unique_stems(videos), strict=True):
@@ -258,7 +261,7 @@ def draw_overlays(videos: list[Path], folder: Path) -> None:
 
 def _saved(run: "RunFolder", name: str) -> Path:
     from lightning_kp.errors import DataError
-    from lightning_kp.track_files import companion
+    from lightning_kp.files import companion
 
     for suffix in DRAWN_FROM:
         if (path := companion(run.tracks(name), suffix)).exists():

@@ -81,7 +81,7 @@ def write_result(
     folder: Path, state: str, *, reason: str = "", figures: dict[str, Any] | None = None
 ) -> None:
     """Write ``trial.json`` of a trial's folder."""
-    from lightning_kp.run_folder import write_whole
+    from lightning_kp.files import write_whole
 
     content = {"state": state, "reason": reason, "figures": figures or {}}
     write_whole(folder / RESULT, json.dumps(content, indent=2) + "\n")
@@ -98,7 +98,7 @@ def _next_folder() -> Path:
 
 
 def _failed(folder: "RunFolder", error: Exception) -> int:
-    from lightning_kp.cli import explain, one_line
+    from lightning_kp.errors import explain, one_line
 
     reason = explain(error)
     if reason is None:
@@ -146,7 +146,7 @@ def _trained_and_scored(folder: "RunFolder", options: list[str], labels: str | N
         judge_pairs(method, pairs, folder)
     if (found := _scored(method, cli.datamodule, labels)) is not None:
         folder.add_metrics(found.as_metrics())
-    from lightning_kp.run_folder import read_json
+    from lightning_kp.files import read_json
 
     return figures | read_json(folder.metrics)
 
