@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_kp.drawing import Image, draw_keypoints, tile
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.geometry import to_pixels
+from lightning_kp.images.drawing import Image, draw_keypoints, tile
 from lightning_kp.loggers import log_pictures
 from lightning_kp.method import KeypointMethod
 

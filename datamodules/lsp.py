@@ -6,9 +6,9 @@ import numpy as np
 
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.lsp_files import read_lsp
+from lightning_kp.metrics.protocols import LSP as PROTOCOL
 from lightning_kp.person_data import Person, PersonAugmentation
 from lightning_kp.person_module import PersonModule, drawn
-from lightning_kp.pose_protocols import LSP as PROTOCOL
 
 
 class LSP(PersonModule):

@@ -22,7 +22,7 @@ from torch import Tensor
 from lightning_kp.batches import LabelledImages, floats_in_unit_range
 from lightning_kp.errors import DataError
 from lightning_kp.method import KeypointMethod
-from lightning_kp.regression import (
+from lightning_kp.metrics.regression import (
     PERCENT_OF_SIDE,
     LinearRegressor,
     LinearStatistics,

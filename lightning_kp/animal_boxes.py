@@ -26,7 +26,7 @@ from lightning_kp import foreground as fg
 from lightning_kp.boxes import COLUMNS
 from lightning_kp.errors import DataError
 from lightning_kp.geometry import place
-from lightning_kp.losses.difference import ssim_difference
+from lightning_kp.images.differences import ssim_difference
 from lightning_kp.video import VideoInfo, open_video
 
 Source = Literal["background", "ssim"]

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lightning_kp.animal_scores import ABSENT, AnimalFigures, centroids, paired, score_animals, split_points
 from lightning_kp.batches import floats_in_unit_range
 from lightning_kp.errors import DataError
 from lightning_kp.frame_stream import stream_frames
 from lightning_kp.identity import IdentityTracker, body_of, ordered_by_height
 from lightning_kp.method import KeypointMethod
-from lightning_kp.regression import fit_linear, mean_pose_error
+from lightning_kp.metrics.animals import ABSENT, AnimalFigures, centroids, paired, score_animals, split_points
+from lightning_kp.metrics.regression import fit_linear, mean_pose_error
 from lightning_kp.tracking import ViewSettings, predict
 from lightning_kp.tracks import Tracks, default_names, original_pixels
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from lightning_kp.behaviour_data import BehaviourModule
-from lightning_kp.behaviour_scores import BehaviourFigures, behaviour_figures
 from lightning_kp.behaviour_windows import Recording
 from lightning_kp.bouts import Bout, Labels, to_bouts, write_bouts
 from lightning_kp.files import write_whole
+from lightning_kp.metrics.behaviour import BehaviourFigures, behaviour_figures
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,13 +7,12 @@ import torch
 
 from lightning_kp.batches import LabelledImages
 from lightning_kp.bench_step import backward
-from lightning_kp.direct_pose_decoding import decode_animals
-from lightning_kp.direct_pose_placing import placed_by_maps
-from lightning_kp.direct_pose_targets import pose_targets
 from lightning_kp.keypoints import Keypoints
+from lightning_kp.losses.direct_pose import pose_targets
 from lightning_kp.measuring import Row, compare, medians
 from lightning_kp.methods import DirectPose
 from lightning_kp.nn.direct_pose import Branches
+from lightning_kp.readout.direct_pose import decode_animals, placed_by_maps
 
 ANIMALS, PARTS = 25, 5
 NAMES = [f"part{number}" for number in range(PARTS)]

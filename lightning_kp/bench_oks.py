@@ -5,7 +5,7 @@ from torch import Tensor
 
 from lightning_kp.keypoints import Keypoints, oks
 from lightning_kp.measuring import Row, compare, medians
-from lightning_kp.oks import COCO_SIGMA, OKSAveragePrecision
+from lightning_kp.metrics.oks import COCO_SIGMA, OKSAveragePrecision
 
 IMAGES, ANIMALS, BATCH, SIDE = 1000, 5, 20, 256
 BOUND = 2.0  # seconds for 1,000 images

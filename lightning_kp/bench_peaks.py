@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lightning_kp.heatmaps import render_gaussians
 from lightning_kp.measuring import Row, compare, medians
-from lightning_kp.peaks import highest_peaks
+from lightning_kp.readout.peaks import highest_peaks
 
 FRAMES, KEYPOINTS, ANIMALS, SIDE, REACH = 1000, 8, 4, 64, 3
 SIGMA = 0.06  # of the peaks, normalised

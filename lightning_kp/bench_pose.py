@@ -9,7 +9,7 @@ from lightning_kp.batches import LabelledImages
 from lightning_kp.bench_step import backward, step
 from lightning_kp.measuring import Row, compare, medians
 from lightning_kp.methods import StackedHourglass
-from lightning_kp.pose_protocols import LSP
+from lightning_kp.metrics.protocols import LSP
 
 # That of experiments/stackedhourglass_lsp.yaml at half its 64 channels, and the width of Newell et al.
 SMALL: dict[str, Any] = {"stacks": 1, "width": 32, "depth": 3, "sigma": 3 / 24}

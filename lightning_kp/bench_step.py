@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lightning_kp.batches import FramePairs
 from lightning_kp.geometry import QUARTER_TURNS, rotate_image
 from lightning_kp.heatmaps import expectation, reference_amplitude, render_gaussians, spatial_softmax
-from lightning_kp.losses.difference import difference_target
+from lightning_kp.images.differences import difference_target
 from lightning_kp.losses.reconstruction import feature_errors, perceptual_loss, structural_loss
 from lightning_kp.losses.rotation import rotation_loss
 from lightning_kp.losses.separation import separation_loss

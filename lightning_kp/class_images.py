@@ -15,9 +15,8 @@ from torch.utils.data import Dataset
 from lightning_kp.batches import ClassifiedImages
 from lightning_kp.errors import DataError
 from lightning_kp.geometry import Fit, place
-from lightning_kp.pose_images import read_image
-from lightning_kp.resize import prepare
-from lightning_kp.video import images_in
+from lightning_kp.images.files import images_in, read_image
+from lightning_kp.images.resize import prepare
 
 READERS = 4
 

@@ -11,8 +11,9 @@ from av.video.reformatter import VideoReformatter
 
 from lightning_kp.errors import VideoError
 from lightning_kp.geometry import Placement
-from lightning_kp.resize import pad, prepare
-from lightning_kp.video import Image, VideoInfo, VideoReader
+from lightning_kp.images.files import Image
+from lightning_kp.images.resize import pad, prepare
+from lightning_kp.video import VideoInfo, VideoReader
 
 PROBED_PACKETS = 512
 """Packets whose times are looked at before decoding, to notice a variable frame rate early."""

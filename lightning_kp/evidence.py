@@ -17,8 +17,8 @@ from lightning_kp.errors import DataError
 from lightning_kp.following import cut_out, scene_background
 from lightning_kp.frame_cache import CachedVideo
 from lightning_kp.geometry import QUARTER_TURNS, rotate_image, rotate_points
-from lightning_kp.instances import assign, rearranged
 from lightning_kp.method import KeypointMethod
+from lightning_kp.readout.instances import assign, rearranged
 
 Array = NDArray[np.float64]
 

@@ -23,7 +23,7 @@ from lightning_kp.boxes import Box
 from lightning_kp.errors import DataError, VideoError
 from lightning_kp.files import default_cache_dir, file_mark, writing
 from lightning_kp.geometry import Region, place
-from lightning_kp.resize import prepare
+from lightning_kp.images.resize import prepare
 from lightning_kp.video import open_video
 
 FORMAT = 1

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from lightning_kp.boxes import Boxes, Placements
 from lightning_kp.geometry import Fit, Region
+from lightning_kp.images.files import Image
 from lightning_kp.preprocessing import NOTHING, Preprocessing, Preprocessor, preprocessor_of
-from lightning_kp.video import DecodedFrame, Image, VideoReader, open_video
+from lightning_kp.video import DecodedFrame, VideoReader, open_video
 
 T = TypeVar("T")
 DECODED_AHEAD = 8

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from lightning_kp.batches import LabelledAndUnlabelled, LabelledImages
 from lightning_kp.geometry import Fit, place
+from lightning_kp.images.resize import prepare
 from lightning_kp.keypoints import from_missing, in_view
 from lightning_kp.labels import LabelledAnimals, thinned
 from lightning_kp.loading import WholeBatches
-from lightning_kp.resize import prepare
 from lightning_kp.video import find_videos, open_video
 
 Rows = NDArray[np.int64]

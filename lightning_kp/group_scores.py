@@ -1,9 +1,9 @@
 """How well a method that finds whole animals finds labelled ones, whatever their order.
 
 In every frame labelled and found animals are paired by the assignment of least distance between their centroids; a
-pair farther apart than half a body length is none (:mod:`lightning_kp.animal_scores`).  Parts are compared within
-pairs.  Average precision is COCO's (:mod:`lightning_kp.oks`), with the method's sigma.  All distances are measured in
-pixels of the original images: a square that the network sees may be squashed.  So does `kp test`, where all images
+pair farther apart than half a body length is none (:mod:`lightning_kp.metrics.animals`).  Parts are compared within
+pairs.  Average precision is COCO's (:mod:`lightning_kp.metrics.oks`), with the method's sigma.  All
+distances are measured in pixels of the original images: a square that the network sees may be squashed.  So does `kp test`, where all images
 have one shape.
 """
 
@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_kp.animal_scores import ABSENT, REACH, Floats, body_length, centroids, paired
 from lightning_kp.batches import floats_in_unit_range
 from lightning_kp.errors import DataError
 from lightning_kp.keypoints import Keypoints, from_missing, in_view
 from lightning_kp.labels import LabelledAnimals
 from lightning_kp.method import KeypointMethod
-from lightning_kp.oks import OKSAveragePrecision
+from lightning_kp.metrics.animals import ABSENT, REACH, Floats, body_length, centroids, paired
+from lightning_kp.metrics.oks import OKSAveragePrecision
 
 BODILESS = 5.0  # % of the longer side: reach where animals of one labelled point have no length (ours)
 OF_OKS = ("AP", "AP50", "AR")

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_kp.errors import DataError
-from lightning_kp.video import natural_key
+from lightning_kp.images.files import natural_key
 
 Floats = NDArray[np.float64]
 TRAIN_SUBJECTS = ("S1", "S5", "S6", "S7", "S8")

@@ -3,14 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from lightning_kp.errors import VideoError
 from lightning_kp.geometry import Placement
-from lightning_kp.resize import prepare
-from lightning_kp.video import Image, VideoInfo, VideoReader, images_in
+from lightning_kp.images.files import Image, _read_image, images_in
+from lightning_kp.images.resize import prepare
+from lightning_kp.video import VideoInfo, VideoReader
 
 ASSUMED_FPS = 25.0
 NAMED = 5  # unreadable images that are named one by one; the others are counted
@@ -85,14 +83,6 @@ class ImageFolderReader(VideoReader):
         self.images = frames
 
 
-def as_rgb(picture: Any) -> Image:
-    """An opened picture of any mode as RGB (H, W, 3); 16-bit grey is scaled to 8."""
-    if picture.mode.startswith("I"):
-        wide = np.asarray(picture).clip(0, 65535)
-        return np.repeat((wide // 257).astype(np.uint8)[..., None], 3, axis=2)
-    return np.array(picture.convert("RGB"))
-
-
 def _first_size(images: Sequence[Path]) -> tuple[Path, tuple[int, int]]:
     """The first image that can be read, and its height and width.  Raises VideoError where there is none."""
     reason: VideoError | None = None
@@ -110,17 +100,3 @@ def _first_size(images: Sequence[Path]) -> tuple[Path, tuple[int, int]]:
         f"None of the {len(images)} images of {images[0].parent} can be read: {reason.problem}",
         remedy="Name another folder.",
     ) from reason
-
-
-def _read_image(path: Path) -> Image:
-    """Any image that Pillow reads, as RGB; 16-bit grey is scaled to 8."""
-    from PIL import Image as Pillow
-    from PIL import ImageOps
-
-    try:
-        with Pillow.open(path) as picture:
-            return as_rgb(ImageOps.exif_transpose(picture))
-    except MemoryError:
-        raise
-    except Exception as error:  # its readers raise much else on damaged files, such as struct.error
-        raise VideoError(f"{path} is no readable image: {error}.", remedy="Remove or replace it.") from error

@@ -133,7 +133,7 @@ def image_reader(file: Path) -> Callable[[], Image]:
     def read() -> Image:
         from PIL import Image as Pictures
 
-        from lightning_kp.image_folder import as_rgb
+        from lightning_kp.images.files import as_rgb
 
         with Pictures.open(file) as picture:
             return as_rgb(picture)

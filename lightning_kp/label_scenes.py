@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from lightning_kp.geometry import Placement
+from lightning_kp.images.files import IMAGE_SUFFIXES, Image
 from lightning_kp.preprocessing import Preprocessing, Preprocessor, points_in_registered
-from lightning_kp.video import IMAGE_SUFFIXES, Image
 
 
 def preprocess_labelled(

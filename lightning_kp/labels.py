@@ -18,12 +18,12 @@ from lightning_kp.boxes import FOLLOW, Boxes, Placements
 from lightning_kp.errors import DataError, did_you_mean
 from lightning_kp.following import boxes_of_labelled, large_scenes, small_grey
 from lightning_kp.geometry import Fit, Placement, place
+from lightning_kp.images.resize import prepare
 from lightning_kp.label_checks import load_images
 from lightning_kp.label_frames import OpenFrame, OpenLabels
 from lightning_kp.label_reading import open_labels
 from lightning_kp.label_scenes import preprocess_labelled, scene_of
 from lightning_kp.preprocessing import NOTHING, Preprocessing
-from lightning_kp.resize import prepare
 from lightning_kp.skeleton import numbered as numbered_names
 
 OTHER_SHAPE = 0.02  # from which relative difference on images differ in shape (ours)

@@ -14,8 +14,8 @@ from urllib.parse import urlparse
 import numpy as np
 from lightning.pytorch.loggers.logger import Logger
 
-from lightning_kp.drawing import Image
 from lightning_kp.errors import ConfigurationError, did_you_mean
+from lightning_kp.images.drawing import Image
 
 NAMES = ("csv", "wandb", "tensorboard")  # csv is written in any case
 

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_kp.errors import DataError
+from lightning_kp.images.files import images_in
+from lightning_kp.metrics.protocols import LSP
 from lightning_kp.person_data import Person, around
-from lightning_kp.pose_protocols import LSP
-from lightning_kp.video import images_in
 
 FILE, KEY = "joints.mat", "joints"
 JOINTS = len(LSP.skeleton.names)

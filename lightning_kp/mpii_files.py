@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_kp.errors import DataError, did_you_mean
+from lightning_kp.metrics.protocols import HEAD_BOX, MPII
 from lightning_kp.person_data import Person
-from lightning_kp.pose_protocols import HEAD_BOX, MPII
 
 JOINTS = len(MPII.skeleton.names)
 POINTS = JOINTS + len(HEAD_BOX)

@@ -17,12 +17,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lightning_kp.batches import Frames, LabelledImages
-from lightning_kp.crowd_data import View, cut_out
 from lightning_kp.errors import ConfigurationError
+from lightning_kp.images.files import Image, read_image
+from lightning_kp.images.patches import View, cut_out
 from lightning_kp.keypoints import from_missing
 from lightning_kp.loading import WholeBatches
-from lightning_kp.pose_images import read_image
-from lightning_kp.video import Image
 
 
 class Person(NamedTuple):

@@ -9,8 +9,8 @@ from lightning_kp.batches import LabelledImages
 from lightning_kp.datamodule import KeypointDataModule
 from lightning_kp.errors import ConfigurationError, DataError
 from lightning_kp.loading import EpochRows
+from lightning_kp.metrics.protocols import PoseProtocol
 from lightning_kp.person_data import Person, PersonAugmentation, PersonDataset, PersonFrames, Pictures
-from lightning_kp.pose_protocols import PoseProtocol
 
 Rows = NDArray[np.int64]
 

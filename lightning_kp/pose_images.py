@@ -1,8 +1,6 @@
 """Images of people with 2-D poses as data sets: pairs cropped with one box, and labelled crops (000, 5.8)."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,8 +11,8 @@ from lightning_kp.batches import FramePairs, Frames, LabelledImages
 from lightning_kp.errors import DataError
 from lightning_kp.geometry import Fit, Placement, place
 from lightning_kp.human36m_files import MIRROR, Floats, PoseSequence
-from lightning_kp.resize import prepare
-from lightning_kp.video import Image
+from lightning_kp.images.files import Image, read_image
+from lightning_kp.images.resize import prepare
 
 MARGIN = 0.3
 """Added to the box of the joints on each side, in parts of its side (the reference code's)."""
@@ -147,15 +145,3 @@ def as_seen_from_front(points_px: Floats) -> Floats:
     left = [joint for joint, other in enumerate(MIRROR) if joint > other and joint < 6] + [10, 11, 12]
     on_the_right = points_px[left, 0] > points_px[[MIRROR[joint] for joint in left], 0]
     return points_px if on_the_right.sum() >= FEWEST_LEFT_ON_THE_RIGHT else points_px[list(MIRROR)]
-
-
-def read_image(path: Path) -> Image:
-    """An image file as RGB (H, W, 3).  Raises DataError with its name."""
-    from PIL import Image as Pillow
-
-    try:
-        with Pillow.open(path) as picture:
-            pixels: Any = np.array(picture.convert("RGB"))
-    except (OSError, SyntaxError) as error:
-        raise DataError(f"{path} cannot be read: {error}.", remedy="Extract this sequence again.") from error
-    return np.asarray(pixels, dtype=np.uint8)

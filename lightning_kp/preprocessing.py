@@ -20,8 +20,9 @@ from lightning_kp import shadows
 from lightning_kp.boxes import Placements
 from lightning_kp.errors import ConfigurationError, DataError
 from lightning_kp.geometry import Placement
+from lightning_kp.images.files import Image
 from lightning_kp.registration import Motion, align, warp
-from lightning_kp.video import Image, VideoReader
+from lightning_kp.video import VideoReader
 
 Shadow = Literal["none", "hsv", "ssim", "filter"]
 Fill = Literal["scene", "black"]

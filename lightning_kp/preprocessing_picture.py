@@ -12,9 +12,10 @@ from lightning_kp.boxes import Boxes, Placements
 from lightning_kp.errors import DataError
 from lightning_kp.frame_stream import channels_last
 from lightning_kp.geometry import Fit
-from lightning_kp.losses.difference import ssim_difference
+from lightning_kp.images.differences import ssim_difference
+from lightning_kp.images.files import Image
 from lightning_kp.preprocessing import FEWEST, Preprocessing, Preprocessor
-from lightning_kp.video import Image, open_video
+from lightning_kp.video import open_video
 
 CHOICES: dict[str, Preprocessing] = {
     "hsv": Preprocessing(shadow="hsv"),

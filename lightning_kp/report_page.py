@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_kp.drawing import Image, colour, shape
 from lightning_kp.errors import DataError
+from lightning_kp.images.drawing import Image, colour, shape
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8886; --soft: #8881; --accent: #0072b2 }

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_kp.drawing import colour
+from lightning_kp.images.drawing import colour
 from lightning_kp.report_page import drawing, escaped, scrolled
 from lightning_kp.tracks import Tracks
 

@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 import numpy as np
 
-from lightning_kp.drawing import Image, colour, draw_keypoints
 from lightning_kp.errors import DataError
+from lightning_kp.images.drawing import Image, colour, draw_keypoints
 from lightning_kp.report_page import Raw, data_uri, escaped, photograph, picture
 from lightning_kp.report_plots import trajectory
 from lightning_kp.run_folder import RunFolder

@@ -11,18 +11,18 @@ import torch
 from torch import Tensor
 
 from lightning_kp.batches import floats_in_unit_range
-from lightning_kp.body_order import order_kept
 from lightning_kp.errors import DataError
 from lightning_kp.labels import LabelledSet
 from lightning_kp.method import KeypointMethod
-from lightning_kp.regression import fit_linear, fit_matched, mean_pose_error
+from lightning_kp.metrics.body_order import order_kept
+from lightning_kp.metrics.regression import fit_linear, fit_matched, mean_pose_error
 
 
 @dataclass(frozen=True)
 class RegressionFigures:
     """Mean distances in % of the image side; ``matches`` names the discovered keypoint of each labelled point.
 
-    ``order_kept``: see :func:`lightning_kp.body_order.order_kept`.
+    ``order_kept``: see :func:`lightning_kp.metrics.body_order.order_kept`.
     """
 
     linear: float

@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from lightning_kp.losses.difference import ssim_difference
+from lightning_kp.images.differences import ssim_difference
 
 NOISE = 0.06
 """Difference from the scene (largest over the channels, of 1) below which a pixel belongs to it; ours."""

@@ -6,20 +6,17 @@ after the rotation that the file asks for; a pixel aspect ratio is ignored, as p
 """
 
 import glob
-import re
 import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, Self
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import NamedTuple, Protocol, Self
 
 from lightning_kp.errors import VideoError
 from lightning_kp.geometry import Placement
+from lightning_kp.images.files import IMAGE_SUFFIXES, Image, _is_image, images_in, natural_key
 
 # What counts as a video in a folder; a file that is named, or that a glob selects, needs none of these.
 VIDEO_SUFFIXES = frozenset(
@@ -31,7 +28,6 @@ VIDEO_SUFFIXES = frozenset(
         ".webm", ".wmv", ".wtv", ".y4m",
     )
 )  # fmt: skip
-IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"))
 
 # What commonly lies beside videos: a glob such as `session1*` does not mean it.
 OTHER_SUFFIXES = frozenset(
@@ -44,8 +40,6 @@ OTHER_SUFFIXES = frozenset(
         ".xlsx", ".xml", ".yaml", ".yml", ".zip",
     )
 )  # fmt: skip
-
-Image = NDArray[np.uint8]
 
 
 class VideoWarning(UserWarning):
@@ -230,20 +224,6 @@ def _is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
 
 
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-
-
 def _may_be_video(path: Path) -> bool:
     """Whether a file that a glob selects is one: FFmpeg reads more kinds than anyone can list."""
     return path.suffix.lower() not in OTHER_SUFFIXES | IMAGE_SUFFIXES and not path.name.startswith(".")
-
-
-def images_in(folder: Path) -> list[Path]:
-    """The images directly in a folder, in natural order (frame 2 before frame 10)."""
-    return sorted(filter(_is_image, folder.iterdir()), key=natural_key)
-
-
-def natural_key(path: Path) -> list[Any]:
-    """Sort key by which numbers inside names count as numbers."""
-    return [int(part) if part.isdigit() else part.lower() for part in re.split(r"(\d+)", str(path))]

@@ -19,11 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_kp.batches import ClassifiedImages
-from lightning_kp.class_scores import TopError
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.losses.anchor import MARGIN, AnchorDesign, AnchorOptions
 from lightning_kp.losses.class_losses import RHO, ClassLossName, class_loss
 from lightning_kp.method import LRSchedulerCallable, Method, OptimizerCallable
+from lightning_kp.metrics.classes import TopError
 from lightning_kp.nn.classifiers import build_classifier
 from lightning_kp.nn.weights import Pretrained
 

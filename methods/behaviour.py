@@ -21,9 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_kp.batches import LabelledWindows
-from lightning_kp.behaviour_scores import BehaviourScores
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.method import LRSchedulerCallable, Method, OptimizerCallable
+from lightning_kp.metrics.behaviour import BehaviourScores
 from lightning_kp.nn.temporal import WindowClassifier, output_length
 
 

@@ -23,13 +23,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_kp.augmentation import augment_pair
 from lightning_kp.batches import FramePairs
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.geometry import QUARTER_TURNS
 from lightning_kp.heatmaps import expectation, spatial_softmax
+from lightning_kp.images.augmentation import augment_pair, transplant
+from lightning_kp.images.differences import Target, difference_target
 from lightning_kp.losses.coverage import coverage_loss
-from lightning_kp.losses.difference import Target, difference_target
 from lightning_kp.losses.focus import focus_loss, moving_mask
 from lightning_kp.losses.reconstruction import feature_errors, perceptual_loss, structural_loss
 from lightning_kp.losses.rotation import REFERENCE_VARIANCE, rotation_loss
@@ -40,8 +40,7 @@ from lightning_kp.nn.perceptual import PerceptualFeatures
 from lightning_kp.nn.pose_decoder import Fuse, GlobalNet
 from lightning_kp.nn.reconstruction import PAPER_VARIANCES, PAPER_WIDTHS, ReconstructionDecoder
 from lightning_kp.nn.weights import Pretrained
-from lightning_kp.transplant import transplant
-from lightning_kp.turns import FreeTurn, Turn, turn_image
+from lightning_kp.warps import FreeTurn, Turn, turn_image
 
 Reconstruction = Literal["perceptual", "structural"]
 Rotations = Literal["all", "one", "any"]
@@ -90,7 +89,7 @@ class BKinD(KeypointMethod):
         augment: Train on randomly turned, swapped and re-lit pairs (ours; the paper does not).
         any_angle: Turn them by any angle, not by quarter turns alone.
         transplant: Share of the pairs in which, with ``augment``, what moves is put elsewhere on the
-            background, turned by an angle of its own (see :mod:`lightning_kp.transplant`).
+            background, turned by an angle of its own (see :mod:`lightning_kp.images.augmentation`).
         weights: Weights of the terms.
         optimizer: Default SGD, learning rate 1e-3 (Table 5.11), momentum 0.9, weight decay 1e-4.
         scheduler: Default none.

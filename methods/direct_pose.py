@@ -17,22 +17,21 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from lightning_kp.augmentation import augment_labelled
 from lightning_kp.batches import LabelledImages
-from lightning_kp.direct_pose_decoding import decode_animals
-from lightning_kp.direct_pose_placing import placed_by_maps
-from lightning_kp.direct_pose_targets import Owner, PoseTargets, pose_targets
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.geometry import full_precision, widened
 from lightning_kp.heatmaps import Moments
+from lightning_kp.images.augmentation import augment_labelled
 from lightning_kp.keypoints import Keypoints, in_view
 from lightning_kp.label_names import refuse_other_parts
+from lightning_kp.losses.direct_pose import Owner, PoseTargets, pose_targets
 from lightning_kp.losses.focal import check_focal, focal_loss
 from lightning_kp.method import KeypointMethod, LRSchedulerCallable, OptimizerCallable
+from lightning_kp.metrics.oks import OKSAveragePrecision
 from lightning_kp.nn.direct_pose import Branches, DirectPoseNet
 from lightning_kp.nn.encoders import ImageNetNormalise, build_encoder
 from lightning_kp.nn.weights import Pretrained
-from lightning_kp.oks import OKSAveragePrecision
+from lightning_kp.readout.direct_pose import decode_animals, placed_by_maps
 from lightning_kp.skeleton import Skeleton
 
 # With the sigma of honeybees (001: 1) an animal counts whose points all lie in its middle.

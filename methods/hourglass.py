@@ -18,21 +18,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_kp.augmentation import augment_labelled
 from lightning_kp.batches import LabelledImages
 from lightning_kp.errors import ConfigurationError, did_you_mean
 from lightning_kp.heatmaps import Moments, render_gaussians
+from lightning_kp.images.augmentation import augment_labelled
 from lightning_kp.keypoints import Keypoints
 from lightning_kp.label_names import datamodule_of, refuse_animals_without_order
 from lightning_kp.losses.anchor import FLOOR, AnchorDesign
 from lightning_kp.losses.heatmap_losses import LINEAR, HeatmapLossName, HeatmapLossOptions, heatmap_loss
 from lightning_kp.method import KeypointMethod, LRSchedulerCallable, OptimizerCallable
+from lightning_kp.metrics.pose_scores import PoseScores
+from lightning_kp.metrics.protocols import PoseProtocol
 from lightning_kp.nn.hourglass import STRIDE, StackedHourglassNet, check_side
-from lightning_kp.peaks import Peaks, window_moments
-from lightning_kp.pose_protocols import PoseProtocol
-from lightning_kp.pose_scoring import PoseScores
+from lightning_kp.readout.peaks import Peaks, window_moments
+from lightning_kp.readout.subpixel import Refinement, highest_pixel, refined_points
 from lightning_kp.skeleton import Skeleton, mirror_of
-from lightning_kp.subpixel import Refinement, highest_pixel, refined_points
 
 FAINTEST = 1e-6  # one person is always there: no confidence is 0, which would say absent
 NARROWEST = (

@@ -2,7 +2,7 @@
 
 Ryou, PhD thesis, Caltech 2022 (000), section 5.5, regresses labelled points from discovered ones by least
 squares without a bias term.  Deviations: a constant term, and a penalty that a handful of labels needs
-(:mod:`lightning_kp.bridge`); the map is kept as a method, so that whatever takes a checkpoint finds named
+(:mod:`lightning_kp.metrics.bridge`); the map is kept as a method, so that whatever takes a checkpoint finds named
 points.  `kp name` solves for the map; ``kp fit`` would go on from there by gradient.
 """
 
@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from lightning_kp.batches import Frames, LabelledImages
-from lightning_kp.bridge import Bridge
 from lightning_kp.checkpoints import known_class
 from lightning_kp.errors import CheckpointError, ConfigurationError
 from lightning_kp.geometry import full_precision
@@ -27,6 +26,7 @@ from lightning_kp.method import (
     Prediction,
     class_path,
 )
+from lightning_kp.metrics.bridge import Bridge
 
 HEATMAP_SIGMA = 0.06
 """Spread of the maps that stand for named points, in normalised units (ours)."""

@@ -8,7 +8,7 @@ Terms as in :mod:`lightning_kp.methods.bkind`.  What the paper leaves open, and 
 the Gaussian maps of a keypoint's animals are joined by their maximum (or sum) before they reach the
 decoder and before eq. 5.2 compares them, so that the order of the animals plays no part; eq. 5.3 pushes
 different keypoints apart, of whichever animal; peaks of different keypoints are grouped into animals by
-least scatter (lightning_kp/instances.py); a pixel belongs to the nearest peak only.  Over time identities
+least scatter (lightning_kp/readout/instances.py); a pixel belongs to the nearest peak only.  Over time identities
 come from lightning_kp/identity.py in place of the order by y, which swaps animals that pass each other.
 """
 
@@ -21,14 +21,14 @@ from torch import Tensor
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.geometry import QUARTER_TURNS
 from lightning_kp.heatmaps import Moments
-from lightning_kp.instances import group, order_by_height, rearranged, reordered
 from lightning_kp.keypoints import Keypoints
 from lightning_kp.losses.coverage import coverage_loss
 from lightning_kp.losses.rotation import rotation_of_animals
 from lightning_kp.losses.separation import separation_of_animals
 from lightning_kp.methods.bkind import BKinD
-from lightning_kp.peaks import highest_peaks, window_moments
-from lightning_kp.turns import Turn
+from lightning_kp.readout.instances import group, order_by_height, rearranged, reordered
+from lightning_kp.readout.peaks import highest_peaks, window_moments
+from lightning_kp.warps import Turn
 
 Join = Literal["max", "sum"]
 

@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 from lightning_kp.batches import CrowdImages
-from lightning_kp.crowd_scores import CrowdScores
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.files import write_whole
 from lightning_kp.heatmaps import Moments
@@ -34,10 +33,11 @@ from lightning_kp.losses.person_parsing import (
     steps_asked,
 )
 from lightning_kp.method import KeypointMethod, LRSchedulerCallable, OptimizerCallable
+from lightning_kp.metrics.crowds import CrowdScores
 from lightning_kp.nn.encoders import ImageNetNormalise, build_encoder
 from lightning_kp.nn.person_parser import PartLocalizer, PersonDecoder
 from lightning_kp.nn.weights import Pretrained
-from lightning_kp.person_reading import grouped_peaks, highest_peak, in_order_of
+from lightning_kp.readout.people import grouped_peaks, highest_peak, in_order_of
 from lightning_kp.skeleton import Skeleton, check_mirror
 
 Decode = Literal["sequence", "peaks"]

@@ -4,7 +4,7 @@ Blau et al., SemiMultiPose, arXiv 2204.07072 (001), section 3.3.
 
 Terms: those of eq. 7, ``fusion_labelled`` (alpha) and ``fusion_unlabelled`` (beta) of eq. 10.  The Curriculum
 callback switches them on by iteration (the paper: 2000 and 5000 of 15000).
-Deviations: the window of a pseudo keypoint has soft edges (lightning_kp/pseudo_keypoints.py); eq. 9 is divided by
+Deviations: the window of a pseudo keypoint has soft edges (lightning_kp/losses/direct_pose.py); eq. 9 is divided by
 the sum of its target, as the other focal terms.  A fusion term whose weight is 0, or that has not started, costs
 nothing.  Unlabelled frames pass the network apart from the labelled ones, so that batch normalisation's
 statistics of the labelled frames stay those of DirectPose.
@@ -16,13 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_kp.augmentation import augment_labelled
 from lightning_kp.batches import LabelledAndUnlabelled, LabelledImages
+from lightning_kp.images.augmentation import augment_labelled
 from lightning_kp.keypoints import in_view
+from lightning_kp.losses.direct_pose import pseudo_keypoints, pseudo_target
 from lightning_kp.method import LRSchedulerCallable, OptimizerCallable
 from lightning_kp.methods.direct_pose import DirectPose, DirectPoseWeights
 from lightning_kp.nn.direct_pose import Branches
-from lightning_kp.pseudo_keypoints import pseudo_keypoints, pseudo_target
 
 
 @dataclass(frozen=True)

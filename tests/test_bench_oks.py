@@ -1,7 +1,7 @@
 """The benchmark of OKS measures what it says."""
 
 from lightning_kp.bench_oks import crowds, rows
-from lightning_kp.oks import OKSAveragePrecision
+from lightning_kp.metrics.oks import OKSAveragePrecision
 
 
 def test_its_crowds_are_found_more_or_less() -> None:

@@ -3,7 +3,7 @@
 import torch
 
 from lightning_kp.bench_peaks import ANIMALS, REACH, blanked, crowded, filtered, rows
-from lightning_kp.peaks import highest_peaks
+from lightning_kp.readout.peaks import highest_peaks
 
 
 def test_both_sides_find_the_same_peaks() -> None:

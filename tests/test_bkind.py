@@ -19,7 +19,7 @@ from torchvision.models import vgg
 from lightning_kp.batches import FramePairs, Frames
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.geometry import QUARTER_TURNS, rotate_image
-from lightning_kp.losses.difference import Target
+from lightning_kp.images.differences import Target
 from lightning_kp.methods import bkind
 from lightning_kp.methods.bkind import BKinD, BKinDWeights, Reconstruction
 

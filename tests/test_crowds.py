@@ -9,15 +9,10 @@ import torch
 
 from lightning_kp.arena_body import KEYPOINT_NAMES
 from lightning_kp.arena_crowd import CrowdSettings, draw_crowds, stored_crowds
-from lightning_kp.crowd_data import (
-    CrowdAugmentation,
-    CrowdDataset,
-    View,
-    covered_by,
-    cut_out,
-)
+from lightning_kp.crowd_data import CrowdAugmentation, CrowdDataset, covered_by
 from lightning_kp.crowds import Crowd, Person, Scene, box_overlaps, crowds_of, linked_sets, statistics
 from lightning_kp.errors import ConfigurationError
+from lightning_kp.images.patches import View, cut_out
 from lightning_kp.loading import EpochRows
 
 NOWHERE = np.full((2, 2), np.nan)

@@ -26,9 +26,9 @@ from lightning_kp.following import cut_out, followed, scene_background
 from lightning_kp.frame_pairs import FramePairsModule
 from lightning_kp.frame_stream import stream_frames
 from lightning_kp.geometry import Region
+from lightning_kp.images.resize import prepare
 from lightning_kp.labels import read_labels
 from lightning_kp.method import KeypointMethod
-from lightning_kp.resize import prepare
 from lightning_kp.track_reading import read_tracks
 from lightning_kp.video import open_video
 

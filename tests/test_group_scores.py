@@ -21,7 +21,7 @@ from lightning_kp.group_scores import score_groups
 from lightning_kp.keypoints import Keypoints
 from lightning_kp.labels import LabelledAnimals, read_animals
 from lightning_kp.method import KeypointMethod
-from lightning_kp.oks import OKSAveragePrecision
+from lightning_kp.metrics.oks import OKSAveragePrecision
 from lightning_kp.verbs.score import _over_runs
 
 FRAMES, SIDE = 3, 64

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lightning_kp.animal_scores import centroids, paired, switches
 from lightning_kp.identity import IdentityTracker, body_of, identified, ordered_by_height
+from lightning_kp.metrics.animals import centroids, paired, switches
 from lightning_kp.tracks import Tracks
 
 Floats = NDArray[np.float64]

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from lightning_kp.batches import FramePairs, Images, LabelledWindows
 from lightning_kp.callbacks.overlay import KeypointOverlay, draw, frames_of
-from lightning_kp.drawing import colour
 from lightning_kp.errors import ConfigurationError
+from lightning_kp.images.drawing import colour
 from lightning_kp.keypoints import Keypoints
 from lightning_kp.method import KeypointMethod
 from lightning_kp.run_log import RunLogger

@@ -12,12 +12,13 @@ from people_sets import SIZE, mpii_row, write_lsp, write_mpii_json, write_mpii_m
 from scipy.io import loadmat, savemat
 
 from lightning_kp.batches import LabelledImages
-from lightning_kp.crowd_data import View
 from lightning_kp.datamodules import LSP, MPII
 from lightning_kp.errors import ConfigurationError, DataError
+from lightning_kp.images.patches import View
 from lightning_kp.keypoints import Keypoints
 from lightning_kp.lsp_files import read_lsp
 from lightning_kp.mean_pose import figures, mean_pose
+from lightning_kp.metrics.protocols import lengths
 from lightning_kp.mpii_files import read_json, read_official, to_person
 from lightning_kp.person_data import (
     Person,
@@ -28,7 +29,6 @@ from lightning_kp.person_data import (
     changed,
     tinted,
 )
-from lightning_kp.pose_protocols import lengths
 
 # Crops
 

@@ -18,7 +18,7 @@ from lightning_kp.instance_schedule import Convergence, InstanceSchedule, Runnin
 from lightning_kp.losses.person_parsing import discs
 from lightning_kp.methods import PersonParser
 from lightning_kp.methods.person_parser import PersonParserWeights, _pixels_that_count
-from lightning_kp.person_reading import in_order_of
+from lightning_kp.readout.people import in_order_of
 
 NAMES = ["nose", "left_ear", "right_ear"]
 SMALL: dict[str, Any] = {

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from lightning_kp import bench_few_labels
-from lightning_kp.augmentation import augment_labelled
 from lightning_kp.batches import FramePairs, LabelledImages, PairsAndLabels
 from lightning_kp.bench_step import random_pairs, step
 from lightning_kp.cli import main
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.geometry import rotate_image, rotate_points
+from lightning_kp.images.augmentation import augment_labelled
 from lightning_kp.methods import BKinD, SemiSupervisedBKinD, SupervisedKeypoints
 
 SIZE = 32

@@ -12,8 +12,9 @@ from clips import Image, number_of, numbered, turn_display, write_numbered, writ
 
 from lightning_kp.errors import VideoError
 from lightning_kp.geometry import Fit, Placement, place
-from lightning_kp.resize import prepare
-from lightning_kp.video import VideoWarning, find_videos, images_in, open_video
+from lightning_kp.images.files import images_in
+from lightning_kp.images.resize import prepare
+from lightning_kp.video import VideoWarning, find_videos, open_video
 
 pytestmark = pytest.mark.filterwarnings("ignore::lightning_kp.video.VideoWarning")
 

@@ -97,7 +97,7 @@ from lightning_kp.batches import floats_in_unit_range
 from lightning_kp.datamodules import LabelledGroups
 from lightning_kp.geometry import normalise
 from lightning_kp.keypoints import Keypoints, from_missing
-from lightning_kp.oks import OKSAveragePrecision
+from lightning_kp.metrics.oks import OKSAveragePrecision
 
 data, out = Path(sys.argv[1]), Path(sys.argv[2])
 size = (720, 1280)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from lightning_kp.heatmaps import reference_amplitude, render_gaussians
-from lightning_kp.turns import Turn, turn_points
+from lightning_kp.warps import Turn, turn_points
 
 REFERENCE_VARIANCE = 0.001
 

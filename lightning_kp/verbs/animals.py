@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 from lightning_kp.verbs.arguments import VerbParser
 
 if TYPE_CHECKING:
-    from lightning_kp.animal_scores import AnimalFigures
     from lightning_kp.animal_scoring import MethodFigures
+    from lightning_kp.metrics.animals import AnimalFigures
 
 SUMMARY = (
     "Score runs on a video of several animals whose true points are known in every frame: detection rate, "

@@ -14,10 +14,10 @@ def run(arguments: list[str]) -> int:
     """Entry point of the verb; returns the exit code."""
     given = _parser().parse_args(arguments)
 
-    from lightning_kp.bridge import fit_bridge
     from lightning_kp.checkpoints import data_settings, find_checkpoint, write_method
     from lightning_kp.labels import read_animals
     from lightning_kp.methods import LinearBridge
+    from lightning_kp.metrics.bridge import fit_bridge
     from lightning_kp.run_folder import RunFolder
     from lightning_kp.scoring import discovered_points
     from lightning_kp.verbs.track import load_for_tracking

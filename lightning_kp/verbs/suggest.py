@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from lightning_kp.geometry import Region
     from lightning_kp.labels import LabelledAnimals
-    from lightning_kp.regression import LinearRegressor
+    from lightning_kp.metrics.regression import LinearRegressor
     from lightning_kp.suggestions import Suggestion
     from lightning_kp.tracking import ViewSettings
     from lightning_kp.tracks import Tracks
@@ -178,7 +178,7 @@ def _poses(tracks: "Tracks", view: "ViewSettings", *, ordered: bool) -> "NDArray
 
 def _known(method: Any, labels: "LabelledAnimals | None") -> "tuple[NDArray[Any] | None, Bridged | None]":
     """Poses (M, F) of the labelled frames as this network sees them, and a bridge to their points."""
-    from lightning_kp.bridge import fit_bridge
+    from lightning_kp.metrics.bridge import fit_bridge
     from lightning_kp.scoring import discovered_points
     from lightning_kp.suggestions import spread_of
 

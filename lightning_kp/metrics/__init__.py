@@ -1,0 +1,1 @@
+"""Figures of merit as torchmetrics, and the mathematics behind them."""

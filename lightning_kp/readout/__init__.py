@@ -1,0 +1,1 @@
+"""From heatmaps and branches to the keypoints of one or many instances."""
