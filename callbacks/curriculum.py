@@ -10,8 +10,8 @@ import lightning as L
 import torch
 
 from lightning_kp.errors import ConfigurationError, did_you_mean
-from lightning_kp.instance_schedule import Convergence, InstanceSchedule, RunningLoss
 from lightning_kp.method import Method
+from lightning_kp.runs.instance_schedule import Convergence, InstanceSchedule, RunningLoss
 
 Unit = Literal["epoch", "step"]
 

@@ -10,8 +10,8 @@ from lightning_kp.batches import FramePairs
 from lightning_kp.diagnostics import Diagnosis, Evidence, Problem, Verdict, diagnose, sampled_backgrounds
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.evidence import Background, Collector
-from lightning_kp.loggers import log_rows
 from lightning_kp.method import KeypointMethod
+from lightning_kp.runs.loggers import log_rows
 
 
 class LiveDiagnostics(L.Callback):

@@ -11,8 +11,8 @@ from torch import Tensor
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.geometry import to_pixels
 from lightning_kp.images.drawing import Image, draw_keypoints, tile
-from lightning_kp.loggers import log_pictures
 from lightning_kp.method import KeypointMethod
+from lightning_kp.runs.loggers import log_pictures
 
 NAME = "val/keypoints"
 LEAST_SIDE_PX = 192  # ours: smaller frames are enlarged, or markers would hide the animal

@@ -47,8 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     # Before torch is imported: threads that wait for each other would measure the neighbours.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from lightning_kp.allocator import keep_freed_memory
     from lightning_kp.measuring import table, write_rows
+    from lightning_kp.runs.allocator import keep_freed_memory
 
     keep_freed_memory()  # as every training on a CPU does; it serves both sides
     rows = collect(options.only, quick=options.quick)

@@ -1,4 +1,4 @@
-"""What brief waits of threads for each other (:mod:`lightning_kp.waiting`) cost alone, and give beside others.
+"""What brief waits of threads for each other (:mod:`lightning_kp.runs.waiting`) cost alone, and give beside others.
 
 ``python -m lightning_kp.bench_waiting STEPS`` prints the median seconds of a training step on all cores.
 """
@@ -16,7 +16,7 @@ import torch
 from lightning_kp.bench_cache import laptop_method
 from lightning_kp.bench_step import random_pairs
 from lightning_kp.measuring import Row, compare, medians
-from lightning_kp.waiting import ROUNDS
+from lightning_kp.runs.waiting import ROUNDS
 
 SIZE, PAIRS = 96, 8
 OURS = {"GOMP_SPINCOUNT": str(ROUNDS)}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lightning_kp import __version__
 from lightning_kp.errors import ConfigurationError, explain, one_line
-from lightning_kp.waiting import wait_briefly
+from lightning_kp.runs.waiting import wait_briefly
 
 TRAINER_VERBS = ("fit", "validate", "test", "predict")
 VERBS = {

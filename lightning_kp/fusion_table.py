@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from lightning_kp.errors import DataError
 from lightning_kp.files import read_json, write_whole
-from lightning_kp.run_folder import RunFolder
+from lightning_kp.runs.folder import RunFolder
 from lightning_kp.trainings import STEPS_PER_EPOCH, comparison_parser, mark_of, names, parsed, train_logged
 
 STARTS = (2 / 15, 5 / 15)  # shares of the steps; 001, section 5: 2k and 5k of 15k, labelled and unlabelled

@@ -2,9 +2,9 @@
 
 In every frame labelled and found animals are paired by the assignment of least distance between their centroids; a
 pair farther apart than half a body length is none (:mod:`lightning_kp.metrics.animals`).  Parts are compared within
-pairs.  Average precision is COCO's (:mod:`lightning_kp.metrics.oks`), with the method's sigma.  All
-distances are measured in pixels of the original images: a square that the network sees may be squashed.  So does `kp test`, where all images
-have one shape.
+pairs.  Average precision is COCO's (:mod:`lightning_kp.metrics.oks`), with the method's
+sigma.  All distances are measured in pixels of the original images: a square that the network sees may be squashed.
+So does `kp test`, where all images have one shape.
 """
 
 from dataclasses import asdict, dataclass

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from lightning_kp.files import companion, read_json, write_whole
 from lightning_kp.identity import IdentityTracker, Suspect, body_of
-from lightning_kp.run_folder import RunFolder
+from lightning_kp.runs.folder import RunFolder
 from lightning_kp.track_store import TrackStore
 from lightning_kp.tracks import Tracks
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from lightning_kp.errors import DataError
 from lightning_kp.files import read_json, write_whole
 from lightning_kp.label_halves import SETS, LabelSet
-from lightning_kp.run_folder import RunFolder
+from lightning_kp.runs.folder import RunFolder
 from lightning_kp.trainings import (
     STEPS_PER_EPOCH,
     comparison_parser,

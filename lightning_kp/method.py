@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from lightning_kp import __version__
-from lightning_kp.allocator import keep_freed_memory
 from lightning_kp.batches import Frames, floats_in_unit_range
-from lightning_kp.divergence import advice, refuse_broken_weights
+from lightning_kp.contract import refuse_unfit_pair
 from lightning_kp.errors import ConfigurationError, DivergenceError
 from lightning_kp.heatmaps import Moments, expectation, moments, to_keypoints
 from lightning_kp.keypoints import Keypoints
+from lightning_kp.runs.allocator import keep_freed_memory
+from lightning_kp.runs.divergence import advice, refuse_broken_weights
 from lightning_kp.schedules import WarmupCosine
 
 OptimizerCallable = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
@@ -35,17 +36,6 @@ class Prediction(NamedTuple):
     covariance: Tensor
     video: Tensor
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a prediction
-
-
-def refuse_unfit_pair(method: type, datamodule: type) -> None:
-    """Raise ConfigurationError if the datamodule says of its batches that they are not those the method reads."""
-    read, offered = getattr(method, "batch_type", None), getattr(datamodule, "batch_type", None)
-    if read is not None and offered is not None and offered is not read:
-        raise ConfigurationError(
-            f"{method.__name__} reads {read.__name__}; {datamodule.__name__} yields {offered.__name__}.",
-            remedy=f"Choose a datamodule that yields {read.__name__}, or a method that reads {offered.__name__} "
-            "(`kp methods` lists them).",
-        )
 
 
 class Method(L.LightningModule):

@@ -4,7 +4,7 @@ Everything is inside the file (pictures, plots and the overlays' beginnings as d
 mailed and opened without a network.  Only what lies in the folder is shown; a part that is missing is left out.
 Text that comes from files or their names is escaped.
 
-What is read, beside the run folder's own files (:class:`lightning_kp.run_folder.RunFolder`):
+What is read, beside the run folder's own files (:class:`lightning_kp.runs.folder.RunFolder`):
 
 - ``pictures/*.png``: keypoints on the same frames as training went on, in the order of their names;
 - ``tracks/<video>.swaps.json``, or where there is none ``diagnostics.json``, with ``suspected_swaps``:
@@ -24,7 +24,7 @@ from lightning_kp.files import read_json, write_whole
 from lightning_kp.identity_files import suspected_swaps
 from lightning_kp.report_page import escaped, page, picture
 from lightning_kp.report_plots import curves
-from lightning_kp.run_folder import RunFolder
+from lightning_kp.runs.folder import RunFolder
 
 EXTRAS = ("label_efficiency.json", "label_efficiency.png", "behaviour.json", "ethogram.png")
 MOST_PICTURES = 8  # of the training's progress

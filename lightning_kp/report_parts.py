@@ -10,7 +10,7 @@ from lightning_kp.errors import DataError
 from lightning_kp.files import read_json
 from lightning_kp.report_page import Raw, badge, escaped, marker, picture, table
 from lightning_kp.report_videos import RunVideo
-from lightning_kp.run_folder import RunFolder
+from lightning_kp.runs.folder import RunFolder
 
 Json = dict[str, Any]
 MOST_SWAPS = 200  # rows; a run with more has to be looked at as a whole

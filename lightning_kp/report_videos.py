@@ -17,7 +17,7 @@ from lightning_kp.errors import DataError
 from lightning_kp.images.drawing import Image, colour, draw_keypoints
 from lightning_kp.report_page import Raw, data_uri, escaped, photograph, picture
 from lightning_kp.report_plots import trajectory
-from lightning_kp.run_folder import RunFolder
+from lightning_kp.runs.folder import RunFolder
 from lightning_kp.tracks import TrackSource
 
 EMBEDDED_MB = 12.0  # of all videos together: mail programs refuse large files

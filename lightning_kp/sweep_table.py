@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from lightning_kp.files import read_json, write_whole
-from lightning_kp.loggers import markdown
+from lightning_kp.runs.loggers import markdown
 from lightning_kp.sweep_file import SEED, Setting
 from lightning_kp.sweep_study import Study, Trial
 

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from lightning_kp.batches import LabelledImages
+from lightning_kp.contract import refuse_other_parts
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.geometry import full_precision, widened
 from lightning_kp.heatmaps import Moments
 from lightning_kp.images.augmentation import augment_labelled
 from lightning_kp.keypoints import Keypoints, in_view
-from lightning_kp.label_names import refuse_other_parts
 from lightning_kp.losses.direct_pose import Owner, PoseTargets, pose_targets
 from lightning_kp.losses.focal import check_focal, focal_loss
 from lightning_kp.method import KeypointMethod, LRSchedulerCallable, OptimizerCallable

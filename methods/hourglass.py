@@ -19,11 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_kp.batches import LabelledImages
+from lightning_kp.contract import datamodule_of, refuse_animals_without_order
 from lightning_kp.errors import ConfigurationError, did_you_mean
 from lightning_kp.heatmaps import Moments, render_gaussians
 from lightning_kp.images.augmentation import augment_labelled
 from lightning_kp.keypoints import Keypoints
-from lightning_kp.label_names import datamodule_of, refuse_animals_without_order
 from lightning_kp.losses.anchor import FLOOR, AnchorDesign
 from lightning_kp.losses.heatmap_losses import LINEAR, HeatmapLossName, HeatmapLossOptions, heatmap_loss
 from lightning_kp.method import KeypointMethod, LRSchedulerCallable, OptimizerCallable

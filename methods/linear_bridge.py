@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from lightning_kp.batches import Frames, LabelledImages
 from lightning_kp.checkpoints import known_class
+from lightning_kp.contract import refuse_other_names
 from lightning_kp.errors import CheckpointError, ConfigurationError
 from lightning_kp.geometry import full_precision
 from lightning_kp.heatmaps import render_gaussians
 from lightning_kp.keypoints import Keypoints
-from lightning_kp.label_names import refuse_other_names
 from lightning_kp.method import (
     KeypointMethod,
     LRSchedulerCallable,

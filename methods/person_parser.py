@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 
 from lightning_kp.batches import CrowdImages
+from lightning_kp.contract import datamodule_of, refuse_other_parts
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.files import write_whole
 from lightning_kp.heatmaps import Moments
 from lightning_kp.keypoints import Keypoints
-from lightning_kp.label_names import datamodule_of, refuse_other_parts
 from lightning_kp.losses.person_parsing import (
     discs,
     matched_targets,

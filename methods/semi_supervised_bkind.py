@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from lightning_kp.batches import FramePairs, LabelledImages, PairsAndLabels
+from lightning_kp.contract import refuse_other_names
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.heatmaps import spatial_softmax
 from lightning_kp.images.augmentation import augment_labelled
-from lightning_kp.label_names import refuse_other_names
 from lightning_kp.losses.supervision import Supervision, supervision_loss
 from lightning_kp.method import KeypointMethod, LRSchedulerCallable, OptimizerCallable
 from lightning_kp.methods.bkind import BKinD, BKinDWeights

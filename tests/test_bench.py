@@ -9,9 +9,9 @@ import torch
 from torchvision.models import vgg
 
 from lightning_kp import bench, bench_step
-from lightning_kp.allocator import keep_freed_memory
 from lightning_kp.measuring import Row, compare, medians, table, write_rows
 from lightning_kp.methods.bkind import BKinD
+from lightning_kp.runs.allocator import keep_freed_memory
 
 SMALL = bench_step.LAPTOP | {
     "encoder": "tiny", "pose_width": 8, "decoder_widths": (8, 8, 4, 4), "variances": (0.1, 0.1, 0.1, 0.05),

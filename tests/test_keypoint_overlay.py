@@ -17,7 +17,7 @@ from lightning_kp.errors import ConfigurationError
 from lightning_kp.images.drawing import colour
 from lightning_kp.keypoints import Keypoints
 from lightning_kp.method import KeypointMethod
-from lightning_kp.run_log import RunLogger
+from lightning_kp.runs.metrics_csv import RunLogger
 
 SIDE = 32
 

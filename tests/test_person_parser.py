@@ -14,11 +14,11 @@ from torch.utils.data import DataLoader
 from lightning_kp.batches import CrowdImages
 from lightning_kp.callbacks import Curriculum
 from lightning_kp.errors import ConfigurationError
-from lightning_kp.instance_schedule import Convergence, InstanceSchedule, RunningLoss
 from lightning_kp.losses.person_parsing import discs
 from lightning_kp.methods import PersonParser
 from lightning_kp.methods.person_parser import PersonParserWeights, _pixels_that_count
 from lightning_kp.readout.people import in_order_of
+from lightning_kp.runs.instance_schedule import Convergence, InstanceSchedule, RunningLoss
 
 NAMES = ["nose", "left_ear", "right_ear"]
 SMALL: dict[str, Any] = {

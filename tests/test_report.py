@@ -18,7 +18,7 @@ from report_folders import EVIL, add_results, add_video, fill
 from lightning_kp import report_videos
 from lightning_kp.errors import DataError
 from lightning_kp.report import write_report
-from lightning_kp.run_folder import RunFolder
+from lightning_kp.runs.folder import RunFolder
 from lightning_kp.tracks import Tracks, default_names
 
 

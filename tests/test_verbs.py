@@ -21,7 +21,7 @@ from lightning_kp.datamodules import LabelledFrames, SyntheticArena
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.method import class_path
 from lightning_kp.methods import BKinD
-from lightning_kp.run_folder import RunFolder
+from lightning_kp.runs.folder import RunFolder
 from lightning_kp.track_reading import read_tracks
 from lightning_kp.verbs import discover, report, track
 from lightning_kp.verbs.arguments import VerbParser, flattened, positive, split, typed
@@ -158,7 +158,7 @@ def test_the_verdict_is_on_pairs_as_in_training(
 ) -> None:
     from lightning_kp import frame_pairs
     from lightning_kp.checkpoints import data_settings
-    from lightning_kp.run_folder import RunFolder
+    from lightning_kp.runs.folder import RunFolder
 
     given: dict[str, Any] = {}
 

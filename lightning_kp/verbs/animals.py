@@ -87,7 +87,7 @@ def _number(value: float) -> str:
 
 def _write(folder: Path, prefix: str, trained: "MethodFigures", untrained: "MethodFigures") -> None:
     from lightning_kp.animal_scoring import as_metrics
-    from lightning_kp.run_folder import RunFolder
+    from lightning_kp.runs.folder import RunFolder
 
     RunFolder(folder).add_metrics(
         {f"{prefix}trained": as_metrics(trained), f"{prefix}untrained": as_metrics(untrained)}

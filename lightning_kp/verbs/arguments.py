@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from lightning_kp.errors import ConfigurationError, nearest
 from lightning_kp.handed_on import hand_on
-from lightning_kp.run_folder import RunFolder
+from lightning_kp.runs.folder import RunFolder
 
 HANDED_ON = ("--model", "--data", "--trainer", "--seed_everything", "--log")
 

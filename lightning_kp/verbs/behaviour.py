@@ -115,7 +115,7 @@ def _train_once(config: Path, folder: Path, options: list[str], seed: int) -> di
     """One training; figures by name, None for what no scored frame can tell."""
     from lightning_kp.behaviour_results import overall, score_recordings
     from lightning_kp.ethogram import write_ethogram
-    from lightning_kp.run_folder import RunFolder
+    from lightning_kp.runs.folder import RunFolder
     from lightning_kp.verbs.training import launch
 
     RunFolder(folder).last_checkpoint.unlink(missing_ok=True)  # of other tracks or settings, or cut short

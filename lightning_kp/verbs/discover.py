@@ -13,7 +13,7 @@ from lightning_kp.verbs.arguments import VerbParser, settings_of, split, typed
 if TYPE_CHECKING:
     from lightning_kp.diagnostics import Diagnosis
     from lightning_kp.method import KeypointMethod
-    from lightning_kp.run_folder import RunFolder
+    from lightning_kp.runs.folder import RunFolder
 
 SUMMARY = (
     "Find keypoints in videos with no labels. Anything that `kp fit` takes may be added, for instance "
@@ -91,7 +91,7 @@ def run(arguments: list[str]) -> int:
     given = parser.parse_args(own)
 
     from lightning_kp.errors import KeypointError
-    from lightning_kp.run_folder import RunFolder
+    from lightning_kp.runs.folder import RunFolder
     from lightning_kp.verbs.training import refuse_wrong_options
     from lightning_kp.video import find_videos
 

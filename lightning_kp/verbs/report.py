@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lightning_kp.verbs.arguments import VerbParser
 
 if TYPE_CHECKING:
-    from lightning_kp.run_folder import RunFolder
+    from lightning_kp.runs.folder import RunFolder
 
 SUMMARY = "Write report.html into a run folder: verdict, videos, figures, curves, settings, in one file."
 
@@ -24,7 +24,7 @@ def run(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
 
     from lightning_kp.report import write_report
-    from lightning_kp.run_folder import RunFolder
+    from lightning_kp.runs.folder import RunFolder
 
     folder = RunFolder(Path(given.run))
     if given.judge:

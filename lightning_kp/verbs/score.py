@@ -46,7 +46,7 @@ def _score_activities(given: argparse.Namespace) -> int:
     from lightning_kp.checkpoints import find_checkpoint
     from lightning_kp.datamodules import Human36M
     from lightning_kp.human36m_files import MIRROR
-    from lightning_kp.run_folder import RunFolder
+    from lightning_kp.runs.folder import RunFolder
     from lightning_kp.verbs.track import load_for_tracking
 
     alls = []
@@ -70,7 +70,7 @@ def _score_activities(given: argparse.Namespace) -> int:
 def _score_labels(given: argparse.Namespace) -> int:
     from lightning_kp.checkpoints import find_checkpoint
     from lightning_kp.label_scores import score_file
-    from lightning_kp.run_folder import RunFolder
+    from lightning_kp.runs.folder import RunFolder
     from lightning_kp.verbs.track import load_for_tracking, tell_crops
 
     figures: dict[str, list[float]] = {}

@@ -31,7 +31,7 @@ def run(arguments: list[str]) -> int:
 
     from lightning_kp.checkpoints import data_settings, find_checkpoint
     from lightning_kp.files import unique_stems
-    from lightning_kp.run_folder import RunFolder
+    from lightning_kp.runs.folder import RunFolder
     from lightning_kp.suggestions import candidates, choose
     from lightning_kp.track_reading import read_tracks
     from lightning_kp.verbs import track

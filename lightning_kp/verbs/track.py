@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from lightning_kp.boxes import Boxes
     from lightning_kp.method import KeypointMethod
-    from lightning_kp.run_folder import RunFolder
+    from lightning_kp.runs.folder import RunFolder
     from lightning_kp.tracking import TrackingReport, ViewSettings
 
 SUMMARY = "Write keypoints of every displayed frame; a second call goes on where the first was stopped."
@@ -43,7 +43,7 @@ def run(arguments: list[str]) -> int:
     from lightning_kp.checkpoints import find_checkpoint
     from lightning_kp.files import unique_stems
     from lightning_kp.identity_files import summary_lines, suspected_swaps
-    from lightning_kp.run_folder import RunFolder, run_of
+    from lightning_kp.runs.folder import RunFolder, run_of
     from lightning_kp.video import find_videos
 
     formats = _formats(given.formats)
@@ -214,7 +214,7 @@ def track_all(
 
     from lightning_kp.errors import VideoError
     from lightning_kp.files import unique_stems
-    from lightning_kp.run_folder import RunFolder
+    from lightning_kp.runs.folder import RunFolder
     from lightning_kp.tracking import track_video
     from lightning_kp.video import open_video
 
@@ -248,7 +248,7 @@ def draw_overlays(videos: list[Path], folder: Path) -> None:
 
     from lightning_kp.files import unique_stems
     from lightning_kp.overlay import write_overlay
-    from lightning_kp.run_folder import RunFolder
+    from lightning_kp.runs.folder import RunFolder
 
     run = RunFolder(folder)
     for video, name in zip(videos, unique_stems(videos), strict=True):

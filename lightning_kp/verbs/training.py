@@ -24,13 +24,14 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning_kp import plugins
 from lightning_kp.callbacks import KeypointOverlay, UnusedParameters
 from lightning_kp.checkpoints import AtomicCheckpointIO, find_checkpoint, refuse_foreign
+from lightning_kp.contract import refuse_unfit_pair
 from lightning_kp.datamodule import KeypointDataModule
 from lightning_kp.errors import ConfigurationError
-from lightning_kp.loggers import checked_names, chosen_loggers, stay_offline_without_key
 from lightning_kp.messages import condense
-from lightning_kp.method import Method, refuse_unfit_pair
-from lightning_kp.run_folder import RunFolder, run_of
-from lightning_kp.run_log import RunLogger
+from lightning_kp.method import Method
+from lightning_kp.runs.folder import RunFolder, run_of
+from lightning_kp.runs.loggers import checked_names, chosen_loggers, stay_offline_without_key
+from lightning_kp.runs.metrics_csv import RunLogger
 from lightning_kp.verbs.arguments import refuse_unreadable, refuse_weights_alone, split, typed
 from lightning_kp.verbs.dropped_settings import SECTIONS, dropped_settings
 

@@ -19,7 +19,7 @@ from lightning_kp.verbs.arguments import VerbParser
 if TYPE_CHECKING:
     from lightning_kp.group_scores import GroupFigures
     from lightning_kp.method import KeypointMethod
-    from lightning_kp.run_folder import RunFolder
+    from lightning_kp.runs.folder import RunFolder
     from lightning_kp.scoring import RegressionFigures
 
 SUMMARY = (
@@ -42,7 +42,7 @@ def run(arguments: list[str]) -> int:
     )
     own, options = parser.parse_known_args(arguments)
 
-    from lightning_kp.run_folder import RunFolder
+    from lightning_kp.runs.folder import RunFolder
 
     folder = RunFolder(Path(own.out) if own.out else _next_folder())
     if own.prepare:

@@ -9,7 +9,7 @@ import clips
 import numpy as np
 from PIL import Image as Pictures
 
-from lightning_kp.run_folder import RunFolder
+from lightning_kp.runs.folder import RunFolder
 from lightning_kp.track_files import write_tracks
 from lightning_kp.tracks import Tracks, default_names
 from lightning_kp.verdict import Diagnosis, KeypointDiagnosis, Measures, Problem, Remedy, Scene, Verdict

@@ -8,7 +8,7 @@ import pytest
 
 from lightning_kp.bench_waiting import neighbours, seconds_of_step
 from lightning_kp.cli import main
-from lightning_kp.waiting import ROUNDS, wait_briefly
+from lightning_kp.runs.waiting import ROUNDS, wait_briefly
 
 
 @pytest.mark.parametrize("name", ["GOMP_SPINCOUNT", "OMP_WAIT_POLICY"])

@@ -7,7 +7,7 @@ import pytest
 
 from lightning_kp.errors import DataError
 from lightning_kp.files import read_json, unique_stems, write_whole
-from lightning_kp.run_folder import RunFolder
+from lightning_kp.runs.folder import RunFolder
 
 
 def test_places(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import toy  # noqa: F401  (before a test captures the stream that Lightning logs
 
 from lightning_kp.cli import main
 from lightning_kp.errors import ConfigurationError
-from lightning_kp.loggers import (
+from lightning_kp.runs.loggers import (
     chosen_loggers,
     log_pictures,
     log_rows,

@@ -1,0 +1,1 @@
+"""One training's folder, its logs, and what keeps a training going."""
