@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from lightning_kp.batches import ClassifiedImages
-from lightning_kp.class_images import ClassDataset, ClassSet, read_class_folder, same_classes, split_rows
 from lightning_kp.datamodule import KeypointDataModule
 from lightning_kp.errors import ConfigurationError, DataError
+from lightning_kp.frames.stills import ClassDataset, ClassSet, read_class_folder, same_classes, split_rows
 from lightning_kp.geometry import Fit
 
 

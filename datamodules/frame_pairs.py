@@ -1,6 +1,6 @@
 """Pairs of frames from any videos: what methods that discover keypoints from motion train on."""
 
-from lightning_kp.frame_pairs import FramePairsModule
+from lightning_kp.frames.pairs import FramePairsModule
 
 
 class VideoFramePairs(FramePairsModule):
@@ -28,7 +28,7 @@ class VideoFramePairs(FramePairsModule):
             move, both frames of a pair are cut out with the box of the first.
         preprocessing: Shadow removal (``shadow: hsv``, ``ssim`` or ``filter``) and registration of a
             moving camera (``registration: translation`` or ``similarity``); see
-            :class:`lightning_kp.preprocessing.Preprocessing`, and ``kp inspect --preview`` for a
+            :class:`lightning_kp.frames.preprocessing.Preprocessing`, and ``kp inspect --preview`` for a
             picture of what each does.  Kept in the checkpoint and applied ever after.
         cache_dir: Folder of the cache; by default the user's cache folder, or ``KP_CACHE_DIR``, where squares
             that follow and backgrounds (half a megabyte a video) are kept in any case.

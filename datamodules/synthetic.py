@@ -4,13 +4,13 @@ import zlib
 from pathlib import Path
 from typing import Literal
 
-from lightning_kp.arena import ArenaSettings, ArenaTruth, read_truth, write_arena
+from lightning_kp.arena.recording import ArenaSettings, ArenaTruth, read_truth, write_arena
 from lightning_kp.errors import ConfigurationError
-from lightning_kp.frame_pairs import FramePairsModule, PairDataset, PairRows, pair_rows
+from lightning_kp.frames.pairs import FramePairsModule, PairDataset, PairRows, pair_rows
+from lightning_kp.frames.preprocessing import Preprocessing
+from lightning_kp.frames.thinning import parse_gap
 from lightning_kp.geometry import Fit
 from lightning_kp.labels import LabelledSet, read_labels
-from lightning_kp.preprocessing import Preprocessing
-from lightning_kp.thinning import parse_gap
 
 
 class SyntheticArena(FramePairsModule):

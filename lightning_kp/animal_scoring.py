@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from lightning_kp.batches import floats_in_unit_range
 from lightning_kp.errors import DataError
-from lightning_kp.frame_stream import stream_frames
+from lightning_kp.frames.stream import stream_frames
+from lightning_kp.frames.view import ViewSettings
 from lightning_kp.identity import IdentityTracker, body_of, ordered_by_height
 from lightning_kp.method import KeypointMethod
 from lightning_kp.metrics.animals import ABSENT, AnimalFigures, centroids, paired, score_animals, split_points
 from lightning_kp.metrics.regression import fit_linear, mean_pose_error
-from lightning_kp.tracking import ViewSettings, predict
+from lightning_kp.tracking import predict
 from lightning_kp.tracks import Tracks, default_names, original_pixels
 
 Floats = NDArray[np.float64]
@@ -54,9 +55,9 @@ class MethodFigures:
 
 def read_truth(labels: Path, video: Path | None = None) -> Truth:
     """Truth of every frame from a SLEAP file with tracks or from a rendered arena.  Raises DataError."""
-    from lightning_kp.arena import read_truth as read_arena
+    from lightning_kp.arena.recording import read_truth as read_arena
     from lightning_kp.track_reading import read_tracks
-    from lightning_kp.video import open_video
+    from lightning_kp.video.opening import open_video
 
     points: NDArray[Any]
     if labels.name.endswith(".truth.npz"):

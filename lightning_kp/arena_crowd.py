@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lightning_kp.arena_body import (
+from lightning_kp.arena.body import (
     BODY,
     COATS,
     LINKS,
@@ -23,7 +23,7 @@ from lightning_kp.arena_body import (
     Floats,
     keypoints,
 )
-from lightning_kp.arena_render import COAT_COLOURS, arena_floor, draw_animal, fur
+from lightning_kp.arena.render import COAT_COLOURS, arena_floor, draw_animal, fur
 from lightning_kp.crowds import Crowd, Person, Picture, Scene, box_overlaps, merged_box
 from lightning_kp.errors import ConfigurationError, DataError
 

@@ -154,7 +154,7 @@ class Scored:
 
 
 def _arena_tracks(path: Path) -> Tracks:
-    from lightning_kp.arena import read_truth
+    from lightning_kp.arena.recording import read_truth
 
     truth = read_truth(path)
     with np.load(path, allow_pickle=False) as stored:
@@ -172,7 +172,7 @@ def _arena_tracks(path: Path) -> Tracks:
 
 
 def _arena_bouts(path: Path, animal: str) -> list[Bout]:
-    from lightning_kp.arena import read_truth
+    from lightning_kp.arena.recording import read_truth
 
     truth = read_truth(path)
     digits = (animal or "animal1").removeprefix("animal")

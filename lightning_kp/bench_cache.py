@@ -17,11 +17,11 @@ import yaml
 from lightning_kp.batches import FramePairs
 from lightning_kp.bench_clips import sample_clips
 from lightning_kp.bench_step import backward, step
-from lightning_kp.decoding import ONE_THREAD
-from lightning_kp.frame_cache import cache_videos
-from lightning_kp.frame_pairs import FramePairsModule
+from lightning_kp.frames.cache import cache_videos
+from lightning_kp.frames.pairs import FramePairsModule
 from lightning_kp.measuring import Row, compare, medians
 from lightning_kp.methods.bkind import BKinD, BKinDWeights
+from lightning_kp.video.decoding import ONE_THREAD
 
 SIZE, BATCH_SIZE = 96, 8  # the laptop preset's
 CORES = 2  # of the machine that the targets speak of

@@ -174,7 +174,7 @@ def _process(job: Job, command: Sequence[str]) -> str:
 
 def prepare(stage: str, arguments: Sequence[str]) -> None:
     """Render a scene's videos, or also fill the frame cache: what ``kp fit`` with these arguments would do first."""
-    from lightning_kp.arena import write_arena
+    from lightning_kp.arena.recording import write_arena
     from lightning_kp.verbs.training import launch
 
     data: Any = launch("fit", list(arguments[1:]), start=False).datamodule

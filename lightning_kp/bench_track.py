@@ -20,14 +20,15 @@ import torch
 from lightning_kp.batches import floats_in_unit_range
 from lightning_kp.bench_cache import by_both_clocks, laptop_method
 from lightning_kp.bench_clips import sample_clips, write_texture
-from lightning_kp.frame_stream import channels_last
+from lightning_kp.frames.stream import channels_last
+from lightning_kp.frames.view import ViewSettings
 from lightning_kp.geometry import place
 from lightning_kp.images.files import Image
 from lightning_kp.measuring import Row, compare, medians
 from lightning_kp.method import KeypointMethod
 from lightning_kp.methods.bkind import BKinD
-from lightning_kp.tracking import TrackingReport, ViewSettings, track_video
-from lightning_kp.video import open_video
+from lightning_kp.tracking import TrackingReport, track_video
+from lightning_kp.video.opening import open_video
 
 SIZE, BATCH_SIZE = 96, 32
 SHORT, LONG = 2_000, 100_000  # frames

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from lightning_kp import foreground as fg
 from lightning_kp.batches import FramePairs, floats_in_unit_range
 from lightning_kp.errors import DataError
-from lightning_kp.following import cut_out, scene_background
-from lightning_kp.frame_cache import CachedVideo
+from lightning_kp.frames.cache import CachedVideo
 from lightning_kp.geometry import QUARTER_TURNS, rotate_image, rotate_points
 from lightning_kp.method import KeypointMethod
+from lightning_kp.motion import foreground as fg
+from lightning_kp.motion.following import cut_out, scene_background
 from lightning_kp.readout.instances import assign, rearranged
 
 Array = NDArray[np.float64]

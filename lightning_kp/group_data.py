@@ -20,7 +20,8 @@ from lightning_kp.images.resize import prepare
 from lightning_kp.keypoints import from_missing, in_view
 from lightning_kp.labels import LabelledAnimals, thinned
 from lightning_kp.loading import WholeBatches
-from lightning_kp.video import find_videos, open_video
+from lightning_kp.video.opening import open_video
+from lightning_kp.video.paths import find_videos
 
 Rows = NDArray[np.int64]
 

@@ -19,7 +19,7 @@ from lightning_kp.inspection_advice import (
     together,
 )
 from lightning_kp.inspection_measures import Measured, Sampled, measure, sample
-from lightning_kp.video import VideoInfo
+from lightning_kp.video.reader import VideoInfo
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

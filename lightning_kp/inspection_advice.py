@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from lightning_kp.boxes import FOLLOW
 from lightning_kp.inspection_measures import Box, Measured, Sampled
-from lightning_kp.video import VideoInfo
+from lightning_kp.motion.boxes import FOLLOW
+from lightning_kp.video.reader import VideoInfo
 
 # What suggestions aim at, each with its reason.
 STEP = 1 / 3  # of a thing's size within a pair: far enough to be seen, near enough to be the same posture

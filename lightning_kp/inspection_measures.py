@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lightning_kp import foreground as fg
 from lightning_kp.errors import VideoError
 from lightning_kp.geometry import place
-from lightning_kp.video import VideoInfo, VideoWarning, open_video
+from lightning_kp.motion import foreground as fg
+from lightning_kp.video.opening import open_video
+from lightning_kp.video.reader import VideoInfo, VideoWarning
 
 LOOKED_AT_PX = 256  # longest side at which frames are looked at: a fly of a 1000 px frame keeps 15 px
 BURST = 24  # neighbouring frames kept together, so that steps over several frames can be measured

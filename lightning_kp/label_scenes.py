@@ -9,9 +9,9 @@ from pathlib import PurePath
 import torch
 from torch import Tensor
 
+from lightning_kp.frames.preprocessing import Preprocessing, Preprocessor, points_in_registered
 from lightning_kp.geometry import Placement
 from lightning_kp.images.files import IMAGE_SUFFIXES, Image
-from lightning_kp.preprocessing import Preprocessing, Preprocessor, points_in_registered
 
 
 def preprocess_labelled(

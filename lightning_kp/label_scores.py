@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from lightning_kp.frames.view import ViewSettings
 from lightning_kp.group_scores import GroupFigures, score_groups
 from lightning_kp.labels import read_animals, read_labels
 from lightning_kp.method import KeypointMethod
 from lightning_kp.scoring import RegressionFigures, score_regression
-from lightning_kp.tracking import ViewSettings
 
 AT_MOST = 600  # labelled frames that are looked at, evenly thinned (ours)
 

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from PIL import Image as Pictures
 
 from lightning_kp.files import replacing, write_whole
-from lightning_kp.image_folder import ImageFolderReader
 from lightning_kp.track_files import DLC_KEY
 from lightning_kp.tracks import animal_names
-from lightning_kp.video import VideoInfo, open_video
+from lightning_kp.video.image_folder import ImageFolderReader
+from lightning_kp.video.opening import open_video
+from lightning_kp.video.reader import VideoInfo
 
 
 class Stub(NamedTuple):

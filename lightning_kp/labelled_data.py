@@ -10,13 +10,13 @@ from torch.utils.data import DataLoader
 from lightning_kp.batches import LabelledImages, PairsAndLabels
 from lightning_kp.datamodule import KeypointDataModule
 from lightning_kp.errors import ConfigurationError, DataError
-from lightning_kp.frame_pairs import FramePairsModule, Split
+from lightning_kp.frames.pairs import FramePairsModule, Split
+from lightning_kp.frames.preprocessing import NOTHING, Preprocessing
 from lightning_kp.geometry import Fit
 from lightning_kp.label_checks import AT_MOST
 from lightning_kp.label_reading import repeated_frames
 from lightning_kp.labelled_datasets import LabelledDataset, LabelledFrameList, PairsAndLabelsDataset
 from lightning_kp.labels import LabelledAnimals, read_animals
-from lightning_kp.preprocessing import NOTHING, Preprocessing
 
 Labels = list[str] | str
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lightning_kp.batches import Frames, LabelledImages, PairsAndLabels
-from lightning_kp.frame_pairs import PairDataset
+from lightning_kp.frames.pairs import PairDataset
 from lightning_kp.keypoints import from_missing
 from lightning_kp.labels import LabelledAnimals
 from lightning_kp.loading import WholeBatches

@@ -14,16 +14,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_kp.boxes import FOLLOW, Boxes, Placements
 from lightning_kp.errors import DataError, did_you_mean
-from lightning_kp.following import boxes_of_labelled, large_scenes, small_grey
+from lightning_kp.frames.placements import Placements
+from lightning_kp.frames.preprocessing import NOTHING, Preprocessing
 from lightning_kp.geometry import Fit, Placement, place
 from lightning_kp.images.resize import prepare
 from lightning_kp.label_checks import load_images
 from lightning_kp.label_frames import OpenFrame, OpenLabels
 from lightning_kp.label_reading import open_labels
 from lightning_kp.label_scenes import preprocess_labelled, scene_of
-from lightning_kp.preprocessing import NOTHING, Preprocessing
+from lightning_kp.motion.boxes import FOLLOW, Boxes
+from lightning_kp.motion.following import boxes_of_labelled, large_scenes, small_grey
 from lightning_kp.skeleton import numbered as numbered_names
 
 OTHER_SHAPE = 0.02  # from which relative difference on images differ in shape (ours)
@@ -243,8 +244,8 @@ def _warn_of_missed(points: Tensor) -> None:
 
 
 def _read_truth(path: Path, view: _View, at_most: int) -> LabelledAnimals:
-    from lightning_kp.arena import read_truth
-    from lightning_kp.video import open_video
+    from lightning_kp.arena.recording import read_truth
+    from lightning_kp.video.opening import open_video
 
     truth = read_truth(path)
     wanted = set(thinned(len(truth.points_px), at_most))

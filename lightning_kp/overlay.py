@@ -15,7 +15,8 @@ from lightning_kp.geometry import Placement, to_pixels
 from lightning_kp.images.drawing import Image, Markers, caption, default_radius, legend, opacity, tile
 from lightning_kp.track_reading import open_tracks
 from lightning_kp.tracks import TrackSource, animal_names
-from lightning_kp.video import DecodedFrame, VideoReader, open_video
+from lightning_kp.video.opening import open_video
+from lightning_kp.video.reader import DecodedFrame, VideoReader
 
 MAX_SIDE = 720  # pixels (ours): a third of full HD's work, and sharp enough to judge keypoints
 TIME_BASE = Fraction(1, 90_000)  # seconds; fine enough for any frame rate, and usual in mp4

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from lightning_kp.boxes import Boxes, Placements
 from lightning_kp.errors import DataError
-from lightning_kp.frame_stream import channels_last
+from lightning_kp.frames.placements import Placements
+from lightning_kp.frames.preprocessing import FEWEST, Preprocessing, Preprocessor
+from lightning_kp.frames.stream import channels_last
 from lightning_kp.geometry import Fit
 from lightning_kp.images.differences import ssim_difference
 from lightning_kp.images.files import Image
-from lightning_kp.preprocessing import FEWEST, Preprocessing, Preprocessor
-from lightning_kp.video import open_video
+from lightning_kp.motion.boxes import Boxes
+from lightning_kp.video.opening import open_video
 
 CHOICES: dict[str, Preprocessing] = {
     "hsv": Preprocessing(shadow="hsv"),

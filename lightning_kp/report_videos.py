@@ -169,7 +169,7 @@ def cut_out(source: TrackSource, side_px: float) -> Image:
 
     Of several animals the first that has the keypoint.  Raises DataError for a video that cannot be read.
     """
-    from lightning_kp.video import open_video
+    from lightning_kp.video.opening import open_video
 
     number, keypoints = min(len(source), FRAMES_READ), len(source.info.keypoint_names)
     wanted = np.linspace(0, number - 1, CROPS + 2).round().astype(int)[1:-1].tolist()

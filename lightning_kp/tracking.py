@@ -9,30 +9,20 @@ from pathlib import Path
 import torch
 
 from lightning_kp.batches import Frames, floats_in_unit_range
-from lightning_kp.boxes import FOLLOW, Boxes, box_file, per_animal
 from lightning_kp.errors import VideoError
 from lightning_kp.files import companion, file_mark, write_whole
-from lightning_kp.frame_stream import FrameBatch, stream_frames
-from lightning_kp.geometry import Fit
+from lightning_kp.frames.preprocessing import covariance_in_frame, points_in_frame
+from lightning_kp.frames.stream import FrameBatch, stream_frames
+from lightning_kp.frames.view import ViewSettings
 from lightning_kp.identity_files import keep_identities
-from lightning_kp.image_folder import ImageFolderReader
 from lightning_kp.keypoints import Keypoints
 from lightning_kp.method import KeypointMethod, Prediction
-from lightning_kp.preprocessing import NOTHING, Preprocessing, covariance_in_frame, points_in_frame
+from lightning_kp.motion.boxes import FOLLOW, box_file, per_animal
 from lightning_kp.track_files import FORMATS, is_finished, read_sidecar
 from lightning_kp.track_store import TrackStore
 from lightning_kp.tracks import Regions, TrackInfo, default_names
-from lightning_kp.video import open_video
-
-
-@dataclass(frozen=True)
-class ViewSettings:
-    """How frames become network images: the same as in training, read from the checkpoint."""
-
-    size: int
-    fit: Fit = "pad"
-    boxes: Boxes = None
-    preprocessing: Preprocessing = NOTHING
+from lightning_kp.video.image_folder import ImageFolderReader
+from lightning_kp.video.opening import open_video
 
 
 @dataclass(frozen=True)

@@ -134,8 +134,8 @@ def source_files(root: Path) -> Iterator[tuple[str, Path]]:
 # ---------------------------------------------------------------- the checker is right
 
 WRONG_WAY = {
-    "core imports a method": ("lightning_kp.video", "import lightning_kp.methods.bkind"),
-    "core imports the folder": ("lightning_kp.video", "from lightning_kp import methods"),
+    "core imports a method": ("lightning_kp.video.reader", "import lightning_kp.methods.bkind"),
+    "core imports the folder": ("lightning_kp.video.reader", "from lightning_kp import methods"),
     "also inside a function": (
         "lightning_kp.nn.x",
         "def f():\n  from lightning_kp.callbacks import x",
@@ -176,7 +176,7 @@ RIGHT_WAY = {
     "a file's class is looked up": ("lightning_kp.checkpoints", "from lightning_kp import plugins"),
     "a verb knows all": ("lightning_kp.verbs.demo", "from lightning_kp.datamodules import SyntheticArena"),
     "loss imports heatmaps": ("lightning_kp.losses.x", "from lightning_kp.heatmaps import render_gaussians"),
-    "a name that only begins alike": ("lightning_kp.video", "import lightning_kp.methods_of_speech"),
+    "a name that only begins alike": ("lightning_kp.video.reader", "import lightning_kp.methods_of_speech"),
 }
 
 

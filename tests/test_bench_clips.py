@@ -9,7 +9,7 @@ import pytest
 from lightning_kp import bench_clips
 from lightning_kp.bench_cache import by_both_clocks, decode_rgb
 from lightning_kp.bench_track import peak_memory_mb
-from lightning_kp.video import open_video
+from lightning_kp.video.opening import open_video
 
 
 def test_a_texture_has_its_frames_and_moves(tmp_path: Path) -> None:

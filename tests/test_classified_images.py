@@ -11,9 +11,9 @@ from PIL import Image as Pictures
 from torchvision.datasets import CIFAR10, CIFAR100
 
 from lightning_kp.batches import ClassifiedImages
-from lightning_kp.class_images import shifted, split_rows
 from lightning_kp.datamodules import CIFAR, ClassFolders
 from lightning_kp.errors import ConfigurationError, DataError
+from lightning_kp.frames.stills import shifted, split_rows
 
 
 def data(folder: Path, **options: object) -> ClassFolders:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_kp.arena_body import KEYPOINT_NAMES
+from lightning_kp.arena.body import KEYPOINT_NAMES
 from lightning_kp.arena_crowd import CrowdSettings, draw_crowds, stored_crowds
 from lightning_kp.crowd_data import CrowdAugmentation, CrowdDataset, covered_by
 from lightning_kp.crowds import Crowd, Person, Scene, box_overlaps, crowds_of, linked_sets, statistics

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lightning_kp import foreground as fg
 from lightning_kp.batches import FramePairs
 from lightning_kp.diagnostics import (
     Diagnosis,
@@ -31,6 +30,7 @@ from lightning_kp.evidence import what_lies_under
 from lightning_kp.geometry import pixel_centres
 from lightning_kp.heatmaps import spatial_softmax
 from lightning_kp.method import KeypointMethod
+from lightning_kp.motion import foreground as fg
 
 SIZE, FRAMES, GAP = 64, 96, 4
 PARTS = {"nose": 0.18, "body": 0.0, "tail": -0.18}  # along the animal, in half image sides

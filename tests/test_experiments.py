@@ -15,7 +15,7 @@ from people_sets import tiny_people
 from PIL import Image as Pictures
 from repository import ROOT
 
-from lightning_kp.arena import ArenaSettings, write_arena
+from lightning_kp.arena.recording import ArenaSettings, write_arena
 from lightning_kp.cli import main
 from lightning_kp.verbs.arguments import flattened
 

@@ -21,7 +21,7 @@ import torch
 import toy  # noqa: F401  (also before a test captures the stream that Lightning logs to)
 from repository import HELPERS
 
-from lightning_kp.arena import ArenaSettings, write_arena
+from lightning_kp.arena.recording import ArenaSettings, write_arena
 from lightning_kp.checkpoints import read_checkpoint
 from lightning_kp.cli import main
 from lightning_kp.datamodules import VideoFramePairs

@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from lightning_kp.boxes import FOLLOW
 from lightning_kp.errors import ConfigurationError, DataError, VideoError
 from lightning_kp.inspection import Inspection, VideoInspection, inspect_videos
 from lightning_kp.inspection_advice import Suggestion, Trouble, clock, crop_words, notes_on, suggest, together
@@ -29,8 +28,9 @@ from lightning_kp.inspection_measures import (
     shift_between,
 )
 from lightning_kp.inspection_picture import write_picture
+from lightning_kp.motion.boxes import FOLLOW
 from lightning_kp.verbs import inspect
-from lightning_kp.video import VideoInfo
+from lightning_kp.video.reader import VideoInfo
 
 HEIGHT, WIDTH, FPS, FRAMES = 96, 128, 30.0, 60
 TEXTURE = (

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image as Pictures
 
-from lightning_kp.arena import write_arena
-from lightning_kp.arena_body import ArenaSettings
+from lightning_kp.arena.body import ArenaSettings
+from lightning_kp.arena.recording import write_arena
 from lightning_kp.errors import DataError
 from lightning_kp.label_checks import AT_MOST, load_images
 from lightning_kp.label_frames import OpenFrame, OpenLabels, find_file, image_reader

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lightning_kp.arena import ArenaSettings, write_arena
+from lightning_kp.arena.recording import ArenaSettings, write_arena
 from lightning_kp.batches import LabelledImages, PairsAndLabels
 from lightning_kp.datamodules import LabelledFramePairs, LabelledFrames
 from lightning_kp.errors import ConfigurationError, DataError

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image as Pictures
 
-from lightning_kp.arena import ArenaSettings, write_arena
+from lightning_kp.arena.recording import ArenaSettings, write_arena
 from lightning_kp.batches import LabelledAndUnlabelled, LabelledImages
 from lightning_kp.cut_and_paste import cut_and_paste
 from lightning_kp.datamodules import GroupsAndUnlabelled, LabelledGroups

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image as Pictures
 
-from lightning_kp.arena import ArenaSettings, read_truth, write_arena
+from lightning_kp.arena.recording import ArenaSettings, read_truth, write_arena
 from lightning_kp.errors import DataError
 from lightning_kp.labels import read_labels, thinned
 

@@ -13,7 +13,7 @@ import sleap_io as sio
 import torch
 from PIL import Image as Pictures
 
-from lightning_kp.arena import ArenaSettings, read_truth, write_arena
+from lightning_kp.arena.recording import ArenaSettings, read_truth, write_arena
 from lightning_kp.checkpoints import load_method
 from lightning_kp.cli import main
 from lightning_kp.label_reading import open_labels
@@ -23,7 +23,7 @@ from lightning_kp.methods import LinearBridge
 from lightning_kp.metrics.bridge import fit_bridge
 from lightning_kp.scoring import discovered_points
 from lightning_kp.track_reading import read_tracks
-from lightning_kp.video import open_video
+from lightning_kp.video.opening import open_video
 
 SIZE, FRAMES = 48, 24
 

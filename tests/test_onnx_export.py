@@ -10,7 +10,7 @@ from every_method import METHODS, SIZE, build
 from torch import Tensor
 
 from lightning_kp import onnx_export
-from lightning_kp.arena import ArenaSettings, write_arena
+from lightning_kp.arena.recording import ArenaSettings, write_arena
 from lightning_kp.checkpoints import write_method
 from lightning_kp.cli import main
 from lightning_kp.errors import ConfigurationError, ExportError

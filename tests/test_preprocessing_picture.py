@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lightning_kp.arena import ArenaSettings, write_arena
+from lightning_kp.arena.recording import ArenaSettings, write_arena
 from lightning_kp.cli import main
 from lightning_kp.errors import DataError
 from lightning_kp.preprocessing_picture import CHOICES, write_preview

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from behaviour_sets import write_open_field
 
-from lightning_kp.arena import ArenaSettings, write_arena
+from lightning_kp.arena.recording import ArenaSettings, write_arena
 from lightning_kp.behaviour_files import find_recordings, read_keypoints
 from lightning_kp.bouts import UNLABELLED
 from lightning_kp.datamodules import TrackedBehaviour

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from lightning_kp.batches import Frames
 from lightning_kp.errors import VideoError
+from lightning_kp.frames.view import ViewSettings
 from lightning_kp.geometry import Fit
 from lightning_kp.method import KeypointMethod, Prediction
 from lightning_kp.track_reading import read_tracks
-from lightning_kp.tracking import ViewSettings, track_video
+from lightning_kp.tracking import track_video
 
 HEIGHT, WIDTH = 96, 160
 SIGMA = 5.0  # of the dot, in pixels of the video

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from archives import archive
 
-from lightning_kp.arena import ArenaSettings, write_arena
+from lightning_kp.arena.recording import ArenaSettings, write_arena
 from lightning_kp.cli import main
 
 TOY = [

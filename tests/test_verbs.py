@@ -14,7 +14,7 @@ import torch
 import yaml
 from PIL import Image as Pictures
 
-from lightning_kp.arena import ArenaSettings, write_arena
+from lightning_kp.arena.recording import ArenaSettings, write_arena
 from lightning_kp.checkpoints import write_method
 from lightning_kp.cli import main
 from lightning_kp.datamodules import LabelledFrames, SyntheticArena
@@ -156,8 +156,8 @@ def test_ctrl_c_says_how_to_go_on(
 def test_the_verdict_is_on_pairs_as_in_training(
     run: Path, videos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lightning_kp import frame_pairs
     from lightning_kp.checkpoints import data_settings
+    from lightning_kp.frames import pairs as frame_pairs
     from lightning_kp.runs.folder import RunFolder
 
     given: dict[str, Any] = {}

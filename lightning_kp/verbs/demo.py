@@ -22,7 +22,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--epochs", type=positive, help="training epochs (default: the preset's)")
     given = parser.parse_args(own)
 
-    from lightning_kp.arena import ArenaSettings, write_arena
+    from lightning_kp.arena.recording import ArenaSettings, write_arena
     from lightning_kp.checkpoints import find_checkpoint
     from lightning_kp.labels import read_labels
     from lightning_kp.report import write_report

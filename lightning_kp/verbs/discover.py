@@ -93,7 +93,7 @@ def run(arguments: list[str]) -> int:
     from lightning_kp.errors import KeypointError
     from lightning_kp.runs.folder import RunFolder
     from lightning_kp.verbs.training import refuse_wrong_options
-    from lightning_kp.video import find_videos
+    from lightning_kp.video.paths import find_videos
 
     preset = preset_path(given.preset or DEFAULT_PRESET)
     _refuse_other_folder(overrides)
@@ -121,7 +121,7 @@ def run(arguments: list[str]) -> int:
 
 def follows(suggested: dict[str, Any]) -> bool:
     """Whether inspection suggests a square that goes with the animal."""
-    from lightning_kp.boxes import FOLLOW
+    from lightning_kp.motion.boxes import FOLLOW
 
     return bool(suggested.get("data.boxes") == FOLLOW)
 
@@ -294,7 +294,7 @@ def judge(
     method: "KeypointMethod", videos: list[Path], folder: "RunFolder", settings: dict[str, Any]
 ) -> "Diagnosis":
     """Diagnose the run on pairs spread over its videos, made as in training; writes ``diagnostics.json``."""
-    from lightning_kp.frame_pairs import FramePairsModule
+    from lightning_kp.frames.pairs import FramePairsModule
 
     accepted = inspect.signature(FramePairsModule).parameters
     same = {name: value for name, value in settings.items() if name in accepted}

@@ -9,7 +9,7 @@ from lightning_kp.verbs.arguments import VerbParser
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lightning_kp.tracking import ViewSettings
+    from lightning_kp.frames.view import ViewSettings
 
 SUMMARY = (
     "Write model.onnx for other programs, checked against torch on frames of a video or on made-up images."
@@ -79,8 +79,8 @@ def _frames(video: str, view: "ViewSettings") -> "list[Tensor]":
     from contextlib import closing
 
     from lightning_kp.batches import floats_in_unit_range
-    from lightning_kp.boxes import per_animal
-    from lightning_kp.frame_stream import stream_frames
+    from lightning_kp.frames.stream import stream_frames
+    from lightning_kp.motion.boxes import per_animal
 
     boxes = per_animal(view.boxes)[0]
     frames: list[Tensor] = []

@@ -24,7 +24,7 @@ def run(arguments: list[str]) -> int:
     from tqdm import tqdm
 
     from lightning_kp.inspection import inspect_videos
-    from lightning_kp.video import find_videos
+    from lightning_kp.video.paths import find_videos
 
     videos = find_videos(given.videos)
     with tqdm(desc="inspect", unit="frame", delay=2.0, leave=False) as bar:
@@ -79,9 +79,10 @@ def _write_boxes(inspection: "Inspection", given: argparse.Namespace) -> None:
     """Boxes of all videos in one file; what to type next goes where JSON does not."""
     from tqdm import tqdm
 
-    from lightning_kp.animal_boxes import AnimalBoxes, find_boxes, write_boxes
     from lightning_kp.errors import ConfigurationError
-    from lightning_kp.thinning import parse_gap
+    from lightning_kp.frames.thinning import parse_gap
+    from lightning_kp.motion.animals import find_boxes
+    from lightning_kp.motion.boxes import AnimalBoxes, write_boxes
 
     names = [video.info.path.name for video in inspection.videos]
     if repeated := sorted({name for name in names if names.count(name) > 1}):

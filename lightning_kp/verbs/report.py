@@ -40,7 +40,7 @@ def _videos_of(folder: "RunFolder") -> list[Path]:
     """What the run was trained on.  Raises ConfigurationError where that were no pairs of frames."""
     from lightning_kp.checkpoints import data_class, data_settings, find_checkpoint
     from lightning_kp.errors import ConfigurationError
-    from lightning_kp.frame_pairs import FramePairsModule
+    from lightning_kp.frames.pairs import FramePairsModule
 
     checkpoint = find_checkpoint(folder.path)
     kind = data_class(checkpoint)

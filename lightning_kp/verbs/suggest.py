@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from lightning_kp.frames.view import ViewSettings
     from lightning_kp.geometry import Region
     from lightning_kp.labels import LabelledAnimals
     from lightning_kp.metrics.regression import LinearRegressor
     from lightning_kp.suggestions import Suggestion
-    from lightning_kp.tracking import ViewSettings
     from lightning_kp.tracks import Tracks
 
 SUMMARY = (
@@ -35,7 +35,7 @@ def run(arguments: list[str]) -> int:
     from lightning_kp.suggestions import candidates, choose
     from lightning_kp.track_reading import read_tracks
     from lightning_kp.verbs import track
-    from lightning_kp.video import find_videos
+    from lightning_kp.video.paths import find_videos
 
     checkpoint = find_checkpoint(given.run)
     method, view = track.load_for_tracking(checkpoint, given.device)
@@ -240,7 +240,7 @@ def _write(
 ) -> None:
     from lightning_kp.files import write_whole
     from lightning_kp.label_stubs import Stub, write_deeplabcut, write_sleap
-    from lightning_kp.video import open_video
+    from lightning_kp.video.opening import open_video
 
     stubs = [Stub(each.video, each.frame, known) for each, known in zip(found, points, strict=True)]
     infos = []

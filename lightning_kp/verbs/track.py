@@ -10,10 +10,11 @@ from lightning_kp.verbs.arguments import VerbParser, positive, share
 if TYPE_CHECKING:
     import torch
 
-    from lightning_kp.boxes import Boxes
+    from lightning_kp.frames.view import ViewSettings
     from lightning_kp.method import KeypointMethod
+    from lightning_kp.motion.boxes import Boxes
     from lightning_kp.runs.folder import RunFolder
-    from lightning_kp.tracking import TrackingReport, ViewSettings
+    from lightning_kp.tracking import TrackingReport
 
 SUMMARY = "Write keypoints of every displayed frame; a second call goes on where the first was stopped."
 DRAWN_FROM = (".csv", ".slp", ".dlc.h5", ".dlc.csv")  # result files, those that hold most first
@@ -44,7 +45,7 @@ def run(arguments: list[str]) -> int:
     from lightning_kp.files import unique_stems
     from lightning_kp.identity_files import summary_lines, suspected_swaps
     from lightning_kp.runs.folder import RunFolder, run_of
-    from lightning_kp.video import find_videos
+    from lightning_kp.video.paths import find_videos
 
     formats = _formats(given.formats)
     checkpoint = find_checkpoint(given.checkpoint)
@@ -73,8 +74,8 @@ def run(arguments: list[str]) -> int:
 
 def _boxes(text: str | None) -> "Boxes":
     """``follow``, a file, or four numbers."""
-    from lightning_kp.boxes import FOLLOW
     from lightning_kp.errors import ConfigurationError
+    from lightning_kp.motion.boxes import FOLLOW
 
     if text is None or text == FOLLOW or Path(text.partition("#")[0]).is_file():
         return text
@@ -132,12 +133,12 @@ def load_for_tracking(checkpoint: Path, device: str = "auto") -> "tuple[Keypoint
     """The trained method on its device, and how its images are made.  Raises CheckpointError."""
     import torch
 
-    from lightning_kp.boxes import FOLLOW
     from lightning_kp.checkpoints import data_settings, load_method
     from lightning_kp.errors import CheckpointError
+    from lightning_kp.frames.preprocessing import Preprocessing
+    from lightning_kp.frames.view import ViewSettings
     from lightning_kp.method import KeypointMethod
-    from lightning_kp.preprocessing import Preprocessing
-    from lightning_kp.tracking import ViewSettings
+    from lightning_kp.motion.boxes import FOLLOW
 
     place = pick_device(device)
     method = load_method(checkpoint)
@@ -216,7 +217,7 @@ def track_all(
     from lightning_kp.files import unique_stems
     from lightning_kp.runs.folder import RunFolder
     from lightning_kp.tracking import track_video
-    from lightning_kp.video import open_video
+    from lightning_kp.video.opening import open_video
 
     reports: list[TrackingReport] = []
     failed: list[VideoError] = []

@@ -155,9 +155,9 @@ def _scored(
     method: "KeypointMethod", data: Any, labels: str | None
 ) -> "RegressionFigures | GroupFigures | None":
     """Against a file, or what a datamodule knows by itself, as one that renders its videos does."""
+    from lightning_kp.frames.view import ViewSettings
     from lightning_kp.label_scores import score_file
     from lightning_kp.scoring import score_regression
-    from lightning_kp.tracking import ViewSettings
 
     if labels is not None:
         seen = {

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.io import savemat
 
-from lightning_kp.arena import ArenaSettings, write_arena
+from lightning_kp.arena.recording import ArenaSettings, write_arena
 from lightning_kp.tracks import Floats
 
 VOCABULARY = {"attack": 0, "investigation": 1, "mount": 2, "other": 3}

@@ -11,9 +11,10 @@ from clips import write_video
 from torch import Tensor
 
 from lightning_kp.batches import Images
+from lightning_kp.frames.view import ViewSettings
 from lightning_kp.heatmaps import spatial_softmax
 from lightning_kp.method import KeypointMethod
-from lightning_kp.tracking import ViewSettings, track_video
+from lightning_kp.tracking import track_video
 from lightning_kp.tracks import Floats
 
 COLOURS = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (0, 1, 1))

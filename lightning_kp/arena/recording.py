@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_kp.arena_body import (
+from lightning_kp.arena.body import (
     BODY,
     CHASE,
     CHEST,
@@ -38,8 +38,8 @@ from lightning_kp.arena_body import (
     keypoints,
     spline_matrix,
 )
-from lightning_kp.arena_director import move
-from lightning_kp.arena_render import render_frames
+from lightning_kp.arena.director import move
+from lightning_kp.arena.render import render_frames
 from lightning_kp.errors import DataError
 
 __all__ = ["ArenaSettings", "ArenaTruth", "read_truth", "render_frames", "simulate", "write_arena"]

@@ -16,13 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_kp import shadows
-from lightning_kp.boxes import Placements
 from lightning_kp.errors import ConfigurationError, DataError
+from lightning_kp.frames import shadows
+from lightning_kp.frames.placements import Placements
+from lightning_kp.frames.registration import Motion, align, warp
 from lightning_kp.geometry import Placement
 from lightning_kp.images.files import Image
-from lightning_kp.registration import Motion, align, warp
-from lightning_kp.video import VideoReader
+from lightning_kp.video.reader import VideoReader
 
 Shadow = Literal["none", "hsv", "ssim", "filter"]
 Fill = Literal["scene", "black"]

@@ -9,19 +9,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lightning_kp.arena import ArenaSettings, read_truth, write_arena
+from lightning_kp.arena.recording import ArenaSettings, read_truth, write_arena
 from lightning_kp.batches import Frames
-from lightning_kp.boxes import Placements
 from lightning_kp.datamodules import SyntheticArena
 from lightning_kp.errors import ConfigurationError, DataError
-from lightning_kp.frame_cache import cache_videos
-from lightning_kp.frame_pairs import FramePairsModule
-from lightning_kp.frame_stream import stream_frames
-from lightning_kp.geometry import place
-from lightning_kp.label_scenes import preprocess_labelled, scene_of
-from lightning_kp.labels import read_labels
-from lightning_kp.method import KeypointMethod, plain_settings
-from lightning_kp.preprocessing import (
+from lightning_kp.frames.cache import cache_videos
+from lightning_kp.frames.pairs import FramePairsModule
+from lightning_kp.frames.placements import Placements
+from lightning_kp.frames.preprocessing import (
     NOTHING,
     Preprocessing,
     Preprocessor,
@@ -30,9 +25,15 @@ from lightning_kp.preprocessing import (
     points_in_registered,
     preprocessor_of,
 )
+from lightning_kp.frames.stream import stream_frames
+from lightning_kp.frames.view import ViewSettings
+from lightning_kp.geometry import place
+from lightning_kp.label_scenes import preprocess_labelled, scene_of
+from lightning_kp.labels import read_labels
+from lightning_kp.method import KeypointMethod, plain_settings
 from lightning_kp.track_reading import read_tracks
-from lightning_kp.tracking import ViewSettings, track_video
-from lightning_kp.video import open_video
+from lightning_kp.tracking import track_video
+from lightning_kp.video.opening import open_video
 
 HEIGHT, WIDTH, SIZE, NUMBER = 96, 128, 64, 12
 HSV, REGISTERED = Preprocessing(shadow="hsv"), Preprocessing(registration="translation")

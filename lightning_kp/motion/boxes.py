@@ -1,14 +1,18 @@
 """Where to crop: one box for everything, or a table with a box for each frame."""
 
 import csv
-import hashlib
-from bisect import bisect_right
+import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_kp.errors import ConfigurationError, DataError
-from lightning_kp.geometry import Fit, Placement, place
-from lightning_kp.video import VideoInfo
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_kp.errors import DataError
+from lightning_kp.video.reader import VideoInfo
+
+Floats = NDArray[np.float64]
 
 Box = tuple[int, int, int, int]
 Boxes = Sequence[int] | str | Path | None
@@ -21,48 +25,6 @@ takes the last box before it.  ``follow`` is a square that goes with the animal,
 """
 FOLLOW = "follow"
 COLUMNS = ("frame", "left", "top", "right", "bottom")
-
-
-class Placements:
-    """How each frame of one video becomes the network's square; ``is_fixed`` if all in the same way."""
-
-    def __init__(self, info: VideoInfo, size: int, fit: Fit, boxes: Boxes = None) -> None:
-        if size < 1:
-            raise ConfigurationError(
-                f"size is {size}.", remedy="Give the side of the square in pixels, say 128."
-            )
-        if boxes == FOLLOW:
-            from lightning_kp.following import followed  # decodes the video, which no other boxes need
-
-            boxes = followed(info.path)
-        table = {0: _one_box(boxes)} if not isinstance(boxes, (str, Path)) else _read(boxes, info)
-        self._starts = sorted(table)
-        self._placements = [place(info.frame_size, size, fit, table[start]) for start in self._starts]
-        self.is_fixed = len(set(self._placements)) == 1
-
-    def __call__(self, index: int) -> Placement:
-        """The placement of displayed frame ``index``."""
-        return self._placements[max(0, bisect_right(self._starts, index) - 1)]
-
-    @property
-    def fingerprint(self) -> str:
-        """Equal for equal placements."""
-        if self.is_fixed:
-            return repr(tuple(self._placements[0]))
-        rows = zip(self._starts, map(tuple, self._placements), strict=True)
-        return hashlib.sha256(repr(list(rows)).encode()).hexdigest()
-
-
-def _one_box(boxes: Sequence[int] | None) -> Box | None:
-    if boxes is None:
-        return None
-    if len(boxes) != 4:
-        raise ConfigurationError(
-            f"boxes is {list(boxes)}: a box has four numbers.",
-            remedy="Give [left, top, right, bottom] in pixels of the video, or a csv file.",
-        )
-    left, top, right, bottom = (round(edge) for edge in boxes)
-    return left, top, right, bottom
 
 
 def per_animal(boxes: Boxes) -> tuple[Boxes, ...]:
@@ -143,3 +105,38 @@ def _parse(path: Path, number: int, row: dict[str, str]) -> tuple[int, Box]:
             f"{path}, line {number}: not five numbers.", remedy="Leave rows of unknown frames out."
         ) from error
     return frame, (left, top, right, bottom)
+
+
+@dataclass(frozen=True, eq=False)
+class AnimalBoxes:
+    """``boxes`` (N, I, 4) as left, top, right, bottom in whole pixels of the displayed frames; ``seen`` the
+    share of frames in which each animal was found (I,), the others keep the last box.
+    """  # noqa: D205
+
+    info: VideoInfo
+    boxes: NDArray[np.int64]
+    seen: Floats
+
+    @property
+    def side_px(self) -> int:
+        """Side of the squares, smaller only in smaller frames."""
+        return int((self.boxes[0, 0, 2:] - self.boxes[0, 0, :2]).max())
+
+
+def write_boxes(found: Sequence[AnimalBoxes], path: Path) -> None:
+    """A csv file for ``data.boxes``: one row per animal and frame in which its box has moved."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(as_table(found), encoding="utf-8")
+
+
+def as_table(found: Sequence[AnimalBoxes]) -> str:
+    """The same as text."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow((*COLUMNS, "video", "animal"))
+    for each in found:
+        moved = np.ones(each.boxes.shape[:2], dtype=bool)
+        moved[1:] = (each.boxes[1:] != each.boxes[:-1]).any(axis=-1)
+        for frame, animal in np.argwhere(moved).tolist():
+            writer.writerow((frame, *each.boxes[frame, animal].tolist(), each.info.path.name, animal + 1))
+    return text.getvalue()

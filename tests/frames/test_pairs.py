@@ -14,10 +14,10 @@ from torch import Tensor
 from lightning_kp.batches import FramePairs, Frames
 from lightning_kp.datamodules import VideoFramePairs
 from lightning_kp.errors import ConfigurationError, KeypointError, VideoError
-from lightning_kp.frame_cache import CachedVideo
-from lightning_kp.frame_pairs import PairDataset, held_out_block
+from lightning_kp.frames.cache import CachedVideo
+from lightning_kp.frames.pairs import PairDataset, held_out_block
 from lightning_kp.loading import EpochShuffle
-from lightning_kp.video import VideoWarning
+from lightning_kp.video.reader import VideoWarning
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(GPU|TPU|sanity|logger|log_every_n_steps|multiple).*")
 
@@ -147,7 +147,7 @@ def test_small_data_fill_a_batch_that_is_not_full(clips: Path) -> None:
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("options", [{}, {"split": "time"}, {"cache_gb": 32 * 32 * 3 * 100 / 1e9}])
 @pytest.mark.parametrize("names", ["a", "ab", "abcd"])
-@pytest.mark.filterwarnings("ignore::lightning_kp.video.VideoWarning")
+@pytest.mark.filterwarnings("ignore::lightning_kp.video.reader.VideoWarning")
 def test_no_frame_trains_and_validates(clips: Path, seed: int, options: dict[str, Any], names: str) -> None:
     data = module(clips, *names, seed=seed, val_fraction=0.2, **options)
     train, val = pairs(data.datasets["train"]), pairs(data.datasets["val"])

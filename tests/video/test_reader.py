@@ -14,9 +14,11 @@ from lightning_kp.errors import VideoError
 from lightning_kp.geometry import Fit, Placement, place
 from lightning_kp.images.files import images_in
 from lightning_kp.images.resize import prepare
-from lightning_kp.video import VideoWarning, find_videos, open_video
+from lightning_kp.video.opening import open_video
+from lightning_kp.video.paths import find_videos
+from lightning_kp.video.reader import VideoWarning
 
-pytestmark = pytest.mark.filterwarnings("ignore::lightning_kp.video.VideoWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::lightning_kp.video.reader.VideoWarning")
 
 
 def numbers(path: Path) -> list[int]:
@@ -113,7 +115,7 @@ def test_milliseconds_are_no_variable_rate(tmp_path: Path) -> None:
 def test_variable_rate_late_in_the_file_is_noticed_after_decoding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lightning_kp.decoding.PROBED_PACKETS", 40)
+    monkeypatch.setattr("lightning_kp.video.decoding.PROBED_PACKETS", 40)
     times = [i * 40 for i in range(60)] + [2400 + i * 200 for i in range(20)]
     reader = open_video(write_numbered(tmp_path / "late.mkv", 80, times_ms=times))
     assert not reader.info.is_variable_rate

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lightning_kp.registration import align, robust_difference, shift_between, warp
+from lightning_kp.frames.registration import align, robust_difference, shift_between, warp
 
 
 def scene(height=64, width=64, seed=0):

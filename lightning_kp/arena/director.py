@@ -1,7 +1,7 @@
 """What the animals of the synthetic arena do: from a seed to midlines over time (numpy only).
 
 A director lets the animals roam (pause, walk, turn on the spot) and now and then sends one to chase
-or to touch another.  Units as in :mod:`lightning_kp.arena_motion`.
+or to touch another.  Units as in :mod:`lightning_kp.arena.motion`.
 """
 
 import math
@@ -11,18 +11,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_kp.arena_body import (
-    BODY,
-    HEAD,
-    NECK,
-    RADII,
-    SNOUT,
-    TAIL_BASE,
-    WALL,
-    ArenaSettings,
-    Floats,
-)
-from lightning_kp.arena_motion import NUZZLE, TRUNK_NODES, Act, Animal, clip, keep_apart, unit
+from lightning_kp.arena.body import BODY, HEAD, NECK, RADII, SNOUT, TAIL_BASE, WALL, ArenaSettings, Floats
+from lightning_kp.arena.motion import NUZZLE, TRUNK_NODES, Act, Animal, clip, keep_apart, unit
 
 BODY_TARGETS = (SNOUT, BODY, BODY + 1, TAIL_BASE)  # where one animal touches another
 

@@ -21,16 +21,18 @@ from clips import cache_files, number_of, numbered, write_numbered, write_video
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_kp import cache_folder, frame_cache
-from lightning_kp.boxes import Placements
-from lightning_kp.cache_folder import make_room
 from lightning_kp.errors import ConfigurationError, DataError, KeypointError, VideoError
 from lightning_kp.files import default_cache_dir
-from lightning_kp.frame_cache import CachedVideo, cache_videos
-from lightning_kp.frame_stream import in_background, stream_frames
+from lightning_kp.frames import cache as frame_cache
+from lightning_kp.frames import cache_folder
+from lightning_kp.frames.cache import CachedVideo, cache_videos
+from lightning_kp.frames.cache_folder import make_room
+from lightning_kp.frames.placements import Placements
+from lightning_kp.frames.stream import in_background, stream_frames
+from lightning_kp.frames.thinning import Thinning, parse_gap
 from lightning_kp.geometry import Region, place
-from lightning_kp.thinning import Thinning, parse_gap
-from lightning_kp.video import VideoWarning, open_video
+from lightning_kp.video.opening import open_video
+from lightning_kp.video.reader import VideoWarning
 
 FRAME_GB = 32 * 32 * 3 / 1e9
 
@@ -263,7 +265,7 @@ def test_wrong_box(tmp_path: Path, clip: Path) -> None:
 KILLED = """
 import os, signal, sys
 from lightning_kp import frame_cache
-from lightning_kp.decoding import AvFrame
+from lightning_kp.video.decoding import AvFrame
 whole = AvFrame.prepared
 def until_the_kill(self, placement):
     if self.index == 40:

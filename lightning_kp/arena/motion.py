@@ -13,7 +13,7 @@ from itertools import combinations
 
 import numpy as np
 
-from lightning_kp.arena_body import (
+from lightning_kp.arena.body import (
     BODY,
     HEAD,
     LINKS,

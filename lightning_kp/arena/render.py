@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_kp.arena_body import (
+from lightning_kp.arena.body import (
     EAR_RADIUS,
     HEAD,
     RADII,

@@ -13,7 +13,7 @@ from lightning_kp.errors import VideoError
 from lightning_kp.geometry import Placement
 from lightning_kp.images.files import Image
 from lightning_kp.images.resize import pad, prepare
-from lightning_kp.video import VideoInfo, VideoReader
+from lightning_kp.video.reader import VideoInfo, VideoReader
 
 PROBED_PACKETS = 512
 """Packets whose times are looked at before decoding, to notice a variable frame rate early."""

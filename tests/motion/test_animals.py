@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 from clips import write_video
 
-from lightning_kp.animal_boxes import AnimalBoxes, find_boxes, write_boxes
-from lightning_kp.arena import ArenaSettings, ArenaTruth, read_truth, write_arena
-from lightning_kp.boxes import Placements, per_animal
+from lightning_kp.arena.recording import ArenaSettings, ArenaTruth, read_truth, write_arena
 from lightning_kp.cli import main
 from lightning_kp.errors import DataError
-from lightning_kp.frame_pairs import FramePairsModule
+from lightning_kp.frames.pairs import FramePairsModule
+from lightning_kp.frames.placements import Placements
 from lightning_kp.inspection import inspect_videos
+from lightning_kp.motion.animals import find_boxes
+from lightning_kp.motion.boxes import AnimalBoxes, per_animal, write_boxes
 from lightning_kp.track_reading import read_tracks
-from lightning_kp.video import open_video
+from lightning_kp.video.opening import open_video
 
 FRAMES, SIDE = 150, 128
 

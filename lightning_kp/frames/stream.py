@@ -12,11 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_kp.boxes import Boxes, Placements
+from lightning_kp.frames.placements import Placements
+from lightning_kp.frames.preprocessing import NOTHING, Preprocessing, Preprocessor, preprocessor_of
 from lightning_kp.geometry import Fit, Region
 from lightning_kp.images.files import Image
-from lightning_kp.preprocessing import NOTHING, Preprocessing, Preprocessor, preprocessor_of
-from lightning_kp.video import DecodedFrame, VideoReader, open_video
+from lightning_kp.motion.boxes import Boxes
+from lightning_kp.video.opening import open_video
+from lightning_kp.video.reader import DecodedFrame, VideoReader
 
 T = TypeVar("T")
 DECODED_AHEAD = 8

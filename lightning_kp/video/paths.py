@@ -1,22 +1,12 @@
-"""Videos as sequences of displayed frames: what a reader offers, and which files and folders are videos.
-
-A frame's number is its place among the frames that the decoder puts out, in display order, from 0,
-without a gap; its time is the container's presentation time.  Sizes are those of stored pixels
-after the rotation that the file asks for; a pixel aspect ratio is ignored, as pose tools do.
-"""
+"""Which files and folders are videos, and which of them a pattern names."""
 
 import glob
-import warnings
-from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol, Self
 
 from lightning_kp.errors import VideoError
-from lightning_kp.geometry import Placement
-from lightning_kp.images.files import IMAGE_SUFFIXES, Image, _is_image, images_in, natural_key
+from lightning_kp.images.files import IMAGE_SUFFIXES, _is_image, images_in, natural_key
 
 # What counts as a video in a folder; a file that is named, or that a glob selects, needs none of these.
 VIDEO_SUFFIXES = frozenset(
@@ -28,7 +18,6 @@ VIDEO_SUFFIXES = frozenset(
         ".webm", ".wmv", ".wtv", ".y4m",
     )
 )  # fmt: skip
-
 # What commonly lies beside videos: a glob such as `session1*` does not mean it.
 OTHER_SUFFIXES = frozenset(
     (
@@ -40,120 +29,6 @@ OTHER_SUFFIXES = frozenset(
         ".xlsx", ".xml", ".yaml", ".yml", ".zip",
     )
 )  # fmt: skip
-
-
-class VideoWarning(UserWarning):
-    """A video is usable in part, or holds something that its reader had to decide."""
-
-
-@dataclass(frozen=True)
-class VideoInfo:
-    """What is known of a video before it is decoded.
-
-    ``frame_size`` is (height, width) as displayed, ``fps`` the average rate, ``n_frames`` the
-    container's claim (None where it makes none; decoding may find another number), ``rotation``
-    degrees counter-clockwise, already applied to frames.  ``problems`` are sentences for people.
-    """
-
-    path: Path
-    name: str
-    frame_size: tuple[int, int]
-    fps: float
-    n_frames: int | None
-    duration_s: float | None
-    codec: str
-    pixel_format: str
-    rotation: int = 0
-    is_variable_rate: bool = False
-    problems: tuple[str, ...] = ()
-
-
-class Frame(NamedTuple):
-    """Displayed frame ``index`` at ``time_s`` seconds: ``image`` uint8 (height, width, 3), RGB."""
-
-    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a frame
-    time_s: float
-    image: Image
-
-
-class DecodedFrame(Protocol):
-    """A frame that was decoded but not yet converted, so that another thread can do that."""
-
-    @property
-    def index(self) -> int:
-        """Number among the displayed frames."""
-        ...
-
-    @property
-    def time_s(self) -> float:
-        """Presentation time in seconds."""
-        ...
-
-    def rgb(self) -> Image:
-        """The whole frame, uint8 (height, width, 3)."""
-        ...
-
-    def prepared(self, placement: Placement) -> Image:
-        """The network's square of this frame, uint8 (size, size, 3)."""
-        ...
-
-
-class VideoReader(ABC):
-    """Passes over a video from its first frame; a GPU decoder joins as another subclass.
-
-    ``info`` is complete only after a whole pass: what decoding found is added to its ``problems``.
-    """
-
-    def __init__(self, info: VideoInfo) -> None:
-        self.info = info
-        for problem in info.problems:
-            _warn(info.path, problem)
-
-    @abstractmethod
-    def decode(self, threads: int = 0) -> Iterator[DecodedFrame]:
-        """Every displayed frame in order; closing the iterator gives the file back.
-
-        ``threads`` decode, where the reader can use several; 0 leaves their number to it.
-        """
-
-    def __iter__(self) -> Iterator[Frame]:
-        for frame in self.decode():
-            yield Frame(frame.index, frame.time_s, frame.rgb())
-
-    def close(self) -> None:  # noqa: B027 (a hook: most readers hold nothing between passes)
-        """Give back what is held between passes."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    def note(self, problem: str) -> None:
-        """Add a problem to ``info`` and warn of it, once."""
-        if problem not in self.info.problems:
-            self.info = replace(self.info, problems=(*self.info.problems, problem))
-            _warn(self.info.path, problem)
-
-
-def _warn(path: Path, problem: str) -> None:
-    warnings.warn(f"{path}: {problem}.", VideoWarning, stacklevel=4)
-
-
-def open_video(path: str | Path) -> VideoReader:
-    """A reader for a video file, or for a folder of images in natural order.
-
-    Raises :class:`VideoError` where no frame can be had, with the file and the reason.
-    """
-    # FFmpeg's libraries take a second to load, and the command's help has to do without them.
-    path = Path(path)
-    if path.is_dir():
-        from lightning_kp.image_folder import ImageFolderReader
-
-        return ImageFolderReader(path)
-    from lightning_kp.decoding import PyAvReader
-
-    return PyAvReader(path)
 
 
 def find_videos(patterns: str | Path | Sequence[str | Path], root: str | Path = ".") -> list[Path]:

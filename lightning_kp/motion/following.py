@@ -17,14 +17,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from lightning_kp import foreground as fg
-from lightning_kp.animal_boxes import LOOKED_AT_PX, as_table, boxes_in_images, find_boxes
-from lightning_kp.boxes import Box
 from lightning_kp.errors import DataError, VideoError
 from lightning_kp.files import default_cache_dir, file_mark, writing
 from lightning_kp.geometry import Region, place
 from lightning_kp.images.resize import prepare
-from lightning_kp.video import open_video
+from lightning_kp.motion import foreground as fg
+from lightning_kp.motion.animals import LOOKED_AT_PX, boxes_in_images, find_boxes
+from lightning_kp.motion.boxes import Box, as_table
+from lightning_kp.video.opening import open_video
 
 FORMAT = 1
 """Raised whenever the same video would give other boxes or another background."""

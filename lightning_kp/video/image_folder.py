@@ -8,7 +8,7 @@ from lightning_kp.errors import VideoError
 from lightning_kp.geometry import Placement
 from lightning_kp.images.files import Image, _read_image, images_in
 from lightning_kp.images.resize import prepare
-from lightning_kp.video import VideoInfo, VideoReader
+from lightning_kp.video.reader import VideoInfo, VideoReader
 
 ASSUMED_FPS = 25.0
 NAMED = 5  # unreadable images that are named one by one; the others are counted

@@ -19,15 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from lightning_kp.boxes import Boxes, Placements, per_animal
-from lightning_kp.cache_folder import make_room
 from lightning_kp.files import default_cache_dir, file_mark, writing
-from lightning_kp.frame_stream import DECODED_AHEAD, in_background
+from lightning_kp.frames.cache_folder import make_room
+from lightning_kp.frames.placements import Placements
+from lightning_kp.frames.preprocessing import NOTHING, Preprocessing, Preprocessor, preprocessor_of
+from lightning_kp.frames.stream import DECODED_AHEAD, in_background
+from lightning_kp.frames.thinning import Thinning, parse_gap
 from lightning_kp.geometry import Fit, Region
 from lightning_kp.images.files import Image
-from lightning_kp.preprocessing import NOTHING, Preprocessing, Preprocessor, preprocessor_of
-from lightning_kp.thinning import Thinning, parse_gap
-from lightning_kp.video import VideoReader, VideoWarning, open_video
+from lightning_kp.motion.boxes import Boxes, per_animal
+from lightning_kp.video.opening import open_video
+from lightning_kp.video.reader import VideoReader, VideoWarning
 
 FORMAT = 1
 """Raised whenever the same settings would give other bytes."""

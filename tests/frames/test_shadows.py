@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lightning_kp.shadows import (
+from lightning_kp.frames.shadows import (
     bitwise_and,
     is_in_hsv_range,
     is_object_by_hsv,

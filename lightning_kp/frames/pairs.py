@@ -14,16 +14,17 @@ import torch
 from numpy.typing import NDArray
 
 from lightning_kp.batches import FramePairs, Frames
-from lightning_kp.boxes import FOLLOW
 from lightning_kp.datamodule import KeypointDataModule
 from lightning_kp.errors import ConfigurationError, DataError
-from lightning_kp.frame_cache import CachedVideo, cache_videos
-from lightning_kp.frame_stream import channels_last
+from lightning_kp.frames.cache import CachedVideo, cache_videos
+from lightning_kp.frames.preprocessing import Preprocessing
+from lightning_kp.frames.stream import channels_last
+from lightning_kp.frames.thinning import parse_gap
 from lightning_kp.geometry import Fit
 from lightning_kp.loading import WholeBatches
-from lightning_kp.preprocessing import Preprocessing
-from lightning_kp.thinning import parse_gap
-from lightning_kp.video import VideoWarning, find_videos
+from lightning_kp.motion.boxes import FOLLOW
+from lightning_kp.video.paths import find_videos
+from lightning_kp.video.reader import VideoWarning
 
 Split = Literal["auto", "video", "time"]
 T = TypeVar("T")

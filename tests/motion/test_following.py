@@ -15,22 +15,23 @@ from numpy.typing import NDArray
 from PIL import Image as Pictures
 from torch import Tensor
 
-from lightning_kp import following
-from lightning_kp.animal_boxes import body_of
 from lightning_kp.batches import FramePairs
-from lightning_kp.boxes import FOLLOW, Placements, per_animal
 from lightning_kp.cli import main
 from lightning_kp.diagnostics import collect_evidence, sampled_backgrounds, sampled_batches
 from lightning_kp.errors import DataError
-from lightning_kp.following import cut_out, followed, scene_background
-from lightning_kp.frame_pairs import FramePairsModule
-from lightning_kp.frame_stream import stream_frames
+from lightning_kp.frames.pairs import FramePairsModule
+from lightning_kp.frames.placements import Placements
+from lightning_kp.frames.stream import stream_frames
 from lightning_kp.geometry import Region
 from lightning_kp.images.resize import prepare
 from lightning_kp.labels import read_labels
 from lightning_kp.method import KeypointMethod
+from lightning_kp.motion import following
+from lightning_kp.motion.animals import body_of
+from lightning_kp.motion.boxes import FOLLOW, per_animal
+from lightning_kp.motion.following import cut_out, followed, scene_background
 from lightning_kp.track_reading import read_tracks
-from lightning_kp.video import open_video
+from lightning_kp.video.opening import open_video
 
 HEIGHT, WIDTH, FRAMES = 192, 256, 60
 EDGES = ("left", "top", "right", "bottom")

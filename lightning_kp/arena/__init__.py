@@ -1,0 +1,1 @@
+"""The rendered arena: animals, their motion, pictures, and the truth about them."""

@@ -1,0 +1,1 @@
+"""From frames and stills to the squares that a network sees."""

@@ -1,0 +1,1 @@
+"""A video file or a folder of images as displayed frames."""
