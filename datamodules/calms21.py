@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_kp.behaviour_data import BehaviourModule, Split
-from lightning_kp.behaviour_files import find_recordings, read_keypoints
-from lightning_kp.behaviour_windows import Recording
+from lightning_kp.behaviour.bases import BehaviourModule, Split
+from lightning_kp.behaviour.recordings import find_recordings, read_keypoints
+from lightning_kp.behaviour.safe_pickle import read_object_npy
+from lightning_kp.behaviour.windows import Recording
 from lightning_kp.errors import DataError
-from lightning_kp.safe_pickle import read_object_npy
-from lightning_kp.tracks import TrackInfo, Tracks, make_tracks
+from lightning_kp.tracks.table import TrackInfo, Tracks, make_tracks
 
 PARTS = ("nose", "left_ear", "right_ear", "neck", "left_hip", "right_hip", "tail_base")
 MICE = 2  # the resident first

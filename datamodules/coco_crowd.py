@@ -4,12 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from lightning_kp.coco_checks import check_pictures
-from lightning_kp.coco_people import CocoPeople, chosen_crowds, missing_images, read_people
-from lightning_kp.crowd_data import CrowdAugmentation
-from lightning_kp.crowd_module import CrowdModule
-from lightning_kp.crowds import OVERLAP, Crowd
 from lightning_kp.errors import ConfigurationError, DataError
+from lightning_kp.people.coco import CocoPeople, chosen_crowds, missing_images, read_people
+from lightning_kp.people.coco_checks import check_pictures
+from lightning_kp.people.crowd_data import CrowdAugmentation, CrowdModule
+from lightning_kp.people.crowds import OVERLAP, Crowd
 
 
 class COCOCrowd(CrowdModule):

@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from lightning_kp.behaviour_data import BehaviourModule, Split
-from lightning_kp.behaviour_files import find_recordings, read_keypoints
-from lightning_kp.behaviour_windows import Recording
-from lightning_kp.bouts import Bout, to_labels
+from lightning_kp.behaviour.bases import BehaviourModule, Split
+from lightning_kp.behaviour.bouts import Bout, to_labels
+from lightning_kp.behaviour.recordings import find_recordings, read_keypoints
+from lightning_kp.behaviour.windows import Recording
 from lightning_kp.errors import ConfigurationError, DataError
-from lightning_kp.tracks import Floats, TrackInfo, Tracks, make_tracks
-from lightning_kp.trajectories import fill_gaps
+from lightning_kp.tracks.table import Floats, TrackInfo, Tracks, make_tracks
+from lightning_kp.tracks.trajectories import fill_gaps
 
 PARTS = ("head", "body", "abdomen", "left_wing", "right_wing")
 FLIES = 2

@@ -9,20 +9,20 @@ from lightning_kp.batches import FramePairs, LabelledImages
 from lightning_kp.datamodule import KeypointDataModule
 from lightning_kp.errors import ConfigurationError, DataError
 from lightning_kp.geometry import Fit
-from lightning_kp.human36m_files import (
+from lightning_kp.people.human36m import (
     SIX_ACTIVITIES,
     TEST_SUBJECTS,
     TRAIN_SUBJECTS,
     PoseSequence,
     find_sequences,
 )
-from lightning_kp.pose_images import PoseFrames, PoseImages, PosePairs
+from lightning_kp.people.human36m_images import PoseFrames, PoseImages, PosePairs
 
 
 class Human36M(KeypointDataModule):
     """Pairs (t, t + gap) of people, both cut out with the box of the first, from extracted images.
 
-    Three layouts are known (see :mod:`lightning_kp.human36m_files`); which one ``root`` has is found
+    Three layouts are known (see :mod:`lightning_kp.people.human36m`); which one ``root`` has is found
     out.  ``test`` yields pairs of the test subjects, ``predict`` their images, :meth:`poses` images
     with their 16 joints.
 

@@ -8,12 +8,11 @@ COCO-style files, ``train.json`` and ``test.json`` below ``root``, whose categor
 
 import numpy as np
 
-from lightning_kp.coco_checks import check_pictures
-from lightning_kp.coco_people import read_people
-from lightning_kp.crowd_data import CrowdAugmentation
-from lightning_kp.crowd_module import CrowdModule
-from lightning_kp.crowds import Crowd, Scene
 from lightning_kp.errors import DataError
+from lightning_kp.people.coco import read_people
+from lightning_kp.people.coco_checks import check_pictures
+from lightning_kp.people.crowd_data import CrowdAugmentation, CrowdModule
+from lightning_kp.people.crowds import Crowd, Scene
 
 NAMES = (
     "head_top", "neck", "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist",

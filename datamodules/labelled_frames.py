@@ -1,6 +1,6 @@
 """Frames with labelled points: alone, for supervision, or beside unlabelled pairs of frames."""
 
-from lightning_kp.labelled_data import LabelledFramesModule, PairsAndLabelsModule
+from lightning_kp.labels.bases import LabelledFramesModule, PairsAndLabelsModule
 
 
 class LabelledFrames(LabelledFramesModule):

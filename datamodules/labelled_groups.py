@@ -1,6 +1,6 @@
 """Labelled frames of many animals, alone or beside unlabelled ones: honeybees, flies, any label file."""
 
-from lightning_kp.group_module import GroupsAndUnlabelledModule, LabelledGroupsModule
+from lightning_kp.labels.group_bases import GroupsAndUnlabelledModule, LabelledGroupsModule
 
 
 class LabelledGroups(LabelledGroupsModule):

@@ -5,10 +5,9 @@ from typing import Literal
 import numpy as np
 
 from lightning_kp.errors import ConfigurationError
-from lightning_kp.lsp_files import read_lsp
 from lightning_kp.metrics.protocols import LSP as PROTOCOL
-from lightning_kp.person_data import Person, PersonAugmentation
-from lightning_kp.person_module import PersonModule, drawn
+from lightning_kp.people.lsp import read_lsp
+from lightning_kp.people.person_data import Person, PersonAugmentation, PersonModule, drawn
 
 
 class LSP(PersonModule):

@@ -8,9 +8,8 @@ import numpy as np
 from lightning_kp.errors import DataError
 from lightning_kp.metrics.protocols import HEAD_BOX
 from lightning_kp.metrics.protocols import MPII as PROTOCOL
-from lightning_kp.mpii_files import Located, read_head_boxes, read_json, read_official, to_person
-from lightning_kp.person_data import Person, PersonAugmentation
-from lightning_kp.person_module import PersonModule, drawn
+from lightning_kp.people.mpii import Located, read_head_boxes, read_json, read_official, to_person
+from lightning_kp.people.person_data import Person, PersonAugmentation, PersonModule, drawn
 
 
 class MPII(PersonModule):

@@ -10,7 +10,8 @@ from lightning_kp.frames.pairs import FramePairsModule, PairDataset, PairRows, p
 from lightning_kp.frames.preprocessing import Preprocessing
 from lightning_kp.frames.thinning import parse_gap
 from lightning_kp.geometry import Fit
-from lightning_kp.labels import LabelledSet, read_labels
+from lightning_kp.labels.animals import LabelledSet
+from lightning_kp.labels.reading import read_labels
 
 
 class SyntheticArena(FramePairsModule):

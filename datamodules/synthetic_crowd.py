@@ -1,10 +1,9 @@
 """Rendered crowds as training data: 2 to 5 animals that overlap, every keypoint known."""
 
 from lightning_kp.arena.body import KEYPOINT_NAMES, MIRROR
-from lightning_kp.arena_crowd import CrowdSettings, DrawnCrowds, stored_crowds
-from lightning_kp.crowd_data import CrowdAugmentation
-from lightning_kp.crowd_module import CrowdModule
 from lightning_kp.errors import ConfigurationError
+from lightning_kp.people.crowd_data import CrowdAugmentation, CrowdModule
+from lightning_kp.people.rendered import CrowdSettings, DrawnCrowds, stored_crowds
 
 
 class SyntheticCrowd(CrowdModule):

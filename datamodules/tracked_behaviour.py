@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from lightning_kp.behaviour_data import BehaviourModule, Split
-from lightning_kp.behaviour_files import (
+from lightning_kp.behaviour.bases import BehaviourModule, Split
+from lightning_kp.behaviour.recordings import (
     Scored,
     find_recordings,
     label_file,
     read_keypoints,
     select_keypoints,
 )
-from lightning_kp.behaviour_windows import Recording
+from lightning_kp.behaviour.windows import Recording
 from lightning_kp.errors import ConfigurationError, DataError
-from lightning_kp.tracks import Tracks
+from lightning_kp.tracks.table import Tracks
 
 
 class TrackedBehaviour(BehaviourModule):

@@ -19,12 +19,13 @@ from lightning_kp.batches import floats_in_unit_range
 from lightning_kp.errors import DataError
 from lightning_kp.frames.stream import stream_frames
 from lightning_kp.frames.view import ViewSettings
-from lightning_kp.identity import IdentityTracker, body_of, ordered_by_height
 from lightning_kp.method import KeypointMethod
 from lightning_kp.metrics.animals import ABSENT, AnimalFigures, centroids, paired, score_animals, split_points
 from lightning_kp.metrics.regression import fit_linear, mean_pose_error
-from lightning_kp.tracking import predict
-from lightning_kp.tracks import Tracks, default_names, original_pixels
+from lightning_kp.tracks.identity import IdentityTracker, body_of, ordered_by_height
+from lightning_kp.tracks.pixels import original_pixels
+from lightning_kp.tracks.table import Tracks, default_names
+from lightning_kp.tracks.tracking import predict
 
 Floats = NDArray[np.float64]
 
@@ -56,7 +57,7 @@ class MethodFigures:
 def read_truth(labels: Path, video: Path | None = None) -> Truth:
     """Truth of every frame from a SLEAP file with tracks or from a rendered arena.  Raises DataError."""
     from lightning_kp.arena.recording import read_truth as read_arena
-    from lightning_kp.track_reading import read_tracks
+    from lightning_kp.tracks.reading import read_tracks
     from lightning_kp.video.opening import open_video
 
     points: NDArray[Any]

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 
 from lightning_kp.batches import LabelledWindows
-from lightning_kp.behaviour_windows import BalancedShuffle, WindowDataset, WindowSettings
+from lightning_kp.behaviour.features import feature_table
+from lightning_kp.behaviour.windows import BalancedShuffle, WindowDataset, WindowSettings
 from lightning_kp.loading import ResumableLoader
 from lightning_kp.measuring import Row, compare, medians
 from lightning_kp.methods.behaviour import BehaviourClassifier
-from lightning_kp.tracks import Tracks
-from lightning_kp.trajectories import feature_table
+from lightning_kp.tracks.table import Tracks
 
 FRAMES, KEYPOINTS = 100_000, 20
 KINDS = ("pose", "confidence", "covariance", "speed", "acceleration", "distances", "angles")

@@ -27,7 +27,7 @@ from lightning_kp.images.files import Image
 from lightning_kp.measuring import Row, compare, medians
 from lightning_kp.method import KeypointMethod
 from lightning_kp.methods.bkind import BKinD
-from lightning_kp.tracking import TrackingReport, track_video
+from lightning_kp.tracks.tracking import TrackingReport, track_video
 from lightning_kp.video.opening import open_video
 
 SIZE, BATCH_SIZE = 96, 32

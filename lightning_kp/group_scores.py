@@ -16,7 +16,7 @@ from torch import Tensor
 from lightning_kp.batches import floats_in_unit_range
 from lightning_kp.errors import DataError
 from lightning_kp.keypoints import Keypoints, from_missing, in_view
-from lightning_kp.labels import LabelledAnimals
+from lightning_kp.labels.animals import LabelledAnimals
 from lightning_kp.method import KeypointMethod
 from lightning_kp.metrics.animals import ABSENT, REACH, Floats, body_length, centroids, paired
 from lightning_kp.metrics.oks import OKSAveragePrecision

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from lightning_kp.checkpoints import data_settings, load_method
-from lightning_kp.label_reading import open_labels
-from lightning_kp.labelled_data import divide
-from lightning_kp.labels import LabelledAnimals, read_animals
+from lightning_kp.labels.animals import LabelledAnimals
+from lightning_kp.labels.bases import divide
+from lightning_kp.labels.opening import open_labels
+from lightning_kp.labels.reading import read_animals
 from lightning_kp.method import KeypointMethod
 from lightning_kp.metrics.bridge import fit_bridge
 from lightning_kp.scoring import discovered_points

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from lightning_kp.frames.view import ViewSettings
 from lightning_kp.group_scores import GroupFigures, score_groups
-from lightning_kp.labels import read_animals, read_labels
+from lightning_kp.labels.reading import read_animals, read_labels
 from lightning_kp.method import KeypointMethod
 from lightning_kp.scoring import RegressionFigures, score_regression
 

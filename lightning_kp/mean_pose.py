@@ -13,8 +13,7 @@ from torch import Tensor
 from lightning_kp.batches import LabelledImages
 from lightning_kp.keypoints import Keypoints
 from lightning_kp.metrics.pose_scores import PoseScores
-from lightning_kp.person_data import PersonDataset
-from lightning_kp.person_module import PersonModule
+from lightning_kp.people.person_data import PersonDataset, PersonModule
 
 
 def mean_pose(labelled: LabelledImages) -> Tensor:

@@ -13,8 +13,8 @@ from lightning_kp.errors import DataError
 from lightning_kp.files import replacing
 from lightning_kp.geometry import Placement, to_pixels
 from lightning_kp.images.drawing import Image, Markers, caption, default_radius, legend, opacity, tile
-from lightning_kp.track_reading import open_tracks
-from lightning_kp.tracks import TrackSource, animal_names
+from lightning_kp.tracks.reading import open_tracks
+from lightning_kp.tracks.table import TrackSource, animal_names
 from lightning_kp.video.opening import open_video
 from lightning_kp.video.reader import DecodedFrame, VideoReader
 

@@ -21,10 +21,10 @@ from lightning_kp import report_parts as parts
 from lightning_kp import report_videos
 from lightning_kp.errors import DataError
 from lightning_kp.files import read_json, write_whole
-from lightning_kp.identity_files import suspected_swaps
 from lightning_kp.report_page import escaped, page, picture
 from lightning_kp.report_plots import curves
 from lightning_kp.runs.folder import RunFolder
+from lightning_kp.tracks.identity_files import suspected_swaps
 
 EXTRAS = ("label_efficiency.json", "label_efficiency.png", "behaviour.json", "ethogram.png")
 MOST_PICTURES = 8  # of the training's progress

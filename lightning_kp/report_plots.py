@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lightning_kp.images.drawing import colour
 from lightning_kp.report_page import drawing, escaped, scrolled
-from lightning_kp.tracks import Tracks
+from lightning_kp.tracks.table import Tracks
 
 INK = "#7a7a7a"  # contrast above 4 on white and on black
 LINES = {"training": "#56b4e9", "validation": "#d55e00"}

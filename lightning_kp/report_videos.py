@@ -18,7 +18,7 @@ from lightning_kp.images.drawing import Image, colour, draw_keypoints
 from lightning_kp.report_page import Raw, data_uri, escaped, photograph, picture
 from lightning_kp.report_plots import trajectory
 from lightning_kp.runs.folder import RunFolder
-from lightning_kp.tracks import TrackSource
+from lightning_kp.tracks.table import TrackSource
 
 EMBEDDED_MB = 12.0  # of all videos together: mail programs refuse large files
 LEAST_MB = 1.0  # of one video: less is not worth watching
@@ -50,7 +50,7 @@ class RunVideo:
 
 def run_videos(folder: RunFolder) -> list[RunVideo]:
     """The videos of a run that have tracks or an overlay, by name."""
-    from lightning_kp.track_reading import open_tracks
+    from lightning_kp.tracks.reading import open_tracks
 
     names = {path.stem for path in (folder.path / "overlays").glob("*.mp4")}
     names |= {path.stem for path in (folder.path / "tracks").glob("*.csv") if not path.stem.endswith(".dlc")}

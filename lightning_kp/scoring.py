@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightning_kp.batches import floats_in_unit_range
 from lightning_kp.errors import DataError
-from lightning_kp.labels import LabelledSet
+from lightning_kp.labels.animals import LabelledSet
 from lightning_kp.method import KeypointMethod
 from lightning_kp.metrics.body_order import order_kept
 from lightning_kp.metrics.regression import fit_linear, fit_matched, mean_pose_error

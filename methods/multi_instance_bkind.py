@@ -9,7 +9,7 @@ the Gaussian maps of a keypoint's animals are joined by their maximum (or sum) b
 decoder and before eq. 5.2 compares them, so that the order of the animals plays no part; eq. 5.3 pushes
 different keypoints apart, of whichever animal; peaks of different keypoints are grouped into animals by
 least scatter (lightning_kp/readout/instances.py); a pixel belongs to the nearest peak only.  Over time identities
-come from lightning_kp/identity.py in place of the order by y, which swaps animals that pass each other.
+come from lightning_kp/tracks/identity.py in place of the order by y, which swaps animals that pass each other.
 """
 
 from collections.abc import Sequence

@@ -16,7 +16,7 @@ from lightning_kp.evidence import collect_evidence
 from lightning_kp.frames.view import ViewSettings
 from lightning_kp.methods import MultiInstanceBKinD
 from lightning_kp.methods.bkind import BKinD
-from lightning_kp.tracks import Tracks, default_names
+from lightning_kp.tracks.table import Tracks, default_names
 
 FRAMES, SIDE = 60, 64
 SMALL = {
@@ -117,7 +117,7 @@ def test_tracks_of_a_sleap_file(kp_data: Path) -> None:
 
 
 def test_a_video_that_is_not_there_is_named(truth: Truth, tmp_path: Path) -> None:
-    from lightning_kp.track_files import write_tracks
+    from lightning_kp.tracks.writing import write_tracks
 
     tracks = dataclasses.replace(tracks_of(truth.points_px), video="lost.mp4")
     write_tracks(tracks, tmp_path / "flies", ["csv"])

@@ -13,23 +13,17 @@ import torch
 from behaviour_sets import write_calms21
 
 from lightning_kp.batches import LabelledWindows
-from lightning_kp.behaviour_results import (
-    ScoredRecording,
-    Setting,
-    overall,
-    score_recordings,
-    table_lines,
-)
-from lightning_kp.behaviour_windows import Recording
-from lightning_kp.bouts import read_bouts
+from lightning_kp.behaviour.bouts import read_bouts
+from lightning_kp.behaviour.ethogram import colours, write_ethogram
+from lightning_kp.behaviour.results import ScoredRecording, Setting, overall, score_recordings, table_lines
+from lightning_kp.behaviour.windows import Recording
 from lightning_kp.checkpoints import load_method
 from lightning_kp.cli import main
 from lightning_kp.datamodules import CalMS21
 from lightning_kp.errors import ConfigurationError
-from lightning_kp.ethogram import colours, write_ethogram
 from lightning_kp.methods import BehaviourClassifier
 from lightning_kp.nn.temporal import WindowClassifier, output_length
-from lightning_kp.tracks import TrackInfo, make_tracks
+from lightning_kp.tracks.table import TrackInfo, make_tracks
 
 
 def trainer(folder: Path, **options: Any) -> L.Trainer:

@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 
 from lightning_kp import bench_behaviour
-from lightning_kp.trajectories import feature_table
+from lightning_kp.behaviour.features import feature_table
 
 
 def test_the_loop_is_the_same_mathematics() -> None:

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from behaviour_sets import as_npy, write_calms21
 
-from lightning_kp.bouts import Bout
+from lightning_kp.behaviour.bouts import Bout
 from lightning_kp.datamodules import CalMS21
 from lightning_kp.errors import DataError
-from lightning_kp.track_files import write_tracks
-from lightning_kp.tracks import make_tracks
+from lightning_kp.tracks.table import make_tracks
+from lightning_kp.tracks.writing import write_tracks
 
 TRAIN = "calms21_task1_train.json"
 
@@ -175,7 +175,7 @@ def test_vocabularies_must_agree(root: Path) -> None:
 
 
 def test_bouts_of_the_labels(root: Path) -> None:
-    from lightning_kp.bouts import to_bouts
+    from lightning_kp.behaviour.bouts import to_bouts
 
     recording = setup(root).recordings["train"][0]
     found = to_bouts(recording.labels, tuple("aimo"))

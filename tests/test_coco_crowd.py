@@ -12,13 +12,13 @@ from PIL import Image
 
 from lightning_kp.batches import CrowdImages
 from lightning_kp.cli import main
-from lightning_kp.coco_people import derived, read_people
 from lightning_kp.datamodules import COCOCrowd, Immediacy
 from lightning_kp.datamodules.immediacy import NAMES as UPPER_BODY
 from lightning_kp.errors import ConfigurationError, DataError
 from lightning_kp.keypoints import Keypoints
 from lightning_kp.methods.person_parser import PersonParser
 from lightning_kp.metrics.crowds import CrowdScores
+from lightning_kp.people.coco import derived, read_people
 from lightning_kp.skeleton import mirror_of
 
 POINTS = ["nose", "left_hand", "right_hand"]

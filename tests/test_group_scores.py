@@ -19,7 +19,8 @@ from lightning_kp.datamodules import LabelledGroups
 from lightning_kp.errors import DataError
 from lightning_kp.group_scores import score_groups
 from lightning_kp.keypoints import Keypoints
-from lightning_kp.labels import LabelledAnimals, read_animals
+from lightning_kp.labels.animals import LabelledAnimals
+from lightning_kp.labels.reading import read_animals
 from lightning_kp.method import KeypointMethod
 from lightning_kp.metrics.oks import OKSAveragePrecision
 from lightning_kp.verbs.score import _over_runs

@@ -19,7 +19,8 @@ from lightning_kp.batches import FramePairs, LabelledImages
 from lightning_kp.cli import main
 from lightning_kp.datamodules import Human36M
 from lightning_kp.errors import ConfigurationError, DataError
-from lightning_kp.human36m_files import (
+from lightning_kp.method import KeypointMethod
+from lightning_kp.people.human36m import (
     JOINT_NAMES,
     MIRROR,
     OF_32,
@@ -29,8 +30,7 @@ from lightning_kp.human36m_files import (
     activity_of,
     find_sequences,
 )
-from lightning_kp.method import KeypointMethod
-from lightning_kp.pose_images import PoseImages, PosePairs, as_seen_from_front, square_box
+from lightning_kp.people.human36m_images import PoseImages, PosePairs, as_seen_from_front, square_box
 
 NUMBER = 6
 PEOPLE = {("S1", "Waiting"): 0, ("S5", "Walking"): 1, ("S9", "Waiting"): 2, ("S11", "Walking"): 3}

@@ -11,7 +11,7 @@ from lightning_kp.arena.recording import ArenaSettings, write_arena
 from lightning_kp.batches import LabelledImages, PairsAndLabels
 from lightning_kp.datamodules import LabelledFramePairs, LabelledFrames
 from lightning_kp.errors import ConfigurationError, DataError
-from lightning_kp.labelled_data import divide
+from lightning_kp.labels.bases import divide
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,13 @@ from PIL import Image as Pictures
 
 from lightning_kp.arena.recording import ArenaSettings, write_arena
 from lightning_kp.batches import LabelledAndUnlabelled, LabelledImages
-from lightning_kp.cut_and_paste import cut_and_paste
 from lightning_kp.datamodules import GroupsAndUnlabelled, LabelledGroups
 from lightning_kp.errors import ConfigurationError, DataError
 from lightning_kp.geometry import to_pixels
-from lightning_kp.group_data import GroupDataset, divide_groups
-from lightning_kp.label_reading import open_labels
-from lightning_kp.labels import LabelledAnimals
+from lightning_kp.labels.animals import LabelledAnimals
+from lightning_kp.labels.cut_and_paste import cut_and_paste
+from lightning_kp.labels.datasets import GroupDataset, divide_groups
+from lightning_kp.labels.opening import open_labels
 
 NAN = float("nan")
 

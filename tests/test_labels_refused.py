@@ -12,7 +12,7 @@ from repository import ROOT
 from lightning_kp.cli import main
 from lightning_kp.datamodules import GroupsAndUnlabelled, LabelledGroups
 from lightning_kp.errors import ConfigurationError, DataError
-from lightning_kp.label_npz import open_npz
+from lightning_kp.labels.archives import open_npz
 from lightning_kp.methods import DirectPose, PersonParser
 from lightning_kp.verbs.training import launch
 

@@ -16,13 +16,13 @@ from PIL import Image as Pictures
 from lightning_kp.arena.recording import ArenaSettings, read_truth, write_arena
 from lightning_kp.checkpoints import load_method
 from lightning_kp.cli import main
-from lightning_kp.label_reading import open_labels
-from lightning_kp.label_stubs import Stub, write_sleap
-from lightning_kp.labels import read_labels
+from lightning_kp.labels.opening import open_labels
+from lightning_kp.labels.reading import read_labels
 from lightning_kp.methods import LinearBridge
 from lightning_kp.metrics.bridge import fit_bridge
 from lightning_kp.scoring import discovered_points
-from lightning_kp.track_reading import read_tracks
+from lightning_kp.tracks.reading import read_tracks
+from lightning_kp.tracks.stubs import Stub, write_sleap
 from lightning_kp.video.opening import open_video
 
 SIZE, FRAMES = 48, 24

@@ -19,7 +19,7 @@ from lightning_kp import report_videos
 from lightning_kp.errors import DataError
 from lightning_kp.report import write_report
 from lightning_kp.runs.folder import RunFolder
-from lightning_kp.tracks import Tracks, default_names
+from lightning_kp.tracks.table import Tracks, default_names
 
 
 class Page(HTMLParser):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lightning_kp.batches import Images
 from lightning_kp.errors import DataError
 from lightning_kp.keypoints import Keypoints
-from lightning_kp.labels import LabelledSet
+from lightning_kp.labels.animals import LabelledSet
 from lightning_kp.method import KeypointMethod
 from lightning_kp.scoring import discovered_points, score_regression
 

@@ -15,7 +15,7 @@ from lightning_kp.arena.recording import ArenaSettings, write_arena
 from lightning_kp.cli import main
 from lightning_kp.datamodules import COCOCrowd
 from lightning_kp.method import class_path
-from lightning_kp.track_reading import read_tracks
+from lightning_kp.tracks.reading import read_tracks
 from lightning_kp.video.opening import open_video
 
 FRAMES = 12

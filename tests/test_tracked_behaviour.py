@@ -8,12 +8,12 @@ import pytest
 from behaviour_sets import write_open_field
 
 from lightning_kp.arena.recording import ArenaSettings, write_arena
-from lightning_kp.behaviour_files import find_recordings, read_keypoints
-from lightning_kp.bouts import UNLABELLED
+from lightning_kp.behaviour.bouts import UNLABELLED
+from lightning_kp.behaviour.recordings import find_recordings, read_keypoints
 from lightning_kp.datamodules import TrackedBehaviour
 from lightning_kp.errors import ConfigurationError, DataError
-from lightning_kp.track_files import write_tracks
-from lightning_kp.tracks import TrackInfo, make_tracks
+from lightning_kp.tracks.table import TrackInfo, make_tracks
+from lightning_kp.tracks.writing import write_tracks
 
 OPEN_FIELD = {
     "tracks": ".", "train": ["one"], "test": ["two"], "labels": "{name}_labels_all_raters.csv",

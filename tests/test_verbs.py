@@ -22,7 +22,7 @@ from lightning_kp.errors import ConfigurationError
 from lightning_kp.method import class_path
 from lightning_kp.methods import BKinD
 from lightning_kp.runs.folder import RunFolder
-from lightning_kp.track_reading import read_tracks
+from lightning_kp.tracks.reading import read_tracks
 from lightning_kp.verbs import discover, report, track
 from lightning_kp.verbs.arguments import VerbParser, flattened, positive, split, typed
 

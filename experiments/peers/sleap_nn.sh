@@ -25,8 +25,8 @@ from pathlib import Path
 import numpy as np
 import sleap_io as sio
 
-from lightning_kp.group_data import divide_groups
-from lightning_kp.label_reading import open_labels
+from lightning_kp.labels.datasets import divide_groups
+from lightning_kp.labels.opening import open_labels
 
 data, out, frames = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 for part, name in (("train", "train"), ("validation", "test")):

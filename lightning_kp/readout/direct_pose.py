@@ -10,7 +10,7 @@ Branch B1 says where the parts of decoded animals lie, and how sure that is (our
 
 Blau et al. (001) train B1 to agree with B2 and B3, and Tian et al. (2019a) leave it out when predicting.  A part that
 B3 points at from afar is half a cell or more off, while B1 sees the part itself: its maps are read around every
-part that :mod:`lightning_kp.direct_pose_decoding` has found.  And B2 says which cells belong to an animal, not whether
+part that :mod:`lightning_kp.readout.direct_pose` has found.  And B2 says which cells belong to an animal, not whether
 they point at it well: with what B1 says at the parts, animals rank better.
 """
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from lightning_kp.verbs.arguments import VerbParser, positive, split
 
 if TYPE_CHECKING:
-    from lightning_kp.behaviour_data import BehaviourModule
-    from lightning_kp.behaviour_results import Setting
+    from lightning_kp.behaviour.bases import BehaviourModule
+    from lightning_kp.behaviour.results import Setting
 
 SUMMARY = (
     "Train a behaviour classifier once per seed, score it on the test recordings; mean and deviation of MAP, "
@@ -34,7 +34,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--vary", action="append", default=[], help=VARY_HELP)
     given = parser.parse_args(own)
 
-    from lightning_kp.behaviour_results import table_lines, write_settings
+    from lightning_kp.behaviour.results import table_lines, write_settings
     from lightning_kp.errors import DataError
 
     folder, settings = Path(given.out), []
@@ -64,7 +64,7 @@ def run(arguments: list[str]) -> int:
 
 def _train(name: str, config: Path, folder: Path, options: list[str], seeds: int) -> "Setting":
     """Train and score with every seed that has not been scored with these options and recordings."""
-    from lightning_kp.behaviour_results import Setting
+    from lightning_kp.behaviour.results import Setting
     from lightning_kp.files import read_json, write_whole
 
     by_seed = {}
@@ -100,7 +100,7 @@ def _arguments(config: Path, folder: Path, options: list[str], seed: int) -> lis
 
 
 def _behaviours_of(data: object) -> "BehaviourModule":
-    from lightning_kp.behaviour_data import BehaviourModule
+    from lightning_kp.behaviour.bases import BehaviourModule
     from lightning_kp.errors import ConfigurationError
 
     if not isinstance(data, BehaviourModule):
@@ -113,8 +113,8 @@ def _behaviours_of(data: object) -> "BehaviourModule":
 
 def _train_once(config: Path, folder: Path, options: list[str], seed: int) -> dict[str, float | None]:
     """One training; figures by name, None for what no scored frame can tell."""
-    from lightning_kp.behaviour_results import overall, score_recordings
-    from lightning_kp.ethogram import write_ethogram
+    from lightning_kp.behaviour.ethogram import write_ethogram
+    from lightning_kp.behaviour.results import overall, score_recordings
     from lightning_kp.runs.folder import RunFolder
     from lightning_kp.verbs.training import launch
 
@@ -132,7 +132,7 @@ def _train_once(config: Path, folder: Path, options: list[str], seed: int) -> di
 
 
 def _without(name: str, problem: str) -> "Setting":
-    from lightning_kp.behaviour_results import Setting
+    from lightning_kp.behaviour.results import Setting
 
     print(f"{name}: left out. {problem}", flush=True)
     return Setting(name, {}, "left out: " + problem)

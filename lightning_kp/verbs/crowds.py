@@ -25,12 +25,11 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--most", type=int, help="leave out crowds of more people (at least 2)")
     given = parser.parse_args(arguments)
 
-    from lightning_kp.coco_people import chosen_crowds, derived, read_people
-    from lightning_kp.crowd_picture import draw_statistics
-    from lightning_kp.crowds import statistics
     from lightning_kp.errors import ConfigurationError
     from lightning_kp.files import write_whole
-    from lightning_kp.label_npz import split_part
+    from lightning_kp.labels.archives import split_part
+    from lightning_kp.people.coco import chosen_crowds, derived, read_people
+    from lightning_kp.people.crowds import draw_statistics, statistics
 
     if not 0 < given.overlap <= 1:
         raise ConfigurationError(

@@ -24,7 +24,7 @@ def run(arguments: list[str]) -> int:
 
     from lightning_kp.arena.recording import ArenaSettings, write_arena
     from lightning_kp.checkpoints import find_checkpoint
-    from lightning_kp.labels import read_labels
+    from lightning_kp.labels.reading import read_labels
     from lightning_kp.report import write_report
     from lightning_kp.runs.folder import RunFolder
     from lightning_kp.scoring import score_regression

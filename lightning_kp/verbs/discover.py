@@ -273,8 +273,8 @@ def finish(videos: list[Path], folder: "RunFolder", *, overlay: bool = True) -> 
     """Everything after training: tracks, overlays, verdict, report; tracks and overlays that are there are kept."""
     from lightning_kp.checkpoints import data_settings, find_checkpoint
     from lightning_kp.files import unique_stems
-    from lightning_kp.identity_files import add_to_diagnostics, summary_lines
     from lightning_kp.report import write_report
+    from lightning_kp.tracks.identity_files import add_to_diagnostics, summary_lines
     from lightning_kp.verbs import track
 
     checkpoint = find_checkpoint(folder.path)

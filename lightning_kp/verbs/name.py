@@ -15,7 +15,7 @@ def run(arguments: list[str]) -> int:
     given = _parser().parse_args(arguments)
 
     from lightning_kp.checkpoints import data_settings, find_checkpoint, write_method
-    from lightning_kp.labels import read_animals
+    from lightning_kp.labels.reading import read_animals
     from lightning_kp.methods import LinearBridge
     from lightning_kp.metrics.bridge import fit_bridge
     from lightning_kp.runs.folder import RunFolder

@@ -27,9 +27,9 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--high-hz", type=float, help="highest frequency (default: half the frame rate)")
     given = parser.parse_args(arguments)
 
-    from lightning_kp.behaviour_files import one_of_each, stem_of
-    from lightning_kp.pulse import find_pulse, write_pulse
-    from lightning_kp.track_reading import read_tracks
+    from lightning_kp.behaviour.pulse import find_pulse, write_pulse
+    from lightning_kp.behaviour.recordings import one_of_each, stem_of
+    from lightning_kp.tracks.reading import read_tracks
 
     for file in one_of_each([Path(name) for name in given.tracks]):
         tracks = read_tracks(file)

@@ -45,7 +45,7 @@ def _score_activities(given: argparse.Namespace) -> int:
     from lightning_kp.activity_scores import score_activities
     from lightning_kp.checkpoints import find_checkpoint
     from lightning_kp.datamodules import Human36M
-    from lightning_kp.human36m_files import MIRROR
+    from lightning_kp.people.human36m import MIRROR
     from lightning_kp.runs.folder import RunFolder
     from lightning_kp.verbs.track import load_for_tracking
 
@@ -94,7 +94,7 @@ def _score_labels(given: argparse.Namespace) -> int:
 
 def _tell_trained_on(file: str, checkpoint: Path) -> None:
     from lightning_kp.checkpoints import data_settings
-    from lightning_kp.label_npz import split_part
+    from lightning_kp.labels.archives import split_part
 
     settings = data_settings(checkpoint)
     given, root = settings.get("labels", []), Path(settings.get("root", "."))

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from lightning_kp.frames.view import ViewSettings
     from lightning_kp.geometry import Region
-    from lightning_kp.labels import LabelledAnimals
+    from lightning_kp.labels.animals import LabelledAnimals
     from lightning_kp.metrics.regression import LinearRegressor
-    from lightning_kp.suggestions import Suggestion
-    from lightning_kp.tracks import Tracks
+    from lightning_kp.tracks.suggestions import Suggestion
+    from lightning_kp.tracks.table import Tracks
 
 SUMMARY = (
     "Choose frames of the run's videos that are uncertain, doubtful and far from labelled ones; writes "
@@ -32,8 +32,8 @@ def run(arguments: list[str]) -> int:
     from lightning_kp.checkpoints import data_settings, find_checkpoint
     from lightning_kp.files import unique_stems
     from lightning_kp.runs.folder import RunFolder
-    from lightning_kp.suggestions import candidates, choose
-    from lightning_kp.track_reading import read_tracks
+    from lightning_kp.tracks.reading import read_tracks
+    from lightning_kp.tracks.suggestions import candidates, choose
     from lightning_kp.verbs import track
     from lightning_kp.video.paths import find_videos
 
@@ -78,7 +78,7 @@ class Bridged(NamedTuple):
 def _is_of_others(stem: Path, origin: str) -> bool:
     """Whether finished tracks lie there that were made in another way: their files would be replaced."""
     from lightning_kp.files import companion
-    from lightning_kp.track_files import read_sidecar
+    from lightning_kp.tracks.writing import read_sidecar
 
     known = read_sidecar(companion(stem, ".json"))
     return known is not None and known.origin.rpartition(":")[0] != origin
@@ -121,7 +121,7 @@ def _parser() -> VerbParser:
 
 
 def _labels(given: Any, view: "ViewSettings", method: Any) -> "LabelledAnimals | None":
-    from lightning_kp.labels import read_animals
+    from lightning_kp.labels.reading import read_animals
 
     if given.labels is None:
         return None
@@ -169,7 +169,7 @@ def _poses(tracks: "Tracks", view: "ViewSettings", *, ordered: bool) -> "NDArray
     """Poses (N, F) in normalised units of that region: the points, or what does not depend on the animals' order."""
     import torch
 
-    from lightning_kp.suggestions import spread_of
+    from lightning_kp.tracks.suggestions import spread_of
 
     points_px = torch.from_numpy(tracks.points_px).double()
     points: NDArray[np.float64] = _region(tracks, view).from_original_px(points_px).numpy()
@@ -180,7 +180,7 @@ def _known(method: Any, labels: "LabelledAnimals | None") -> "tuple[NDArray[Any]
     """Poses (M, F) of the labelled frames as this network sees them, and a bridge to their points."""
     from lightning_kp.metrics.bridge import fit_bridge
     from lightning_kp.scoring import discovered_points
-    from lightning_kp.suggestions import spread_of
+    from lightning_kp.tracks.suggestions import spread_of
 
     if labels is None:
         return None, None
@@ -239,7 +239,7 @@ def _write(
     out: Path,
 ) -> None:
     from lightning_kp.files import write_whole
-    from lightning_kp.label_stubs import Stub, write_deeplabcut, write_sleap
+    from lightning_kp.tracks.stubs import Stub, write_deeplabcut, write_sleap
     from lightning_kp.video.opening import open_video
 
     stubs = [Stub(each.video, each.frame, known) for each, known in zip(found, points, strict=True)]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lightning_kp.method import KeypointMethod
     from lightning_kp.motion.boxes import Boxes
     from lightning_kp.runs.folder import RunFolder
-    from lightning_kp.tracking import TrackingReport
+    from lightning_kp.tracks.tracking import TrackingReport
 
 SUMMARY = "Write keypoints of every displayed frame; a second call goes on where the first was stopped."
 DRAWN_FROM = (".csv", ".slp", ".dlc.h5", ".dlc.csv")  # result files, those that hold most first
@@ -43,8 +43,8 @@ def run(arguments: list[str]) -> int:
 
     from lightning_kp.checkpoints import find_checkpoint
     from lightning_kp.files import unique_stems
-    from lightning_kp.identity_files import summary_lines, suspected_swaps
     from lightning_kp.runs.folder import RunFolder, run_of
+    from lightning_kp.tracks.identity_files import summary_lines, suspected_swaps
     from lightning_kp.video.paths import find_videos
 
     formats = _formats(given.formats)
@@ -184,7 +184,7 @@ def pick_device(name: str) -> "torch.device":
 def _formats(text: str) -> tuple[str, ...]:
     """Names of table formats, checked before hours of tracking rather than after them."""
     from lightning_kp.errors import ConfigurationError
-    from lightning_kp.track_files import FORMATS
+    from lightning_kp.tracks.writing import FORMATS
 
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     unknown = [name for name in names if name not in FORMATS]
@@ -216,7 +216,7 @@ def track_all(
     from lightning_kp.errors import VideoError
     from lightning_kp.files import unique_stems
     from lightning_kp.runs.folder import RunFolder
-    from lightning_kp.tracking import track_video
+    from lightning_kp.tracks.tracking import track_video
     from lightning_kp.video.opening import open_video
 
     reports: list[TrackingReport] = []

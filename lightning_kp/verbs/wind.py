@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lightning_kp.verbs.arguments import VerbParser
 
 if TYPE_CHECKING:
-    from lightning_kp.wind import Clip
+    from lightning_kp.behaviour.wind import Clip
 
 SUMMARY = (
     "Fit wind speed to the fourth root of the standard deviation of the keypoints' hull area, or apply a known "
@@ -26,8 +26,8 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--out", default="runs/wind", help="folder of the results (default: runs/wind)")
     given = parser.parse_args(arguments)
 
+    from lightning_kp.behaviour.wind import WindLaw, fit_wind, write_wind
     from lightning_kp.errors import ConfigurationError
-    from lightning_kp.wind import WindLaw, fit_wind, write_wind
 
     if given.speeds is None and given.coefficient is None:
         raise ConfigurationError(
@@ -47,10 +47,10 @@ def run(arguments: list[str]) -> int:
 
 def _clips(files: list[Path], speeds: str | None) -> "list[Clip]":
     """One clip for each measured part, or for each whole file where nothing was measured."""
-    from lightning_kp.behaviour_files import one_of_each, stem_of
+    from lightning_kp.behaviour.recordings import one_of_each, stem_of
+    from lightning_kp.behaviour.wind import Clip, read_speeds, sway
     from lightning_kp.errors import DataError
-    from lightning_kp.track_reading import read_tracks
-    from lightning_kp.wind import Clip, read_speeds, sway
+    from lightning_kp.tracks.reading import read_tracks
 
     measured = read_speeds(Path(speeds)) if speeds is not None else []
     files = one_of_each(files)

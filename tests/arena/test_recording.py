@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from lightning_kp.arena import body as arena_body
+from lightning_kp.arena import recording as arena
 from lightning_kp.arena import render as arena_render
 from lightning_kp.arena.body import CHASE, CONTACT, KEYPOINT_NAMES, PAUSE, TURN
 from lightning_kp.arena.recording import ArenaSettings, read_truth, render_frames, simulate, write_arena
-from lightning_kp.arena import recording as arena
 from lightning_kp.errors import ConfigurationError, DataError
 
 SHORT = ArenaSettings(size=96, frames=24, seed=3)

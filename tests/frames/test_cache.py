@@ -264,7 +264,7 @@ def test_wrong_box(tmp_path: Path, clip: Path) -> None:
 
 KILLED = """
 import os, signal, sys
-from lightning_kp import frame_cache
+from lightning_kp.frames import cache as frame_cache
 from lightning_kp.video.decoding import AvFrame
 whole = AvFrame.prepared
 def until_the_kill(self, placement):

@@ -28,11 +28,10 @@ from lightning_kp.frames.preprocessing import (
 from lightning_kp.frames.stream import stream_frames
 from lightning_kp.frames.view import ViewSettings
 from lightning_kp.geometry import place
-from lightning_kp.label_scenes import preprocess_labelled, scene_of
-from lightning_kp.labels import read_labels
+from lightning_kp.labels.reading import preprocess_labelled, read_labels, scene_of
 from lightning_kp.method import KeypointMethod, plain_settings
-from lightning_kp.track_reading import read_tracks
-from lightning_kp.tracking import track_video
+from lightning_kp.tracks.reading import read_tracks
+from lightning_kp.tracks.tracking import track_video
 from lightning_kp.video.opening import open_video
 
 HEIGHT, WIDTH, SIZE, NUMBER = 96, 128, 64, 12

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.io import savemat
 
 from lightning_kp.arena.recording import ArenaSettings, write_arena
-from lightning_kp.tracks import Floats
+from lightning_kp.tracks.table import Floats
 
 VOCABULARY = {"attack": 0, "investigation": 1, "mount": 2, "other": 3}
 FLY_FIELDS = [

@@ -14,8 +14,8 @@ from lightning_kp.batches import Images
 from lightning_kp.frames.view import ViewSettings
 from lightning_kp.heatmaps import spatial_softmax
 from lightning_kp.method import KeypointMethod
-from lightning_kp.tracking import track_video
-from lightning_kp.tracks import Floats
+from lightning_kp.tracks.table import Floats
+from lightning_kp.tracks.tracking import track_video
 
 COLOURS = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (0, 1, 1))
 SIZE = 64

@@ -15,7 +15,7 @@ from lightning_kp.frames.placements import Placements
 from lightning_kp.inspection import inspect_videos
 from lightning_kp.motion.animals import find_boxes
 from lightning_kp.motion.boxes import AnimalBoxes, per_animal, write_boxes
-from lightning_kp.track_reading import read_tracks
+from lightning_kp.tracks.reading import read_tracks
 from lightning_kp.video.opening import open_video
 
 FRAMES, SIDE = 150, 128

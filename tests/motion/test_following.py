@@ -24,13 +24,13 @@ from lightning_kp.frames.placements import Placements
 from lightning_kp.frames.stream import stream_frames
 from lightning_kp.geometry import Region
 from lightning_kp.images.resize import prepare
-from lightning_kp.labels import read_labels
+from lightning_kp.labels.reading import read_labels
 from lightning_kp.method import KeypointMethod
 from lightning_kp.motion import following
 from lightning_kp.motion.animals import body_of
 from lightning_kp.motion.boxes import FOLLOW, per_animal
 from lightning_kp.motion.following import cut_out, followed, scene_background
-from lightning_kp.track_reading import read_tracks
+from lightning_kp.tracks.reading import read_tracks
 from lightning_kp.video.opening import open_video
 
 HEIGHT, WIDTH, FRAMES = 192, 256, 60

@@ -1,0 +1,1 @@
+"""What tracks say about behaviour: features, bouts, windows, results."""

@@ -1,0 +1,88 @@
+"""An ethogram: which behaviour when, as scored and as predicted, with the probabilities beneath."""
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lightning_kp.behaviour.bouts import UNLABELLED, Labels
+from lightning_kp.behaviour.results import ScoredRecording
+
+# Okabe and Ito's colours, told apart by colour-blind eyes; black and yellow are left for text and marks.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#F0E442")
+BACKGROUND_COLOUR = "#e8e8e8"
+MOST_RECORDINGS = 6  # on one picture; more cannot be read
+
+
+def write_ethogram(scored: Sequence[ScoredRecording], path: Path) -> Path:
+    """Write one PNG with two panels for each recording (the first six) and return its path."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    shown = scored[:MOST_RECORDINGS]
+    figure = Figure(figsize=(11, 3.4 * len(shown) + 0.5), layout="constrained", facecolor="white")
+    heights = [1.0, 1.2] * len(shown)
+    panels = figure.subplots(2 * len(shown), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for number, each in enumerate(shown):
+        _draw_bars(panels[2 * number], each)
+        _draw_probabilities(panels[2 * number + 1], each)
+    handles = _legend(shown[0])
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        FigureCanvasAgg(figure).print_png(file)
+    return path
+
+
+def colours(scored: ScoredRecording) -> dict[str, str]:
+    """A colour for each behaviour; grey for the background."""
+    interesting = [name for name in scored.behaviours if name != scored.background]
+    found = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(interesting)}
+    return found if scored.background is None else found | {scored.background: BACKGROUND_COLOUR}
+
+
+def _draw_bars(panel: Any, scored: ScoredRecording) -> None:
+    rows = {"scored": scored.recording.labels, "predicted": scored.chosen}
+    for height, labels in enumerate(reversed(rows.values())):
+        for name, spans in _spans(labels, scored).items():
+            panel.broken_barh(spans, (height - 0.4, 0.8), facecolors=colours(scored)[name])
+    panel.set(yticks=[0, 1], yticklabels=list(reversed(rows)), ylim=(-0.5, 1.5))
+    panel.set_title(scored.recording.name, fontsize=10, loc="left")
+    _frame(panel, scored)
+    panel.tick_params(labelbottom=False)
+
+
+def _spans(labels: Labels, scored: ScoredRecording) -> dict[str, list[tuple[float, float]]]:
+    """(start, duration) in seconds of the runs of each behaviour."""
+    fps = scored.recording.tracks.fps or 1.0
+    edges = np.concatenate(([0], np.flatnonzero(np.diff(labels)) + 1, [len(labels)]))
+    found: dict[str, list[tuple[float, float]]] = {}
+    for start, stop in itertools.pairwise(edges):
+        if stop > start and labels[start] != UNLABELLED:
+            name = scored.behaviours[labels[start]]
+            found.setdefault(name, []).append((float(start / fps), float((stop - start) / fps)))
+    return found
+
+
+def _draw_probabilities(panel: Any, scored: ScoredRecording) -> None:
+    fps = scored.recording.tracks.fps or 1.0
+    seconds = np.arange(len(scored.probability)) / fps
+    for number, name in enumerate(scored.behaviours):
+        if name != scored.background:
+            panel.plot(seconds, scored.probability[:, number], color=colours(scored)[name], linewidth=0.9)
+    panel.set(ylim=(0, 1), yticks=[0, 0.5, 1], ylabel="probability")
+    panel.set_xlabel("seconds" if scored.recording.tracks.fps else "frames")
+    _frame(panel, scored)
+
+
+def _frame(panel: Any, scored: ScoredRecording) -> None:
+    panel.set_xlim(0, len(scored.probability) / (scored.recording.tracks.fps or 1.0))
+    panel.spines[["top", "right"]].set_visible(False)
+
+
+def _legend(scored: ScoredRecording) -> list[Any]:
+    from matplotlib.patches import Patch
+
+    return [Patch(color=colour, label=name) for name, colour in colours(scored).items()]

@@ -1,0 +1,1 @@
+"""Label files as labelled animals, and the datamodules' bases that read them."""

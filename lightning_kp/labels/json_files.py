@@ -1,0 +1,79 @@
+"""COCO and Label Studio files, made ready for sleap-io, with what is wrong in them."""
+
+import json
+import re
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlparse
+
+from lightning_kp.errors import DataError
+from lightning_kp.labels.frames import OpenLabels, find_file
+from lightning_kp.labels.sleap import from_sleap_io
+
+
+def open_coco(path: Path, content: dict[str, Any], places: list[Path]) -> OpenLabels:
+    """Images that carry keypoints; those without are not looked for."""
+    import sleap_io as sio
+
+    folders = [folder for place in places for folder in (place, place / "images")]
+    labelled = {each["image_id"] for each in content["annotations"] if each.get("keypoints")}
+    used = [each for each in content["images"] if each["id"] in labelled]
+    files = {each["id"]: find_file(each["file_name"], folders) for each in used}
+    problems = [f"{each['file_name']} is missing" for each in used if files[each["id"]] is None]
+    counts = Counter(each["file_name"] for each in used)
+    problems += [f"{name} is listed {count} times" for name, count in counts.items() if count > 1]
+    points_of = {each["id"]: len(each.get("keypoints", ())) for each in content["categories"]}
+    for each in content["annotations"]:
+        expected, given = points_of.get(each.get("category_id"), 0), len(each.get("keypoints") or ()) / 3
+        if given and given != expected:
+            problems.append(
+                f"annotation {each.get('id')} has {given:g} keypoints and category {each.get('category_id')} "
+                f"{expected}: unknown skeleton"
+            )
+    if problems or not used:
+        return OpenLabels(path, (), [], problems)
+    known = [each | {"file_name": str(files[each["id"]])} for each in used]
+    kept = [each for each in content["annotations"] if each["image_id"] in labelled]
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "coco.json"
+        copy.write_text(json.dumps(content | {"images": known, "annotations": kept}))
+        return from_sleap_io(path, sio.load_coco(str(copy)), [])
+
+
+def open_label_studio(path: Path, content: list[dict[str, Any]], places: list[Path]) -> OpenLabels:
+    """Its own exports name an image in ``data``; sleap-io wants the video and frame, which it writes in ``meta``."""
+    import sleap_io as sio
+
+    tasks, problems, seen = [], [], Counter[str]()
+    for task in content:
+        if not any(each.get("result") for each in task.get("annotations") or ()):
+            continue
+        video = dict((task.get("meta") or {}).get("video") or {"filename": _image_of(task), "frame_idx": 0})
+        label = f"{video['filename']}" + (f" frame {video['frame_idx']}" if video["frame_idx"] else "")
+        seen[label] += 1
+        file = find_file(video["filename"], places, loose=True)
+        if file is None:  # an upload: its name begins with eight digits and a hyphen
+            file = find_file(re.sub(r"(^|/)[0-9a-f]{8}-", r"\1", video["filename"]), places, loose=True)
+        if file is None:
+            problems.append(f"{video['filename']} is missing")
+            continue
+        shape = video.get("shape") or [1, 1, 1, 3]
+        tasks.append(task | {"meta": {"video": video | {"filename": str(file), "shape": shape}}})
+    problems += [f"{name} is labelled {count} times" for name, count in seen.items() if count > 1]
+    if problems or not tasks:
+        return OpenLabels(path, (), [], problems)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "tasks.json"
+        copy.write_text(json.dumps(tasks))
+        return from_sleap_io(path, sio.load_labelstudio(str(copy)), [])
+
+
+def _image_of(task: dict[str, Any]) -> str:
+    values = [value for value in task.get("data", {}).values() if isinstance(value, str)]
+    if not values:
+        raise DataError(f"Label Studio's task {task.get('id', '?')} names no image.")
+    url = urlparse(values[0])
+    local = parse_qs(url.query).get("d")
+    return local[0] if local else unquote(url.path) if url.scheme else values[0]

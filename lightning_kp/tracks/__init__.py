@@ -1,0 +1,1 @@
+"""Keypoints over time: types, files, tracking, identities, suggestions."""

@@ -1,0 +1,181 @@
+"""The store that collects the keypoints of one video batch by batch, in constant memory."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from lightning_kp.errors import DISK_FULL, DataError
+from lightning_kp.files import companion
+from lightning_kp.skeleton import Skeleton
+from lightning_kp.tracks.pixels import Regions, check_order, original_pixels
+from lightning_kp.tracks.table import ARRAYS, TrackInfo, Tracks, make_tracks, rows_per_piece
+from lightning_kp.tracks.writing import FORMATS, write_tracks
+
+if TYPE_CHECKING:
+    from lightning_kp.method import Prediction
+
+SYNC_EVERY = 512  # frames after which the store is forced to the disk (ours)
+
+
+class TrackStore:
+    """Append-only file ``<stem>.tracks.part`` of all frames so far; memory does not grow with the video.
+
+    Opening it again with the same ``info`` continues after the last complete frame (a torn one is
+    dropped), with another ``info`` or ``resume=False`` it starts afresh.  :meth:`finish` turns it
+    into the result files.  Raises :class:`DataError` when the folder cannot be written or is full.
+    """
+
+    def __init__(self, stem: Path, info: TrackInfo, *, resume: bool = True) -> None:
+        self.stem = stem
+        self.path = companion(stem, ".tracks.part")
+        self._info = info
+        self._head = info.to_json().encode() + b"\n"
+        shape = (info.animals, len(info.keypoint_names))
+        self._record = np.dtype(
+            [
+                ("times_s", "<f8"),
+                ("points_px", "<f4", (*shape, 2)),
+                ("confidence", "<f4", shape),
+                ("covariance_px", "<f4", (*shape, 3)),
+            ]
+        )
+        self.rows = 0
+        with self._disk_errors():
+            stem.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open("r+b" if self.path.exists() else "w+b", buffering=0)
+            self._continue() if resume and self._file.read(len(self._head)) == self._head else self._restart()
+        self._synced = self.rows
+
+    @property
+    def info(self) -> TrackInfo:
+        """What holds for all frames."""
+        return self._info
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def append(self, prediction: "Prediction", regions: Regions, times_s: Sequence[float]) -> None:
+        """Add the next frames; ``times_s`` is their presentation time.  Raises DataError out of order."""
+        self.append_crops([prediction], [regions], times_s)
+
+    def append_crops(
+        self, predictions: "Sequence[Prediction]", regions: Sequence[Regions], times_s: Sequence[float]
+    ) -> None:
+        """The same for frames of which each animal was cut out: the animals of one crop after those of another."""
+        for prediction in predictions:
+            check_order(prediction, self.rows, self._info.video)
+        crops = [original_pixels(*each) for each in zip(predictions, regions, strict=True)]
+        arrays = [np.concatenate(parts, axis=1) for parts in zip(*crops, strict=True)]
+        self.extend(make_tracks(self._info, dict(zip(ARRAYS, (np.asarray(times_s), *arrays), strict=True))))
+
+    def extend(self, tracks: Tracks) -> None:
+        """Add the next frames, already in original pixels."""
+        if tracks.points_px.shape[1:] != self._record["points_px"].shape:
+            raise DataError(
+                f"{self.path} holds {self._record['points_px'].shape[:2]} animals and keypoints per frame, "
+                f"got {tracks.points_px.shape[1:3]}.",
+                remedy="Delete the file to start again with the new checkpoint.",
+            )
+        with self._disk_errors():
+            self._write(self._records(tracks))
+            self.rows += len(tracks)
+            if self.rows - self._synced >= SYNC_EVERY:
+                self._sync()
+
+    def pieces(self) -> Iterator[Tracks]:
+        """Consecutive parts of bounded size, read from the file."""
+        rows = rows_per_piece(self._info)
+        for start in range(0, self.rows, rows):
+            offset = len(self._head) + start * self._record.itemsize
+            # fromfile, not a memory map: mapped pages would count as memory of the process
+            part = np.fromfile(self.path, self._record, min(rows, self.rows - start), offset=offset)
+            yield make_tracks(self._info, {name: np.ascontiguousarray(part[name]) for name in ARRAYS})
+
+    def rewrite(self, change: Callable[[Tracks], Tracks]) -> None:
+        """Replace all frames, piece by piece and in order, by what ``change`` makes of them.
+
+        Interrupted, a part is changed and the rest is not: a change that is done twice has to do no harm.
+        """
+        position = len(self._head)
+        for part in self.pieces():
+            records = self._records(change(part))
+            with self._disk_errors():
+                self._file.seek(position)
+                self._write(records)
+            position += len(records)
+
+    def finish(self, formats: Iterable[str] | None = None, skeleton: Skeleton | None = None) -> list[Path]:
+        """Write the result files and remove the store; returns their paths."""
+        if not self.rows:
+            raise DataError(
+                f"No frame of {self._info.video} was tracked, so there is nothing to write.",
+                remedy="Check with `kp inspect` that the video can be read.",
+            )
+        with self._disk_errors():
+            self._sync()
+            written = write_tracks(self, self.stem, FORMATS if formats is None else formats, skeleton)
+            self.close()
+            self.path.unlink()
+        return written
+
+    def close(self) -> None:
+        """Force everything to the disk and close; the file can be continued later."""
+        if not self._file.closed:
+            with self._disk_errors():
+                self._sync()
+                self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _records(self, tracks: Tracks) -> bytes:
+        records = np.empty(len(tracks), self._record)
+        for name in ARRAYS:
+            records[name] = getattr(tracks, name)
+        return records.tobytes()
+
+    def _continue(self) -> None:
+        size = self.path.stat().st_size - len(self._head)
+        self.rows = size // self._record.itemsize
+        self._file.truncate(len(self._head) + self.rows * self._record.itemsize)
+        self._file.seek(0, os.SEEK_END)
+
+    def _restart(self) -> None:
+        self._file.seek(0)
+        self._file.truncate()
+        self._write(self._head)
+
+    def _write(self, content: bytes) -> None:
+        left = memoryview(content)
+        while left:
+            left = left[self._file.write(left) :]
+
+    def _sync(self) -> None:
+        os.fsync(self._file.fileno())
+        self._synced = self.rows
+
+    @contextlib.contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            cure = "Free some space" if error.errno in DISK_FULL else "Make it writable"
+            remedy = f"{cure} or choose another --out folder."
+            if self.rows:
+                remedy = (
+                    f"{cure}, then type the same command again: "
+                    f"it goes on after the {self.rows} frames that are kept."
+                )
+            raise DataError(
+                f"Cannot write {error.filename or self.path}: {error.strerror or error}.", remedy=remedy
+            ) from error

@@ -1,0 +1,143 @@
+"""Frames to be labelled, as files in which SLEAP and DeepLabCut let one label them.
+
+SLEAP: one ``suggestions.slp`` with the videos, the skeleton and a list of suggested frames; where the points
+can be predicted already they lie there as predictions, to be corrected.  DeepLabCut: a folder
+``labeled-data/<video>`` with the images and an empty CollectedData table (csv and h5), in which every one of several
+animals has columns of its own.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pictures
+
+from lightning_kp.files import replacing, write_whole
+from lightning_kp.tracks.table import animal_names
+from lightning_kp.tracks.writing import DLC_KEY
+from lightning_kp.video.image_folder import ImageFolderReader
+from lightning_kp.video.opening import open_video
+from lightning_kp.video.reader import VideoInfo
+
+
+class Stub(NamedTuple):
+    """Frame ``frame`` of the video ``video`` (a number); of its animals (I, L, 3) = x, y, confidence, if known.
+
+    NaN = absent; an animal without any point is none.
+    """
+
+    video: int
+    frame: int
+    points_px: NDArray[np.float64] | None = None
+
+
+def write_sleap(stubs: Sequence[Stub], videos: Sequence[VideoInfo], names: Sequence[str], path: Path) -> Path:
+    """Write the .slp file; videos by their absolute paths, so that SLEAP finds them from anywhere."""
+    import sleap_io as sio
+
+    skeleton = sio.Skeleton(list(names), name="labels")
+    described = [_video(info) for info in videos]
+    frames = [
+        sio.LabeledFrame(
+            video=described[stub.video],
+            frame_idx=stub.frame,
+            instances=[_instance(each, skeleton) for each in _present(stub.points_px)],
+        )
+        for stub in stubs
+    ]
+    labels = sio.Labels(
+        videos=described,
+        skeletons=[skeleton],
+        labeled_frames=[frame for frame in frames if frame.instances],
+        suggestions=[sio.SuggestionFrame(described[stub.video], stub.frame) for stub in stubs],
+    )
+    with replacing(path) as temporary:
+        sio.save_slp(labels, str(temporary), verbose=False)
+    return path
+
+
+def _video(info: VideoInfo) -> Any:
+    import sleap_io as sio
+
+    height, width = info.frame_size
+    path = info.path.resolve()
+    if path.is_dir():
+        # A whole pass, since SLEAP counts every image that is listed and a reader those that can be read.
+        return sio.Video.from_filename([str(frame.path) for frame in ImageFolderReader(path).decode()])
+    known = {"filename": str(path), "shape": [info.n_frames, height, width, 3], "fps": info.fps}
+    return sio.Video(filename=str(path), backend_metadata=known, open_backend=False)
+
+
+def _present(animals: NDArray[np.float64] | None) -> Sequence[NDArray[np.float64]]:
+    return () if animals is None else [each for each in animals if np.isfinite(each).all(axis=-1).any()]
+
+
+def _instance(points: NDArray[np.float64], skeleton: Any) -> Any:
+    import sleap_io as sio
+
+    return sio.PredictedInstance.from_numpy(
+        points[:, :2], skeleton=skeleton, point_scores=points[:, 2], score=float(np.nanmean(points[:, 2]))
+    )
+
+
+def write_deeplabcut(
+    stubs: Sequence[Stub],
+    videos: Mapping[str, Path],
+    names: Sequence[str],
+    scorer: str,
+    folder: Path,
+    animals: int = 1,
+) -> list[Path]:
+    """Write images and empty tables below ``folder/labeled-data``; ``videos``: paths by folder name, in order.
+
+    Of several ``animals`` each has columns, animal1 and so on.
+    """
+    tables = []
+    for number, (name, path) in enumerate(videos.items()):
+        wanted = sorted({stub.frame for stub in stubs if stub.video == number})
+        if not wanted:
+            continue
+        target = folder / "labeled-data" / name
+        target.mkdir(parents=True, exist_ok=True)
+        images = _extract(path, wanted, target)
+        tables.append(
+            _write_table([f"labeled-data/{name}/{image}" for image in images], names, scorer, target, animals)
+        )
+    return tables
+
+
+def _extract(path: Path, wanted: Sequence[int], target: Path) -> list[str]:
+    """Save frames as PNG files named as DeepLabCut does; a reader counts displayed frames, as tracks do."""
+    width = max(4, len(str(wanted[-1])))
+    saved = []
+    with open_video(path) as reader:
+        frames = reader.decode()
+        for frame in frames:
+            if frame.index in wanted:
+                saved.append(f"img{frame.index:0{width}d}.png")
+                Pictures.fromarray(frame.rgb()).save(target / saved[-1])
+            if frame.index >= wanted[-1]:
+                break
+        frames.close() if hasattr(frames, "close") else None
+    return saved
+
+
+def _write_table(
+    images: Sequence[str], names: Sequence[str], scorer: str, target: Path, animals: int
+) -> Path:
+    import pandas as pd
+
+    individuals = {"individuals": list(animal_names(animals))} if animals > 1 else {}
+    levels = {"scorer": [scorer], **individuals, "bodyparts": list(names), "coords": ["x", "y"]}
+    columns = pd.MultiIndex.from_product(list(levels.values()), names=list(levels))
+    # Rows by folder, video and image, as DeepLabCut keeps them since 2.2.
+    index = pd.MultiIndex.from_tuples([tuple(image.split("/")) for image in images])
+    table = pd.DataFrame(np.nan, index, columns)
+    path = target / f"CollectedData_{scorer}.csv"
+    # pandas takes a first row of empty cells for the names of the index: here is one that it may take.
+    write_whole(path, table.rename_axis(["folder", "video", "image"]).to_csv())
+    with replacing(path.with_suffix(".h5")) as temporary:
+        table.to_hdf(temporary, key=DLC_KEY, mode="w")
+    return path

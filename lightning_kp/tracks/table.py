@@ -1,0 +1,152 @@
+"""Keypoints over time, in pixels of the original video.
+
+Letters as everywhere: N frames, I instances (animals), K keypoints.  Pixels count pixel centres:
+the centre of the top left pixel of the original video is (0, 0).
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_kp.errors import DataError
+
+if TYPE_CHECKING:
+    pass
+
+Floats = NDArray[np.float32]
+PIECE = 16_384  # keypoints held at a time while a table is written or read (ours: about 10 MB as text)
+
+
+def default_names(number: int) -> tuple[str, ...]:
+    """Names of discovered keypoints: kp01, kp02, ..."""
+    return tuple(f"kp{k:02d}" for k in range(1, number + 1))
+
+
+def animal_names(number: int) -> tuple[str, ...]:
+    """Names of the instances in every file: animal1, animal2, ..."""
+    return tuple(f"animal{i}" for i in range(1, number + 1))
+
+
+@dataclass(frozen=True)
+class TrackInfo:
+    """What holds for all frames of one tracked video.
+
+    ``video`` is its path, ``frame_size`` (height, width) in pixels, (0, 0) = unknown, ``fps`` frames
+    per second.  ``origin`` is any text that names checkpoint and settings: a store is continued, and
+    a finished video skipped, only where it is the same.
+    """
+
+    video: str
+    frame_size: tuple[int, int]
+    fps: float
+    keypoint_names: tuple[str, ...]
+    animals: int = 1
+    origin: str = ""
+
+    def to_json(self) -> str:
+        """One line of text; :meth:`from_json` reads it."""
+        return json.dumps({"format": "lightning-kp tracks 1", **dataclasses.asdict(self)})
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The inverse of :meth:`to_json`; keys it does not know are ignored.  Raises KeyError, ValueError."""
+        given = json.loads(text)
+        known = {field.name: given[field.name] for field in dataclasses.fields(cls)}
+        known["frame_size"] = (int(given["frame_size"][0]), int(given["frame_size"][1]))
+        known["keypoint_names"] = tuple(given["keypoint_names"])
+        return cls(**known)
+
+
+@dataclass(frozen=True, eq=False)
+class Tracks:
+    """Keypoints of one video, one row per displayed frame.
+
+    ``times_s`` (N,) float64; ``points_px`` (N, I, K, 2) float32, NaN = absent; ``confidence``
+    (N, I, K) in [0, 1]; ``covariance_px`` (N, I, K, 3) = (var x, var y, cov xy) in px^2, NaN = unknown.
+    """
+
+    video: str
+    frame_size: tuple[int, int]
+    fps: float
+    times_s: NDArray[np.float64]
+    points_px: Floats
+    confidence: Floats
+    covariance_px: Floats
+    keypoint_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        frames, animals, keypoints = self.points_px.shape[:3]
+        needed = {
+            "times_s": (frames,),
+            "points_px": (frames, animals, keypoints, 2),
+            "confidence": (frames, animals, keypoints),
+            "covariance_px": (frames, animals, keypoints, 3),
+        }
+        for name, shape in needed.items():
+            if getattr(self, name).shape != shape:
+                raise DataError(f"Tracks need {name} of shape {shape}, got {getattr(self, name).shape}.")
+        if len(self.keypoint_names) != keypoints:
+            raise DataError(f"Tracks of {keypoints} keypoints were given {len(self.keypoint_names)} names.")
+
+    def __len__(self) -> int:
+        return len(self.times_s)
+
+    @property
+    def info(self) -> TrackInfo:
+        """What holds for all frames."""
+        return TrackInfo(self.video, self.frame_size, self.fps, self.keypoint_names, self.points_px.shape[1])
+
+    def __getitem__(self, rows: slice) -> "Tracks":
+        """The frames of a slice (numbered from 0 again)."""
+        arrays = {name: getattr(self, name)[rows] for name in ARRAYS}
+        return dataclasses.replace(self, **arrays)
+
+    def pieces(self) -> Iterator["Tracks"]:
+        """Consecutive parts of bounded size."""
+        rows = rows_per_piece(self.info)
+        return (self[start : start + rows] for start in range(0, len(self), rows))
+
+
+ARRAYS = ("times_s", "points_px", "confidence", "covariance_px")
+
+
+class TrackSource(Protocol):
+    """Tracks that can be read piece by piece: :class:`Tracks`, :class:`TrackStore`, or a saved file."""
+
+    @property
+    def info(self) -> TrackInfo: ...
+
+    def __len__(self) -> int: ...
+
+    def pieces(self) -> Iterator[Tracks]: ...
+
+
+def rows_per_piece(info: TrackInfo) -> int:
+    """How many frames are handled at a time, so that memory does not grow with the video."""
+    return max(1, PIECE // max(1, info.animals * len(info.keypoint_names)))
+
+
+def make_tracks(info: TrackInfo, arrays: dict[str, Any]) -> Tracks:
+    """Tracks from their common part and the four arrays by name."""
+    return Tracks(info.video, info.frame_size, info.fps, keypoint_names=info.keypoint_names, **arrays)
+
+
+def concatenate(info: TrackInfo, pieces: Iterable[Tracks]) -> Tracks:
+    """One table from consecutive pieces (none: a table without rows)."""
+    parts = list(pieces)
+    shape = (0, info.animals, len(info.keypoint_names))
+    empty = {"times_s": (0,), "points_px": (*shape, 2), "confidence": shape, "covariance_px": (*shape, 3)}
+    return make_tracks(
+        info,
+        {
+            name: np.concatenate([getattr(part, name) for part in parts])
+            if parts
+            else np.zeros(empty[name], np.float64 if name == "times_s" else np.float32)
+            for name in ARRAYS
+        },
+    )

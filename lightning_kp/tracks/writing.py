@@ -1,0 +1,233 @@
+"""Tracks -> files that other tools open, written piece by piece (track_reading.py reads them).
+
+``<stem>.slp`` (SLEAP), ``<stem>.dlc.csv`` and ``<stem>.dlc.h5`` (DeepLabCut), ``<stem>.csv`` (tidy:
+one row per frame, animal and keypoint; exact) and ``<stem>.json`` (video, frame size, fps, names;
+written last, so that it marks a finished video).
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from lightning_kp.errors import DataError
+from lightning_kp.files import companion, replacing
+from lightning_kp.skeleton import Skeleton
+from lightning_kp.tracks.table import TrackInfo, Tracks, TrackSource, animal_names
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCORER = "lightning_kp"
+DLC_KEY = "df_with_missing"  # the key that DeepLabCut itself uses
+TIDY_COLUMNS = ("frame", "time_s", "animal", "keypoint", "x", "y", "confidence", "var_x", "var_y", "cov_xy")
+
+
+def write_tracks(
+    source: TrackSource, stem: Path, formats: Iterable[str] | None = None, skeleton: Skeleton | None = None
+) -> list[Path]:
+    """Write ``source`` as ``<stem>.*`` in the formats of :data:`FORMATS` (default all); returns the paths.
+
+    Each file appears under its name only when complete.  ``skeleton`` adds edges and mirror pairs
+    to the .slp file.
+    """
+    names = list(FORMATS if formats is None else formats)
+    unknown = [name for name in names if name not in FORMATS]
+    if unknown:
+        raise DataError(f"Unknown table format {unknown[0]!r}.", remedy=f"Choose from {', '.join(FORMATS)}.")
+    written = []
+    sidecar = companion(stem, ".json")
+    if read_sidecar(sidecar) != source.info:
+        for suffix, _ in FORMATS.values():  # no format of an older checkpoint beside those of this one
+            companion(stem, suffix).unlink(missing_ok=True)
+    sidecar.unlink(missing_ok=True)  # no older mark of completeness beside half-new files
+    for name in names:
+        suffix, write = FORMATS[name]
+        path = companion(stem, suffix)
+        bar = tqdm(total=len(source), desc=f"write {path.name}", unit="frame", delay=1.0, leave=False)
+        with bar, replacing(path) as temporary:
+            write(_Counted(source, bar), temporary, skeleton)
+        written.append(path)
+    with replacing(sidecar) as temporary:
+        temporary.write_text(source.info.to_json() + "\n")
+    return [*written, sidecar]
+
+
+class _Counted:
+    """A source that moves a bar on by what its reader is done with."""
+
+    def __init__(self, source: TrackSource, bar: "tqdm[Any]") -> None:
+        self.info = source.info
+        self._source = source
+        self._bar = bar
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def pieces(self) -> Iterator[Tracks]:
+        for part in self._source.pieces():
+            yield part
+            self._bar.update(len(part))
+
+
+def is_finished(stem: Path, info: TrackInfo) -> bool:
+    """Whether the results of exactly this video, checkpoint and settings lie there already."""
+    return read_sidecar(companion(stem, ".json")) == info
+
+
+def read_sidecar(path: Path) -> TrackInfo | None:
+    """The common part that a ``<stem>.json`` holds; None where there is none, or a damaged one."""
+    try:
+        return TrackInfo.from_json(path.read_text())
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return None
+
+
+def _write_tidy(source: TrackSource, path: Path, skeleton: Skeleton | None) -> None:
+    start = 0
+    for part in source.pieces():
+        frame = _tidy_frame(part, start)
+        frame.to_csv(path, mode="w" if start == 0 else "a", header=start == 0, index=False)
+        start += len(part)
+
+
+def _tidy_frame(part: Tracks, start: int) -> "pd.DataFrame":
+    import pandas as pd
+
+    frames, animals, keypoints = part.confidence.shape
+    index = np.arange(start, start + frames)
+    animal = np.tile(np.repeat(np.arange(animals), keypoints), frames)
+    keypoint = np.tile(np.arange(keypoints), frames * animals)
+    columns = (
+        np.repeat(index, animals * keypoints),
+        np.repeat(part.times_s, animals * keypoints),
+        pd.Categorical.from_codes(animal, pd.Index(animal_names(animals))),
+        pd.Categorical.from_codes(keypoint, pd.Index(part.keypoint_names)),
+        *part.points_px.reshape(-1, 2).T,
+        part.confidence.reshape(-1),
+        *part.covariance_px.reshape(-1, 3).T,
+    )
+    return pd.DataFrame(dict(zip(TIDY_COLUMNS, columns, strict=True)))
+
+
+def _dlc_pieces(source: TrackSource) -> "Iterator[pd.DataFrame]":
+    """DeepLabCut's layout: columns scorer / (individuals, if several) / bodyparts / coords; index = frame."""
+    import pandas as pd
+
+    info = source.info
+    bodyparts = list(info.keypoint_names)
+    individuals = {"individuals": list(animal_names(info.animals))} if info.animals > 1 else {}
+    coords = ["x", "y", "likelihood"]
+    levels = {"scorer": [SCORER], **individuals, "bodyparts": bodyparts, "coords": coords}
+    columns = pd.MultiIndex.from_product(list(levels.values()), names=list(levels))
+    start = 0
+    for part in source.pieces():
+        values = np.concatenate((part.points_px, part.confidence[..., None]), axis=-1)
+        index = np.arange(start, start + len(part))
+        yield pd.DataFrame(values.reshape(len(part), -1), index, columns)
+        start += len(part)
+
+
+def _write_dlc_csv(source: TrackSource, path: Path, skeleton: Skeleton | None) -> None:
+    for number, frame in enumerate(_dlc_pieces(source)):
+        frame.to_csv(path, mode="a" if number else "w", header=number == 0)
+
+
+def _write_dlc_h5(source: TrackSource, path: Path, skeleton: Skeleton | None) -> None:
+    for number, frame in enumerate(_dlc_pieces(source)):
+        frame = frame.astype(np.float64)  # as DeepLabCut's own; the csv is shorter without
+        # format="table" is DeepLabCut's own choice, and the one that can be appended to
+        frame.to_hdf(path, key=DLC_KEY, mode="a" if number else "w", format="table", append=number > 0)
+
+
+def _write_slp(source: TrackSource, path: Path, skeleton: Skeleton | None) -> None:
+    """sleap-io writes the file without frames; the three long tables are then filled piece by piece.
+
+    Its own way through one Python object per point takes gigabytes for long videos.  The record
+    types are those that sleap-io has just put into the file, whatever its version.
+    """
+    import h5py
+
+    _write_empty_slp(source.info, len(source), path, skeleton)
+    with h5py.File(path, "r+") as file:
+        tables = {name: _growing(file, name) for name in ("frames", "instances", "pred_points")}
+        for part in source.pieces():
+            _append_slp(tables, part)
+
+
+def _write_empty_slp(info: TrackInfo, frames: int, path: Path, skeleton: Skeleton | None) -> None:
+    import sleap_io as sio
+
+    skeleton = skeleton or Skeleton(info.keypoint_names)
+    names = skeleton.names
+    sleap_skeleton = sio.Skeleton(
+        nodes=list(names),
+        edges=[(names[a], names[b]) for a, b in skeleton.edges],
+        symmetries=[(names[a], names[b]) for a, b in skeleton.mirror_pairs],
+        name="keypoints",
+    )
+    height, width = info.frame_size
+    known = {"filename": info.video, "shape": [frames, height, width, 3], "fps": info.fps}
+    video = sio.Video(filename=info.video, backend_metadata=known, open_backend=False)
+    labels = sio.Labels(
+        videos=[video],
+        skeletons=[sleap_skeleton],
+        tracks=[sio.Track(name) for name in animal_names(info.animals)],
+        provenance={"written_by": SCORER, "origin": info.origin},
+    )
+    sio.save_slp(labels, str(path), verbose=False)
+
+
+def _growing(file: Any, name: str) -> Any:
+    """Replace an empty table by one of the same type that can grow."""
+    dtype = file[name].dtype
+    del file[name]
+    return file.create_dataset(name, (0,), dtype, maxshape=(None,), chunks=(8192,))
+
+
+def _append_slp(tables: dict[str, Any], part: Tracks) -> None:
+    frames, _, keypoints = part.confidence.shape
+    present: Any = ~np.isnan(part.points_px).any(-1)  # (N, I, K)
+    seen = present.any(-1)  # (N, I): an animal without any keypoint is no instance
+    of_frame, track = np.nonzero(seen)
+    first_frame, first_instance = len(tables["frames"]), len(tables["instances"])
+    first_point = len(tables["pred_points"])
+
+    instances = np.zeros(len(track), tables["instances"].dtype)
+    number = np.arange(len(track))
+    starts = first_point + number * keypoints
+    visible = present[seen]
+    score = (part.confidence[seen] * visible).sum(-1) / visible.sum(-1)
+    _fill(instances, instance_id=first_instance + number, instance_type=1, frame_id=first_frame + of_frame)
+    _fill(instances, track=track, from_predicted=-1, score=score)
+    _fill(instances, point_id_start=starts, point_id_end=starts + keypoints)
+
+    points = np.zeros(len(track) * keypoints, tables["pred_points"].dtype)
+    x, y = part.points_px[seen].reshape(-1, 2).T
+    _fill(points, x=x, y=y, visible=visible.reshape(-1), score=part.confidence[seen].reshape(-1))
+
+    rows = np.zeros(frames, tables["frames"].dtype)
+    ends = first_instance + np.cumsum(seen.sum(-1))
+    index = np.arange(first_frame, first_frame + frames)
+    _fill(rows, frame_id=index, frame_idx=index, instance_id_end=ends)
+    _fill(rows, instance_id_start=ends - seen.sum(-1))
+    for name, records in (("frames", rows), ("instances", instances), ("pred_points", points)):
+        table = tables[name]
+        table.resize(len(table) + len(records), axis=0)
+        table[len(table) - len(records) :] = records
+
+
+def _fill(records: Any, **columns: Any) -> None:
+    for name, values in columns.items():
+        records[name] = values
+
+
+Writer = Callable[[TrackSource, Path, Skeleton | None], None]
+FORMATS: dict[str, tuple[str, Writer]] = {
+    "slp": (".slp", _write_slp),
+    "csv": (".csv", _write_tidy),
+    "dlc_csv": (".dlc.csv", _write_dlc_csv),
+    "dlc_h5": (".dlc.h5", _write_dlc_h5),
+}
