@@ -7,9 +7,17 @@ import lightning as L
 import torch.distributed
 
 from lightning_kp.batches import FramePairs
-from lightning_kp.diagnostics import Diagnosis, Evidence, Problem, Verdict, diagnose, sampled_backgrounds
+from lightning_kp.diagnosis.backgrounds import Background
+from lightning_kp.diagnosis.evidence import Collector
+from lightning_kp.diagnosis.judgement import (
+    Diagnosis,
+    Evidence,
+    Problem,
+    Verdict,
+    diagnose,
+    sampled_backgrounds,
+)
 from lightning_kp.errors import ConfigurationError
-from lightning_kp.evidence import Background, Collector
 from lightning_kp.method import KeypointMethod
 from lightning_kp.runs.loggers import log_rows
 

@@ -21,7 +21,7 @@ from lightning_kp.labels.opening import open_labels
 from lightning_kp.labels.reading import read_animals
 from lightning_kp.method import KeypointMethod
 from lightning_kp.metrics.bridge import fit_bridge
-from lightning_kp.scoring import discovered_points
+from lightning_kp.scoring.discovered import discovered_points
 
 PCK_SHARE = 0.05
 """Share of the image side within which a prediction counts as right."""

@@ -14,7 +14,6 @@ from human36m_folders import poses
 from PIL import Image
 from torch import Tensor
 
-from lightning_kp.activity_scores import pose_distances, score_activities
 from lightning_kp.batches import FramePairs, LabelledImages
 from lightning_kp.cli import main
 from lightning_kp.datamodules import Human36M
@@ -31,6 +30,7 @@ from lightning_kp.people.human36m import (
     find_sequences,
 )
 from lightning_kp.people.human36m_images import PoseImages, PosePairs, as_seen_from_front, square_box
+from lightning_kp.scoring.activities import pose_distances, score_activities
 
 NUMBER = 6
 PEOPLE = {("S1", "Waiting"): 0, ("S5", "Walking"): 1, ("S9", "Waiting"): 2, ("S11", "Walking"): 3}
@@ -284,7 +284,7 @@ class Told:
 
 
 def test_errors_per_activity(monkeypatch):
-    monkeypatch.setattr("lightning_kp.activity_scores._untrained", lambda *given: Reads())
+    monkeypatch.setattr("lightning_kp.scoring.activities._untrained", lambda *given: Reads())
     method = Reads()
     torch.nn.init.constant_(method.gain, 0.5)
     found = score_activities(method, Told(), Told.mirror)

@@ -13,9 +13,9 @@ from torch import Tensor
 from lightning_kp.batches import FramePairs, Images
 from lightning_kp.callbacks.diagnostics import LiveDiagnostics, logged_figures
 from lightning_kp.datamodule import KeypointDataModule
-from lightning_kp.diagnostics import Diagnosis, Verdict, diagnose
+from lightning_kp.diagnosis.evidence import Collector
+from lightning_kp.diagnosis.judgement import Diagnosis, Verdict, diagnose
 from lightning_kp.errors import ConfigurationError
-from lightning_kp.evidence import Collector
 from lightning_kp.geometry import pixel_centres
 from lightning_kp.heatmaps import spatial_softmax
 from lightning_kp.method import KeypointMethod

@@ -20,7 +20,7 @@ from lightning_kp.labels.opening import open_labels
 from lightning_kp.labels.reading import read_labels
 from lightning_kp.methods import LinearBridge
 from lightning_kp.metrics.bridge import fit_bridge
-from lightning_kp.scoring import discovered_points
+from lightning_kp.scoring.discovered import discovered_points
 from lightning_kp.tracks.reading import read_tracks
 from lightning_kp.tracks.stubs import Stub, write_sleap
 from lightning_kp.video.opening import open_video

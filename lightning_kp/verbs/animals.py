@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 from lightning_kp.verbs.arguments import VerbParser
 
 if TYPE_CHECKING:
-    from lightning_kp.animal_scoring import MethodFigures
     from lightning_kp.metrics.animals import AnimalFigures
+    from lightning_kp.scoring.look_alikes import MethodFigures
 
 SUMMARY = (
     "Score runs on a video of several animals whose true points are known in every frame: detection rate, "
@@ -29,7 +29,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
     given = parser.parse_args(arguments)
 
-    from lightning_kp.animal_scoring import mean_pose_px, read_truth
+    from lightning_kp.scoring.look_alikes import mean_pose_px, read_truth
 
     truth = read_truth(Path(given.labels), Path(given.video) if given.video else None)
     found = _figures(given.run, truth, given.device)
@@ -50,8 +50,8 @@ def run(arguments: list[str]) -> int:
 
 def _figures(names: list[str], truth: Any, device: str) -> "dict[str, tuple[MethodFigures, MethodFigures]]":
     """(trained, untrained) by name; runs that see the video alike share one pass over it."""
-    from lightning_kp.animal_scoring import score_tracks, track_with
     from lightning_kp.checkpoints import find_checkpoint
+    from lightning_kp.scoring.look_alikes import score_tracks, track_with
     from lightning_kp.verbs.track import load_for_tracking
 
     loaded = {name: load_for_tracking(find_checkpoint(name), device) for name in names}
@@ -86,8 +86,8 @@ def _number(value: float) -> str:
 
 
 def _write(folder: Path, prefix: str, trained: "MethodFigures", untrained: "MethodFigures") -> None:
-    from lightning_kp.animal_scoring import as_metrics
     from lightning_kp.runs.folder import RunFolder
+    from lightning_kp.scoring.look_alikes import as_metrics
 
     RunFolder(folder).add_metrics(
         {f"{prefix}trained": as_metrics(trained), f"{prefix}untrained": as_metrics(untrained)}

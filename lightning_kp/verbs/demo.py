@@ -25,9 +25,9 @@ def run(arguments: list[str]) -> int:
     from lightning_kp.arena.recording import ArenaSettings, write_arena
     from lightning_kp.checkpoints import find_checkpoint
     from lightning_kp.labels.reading import read_labels
-    from lightning_kp.report import write_report
+    from lightning_kp.report.document import write_report
     from lightning_kp.runs.folder import RunFolder
-    from lightning_kp.scoring import score_regression
+    from lightning_kp.scoring.discovered import score_regression
     from lightning_kp.verbs import discover
     from lightning_kp.verbs.track import load_for_tracking
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lightning_kp.verbs.arguments import VerbParser, settings_of, split, typed
 
 if TYPE_CHECKING:
-    from lightning_kp.diagnostics import Diagnosis
+    from lightning_kp.diagnosis.judgement import Diagnosis
     from lightning_kp.method import KeypointMethod
     from lightning_kp.runs.folder import RunFolder
 
@@ -155,8 +155,8 @@ def inspect_and_suggest(videos: list[Path], folder: "RunFolder") -> dict[str, An
 
     from lightning_kp.errors import DataError
     from lightning_kp.files import write_whole
-    from lightning_kp.inspection import inspect_videos
-    from lightning_kp.inspection_picture import write_picture
+    from lightning_kp.inspection.picture import write_picture
+    from lightning_kp.inspection.videos import inspect_videos
 
     with tqdm(desc="inspect", unit="frame", delay=1.0, leave=False) as bar:
         inspection = inspect_videos(videos, progress=bar.update)
@@ -184,7 +184,7 @@ def _inspection(folder: "RunFolder") -> dict[str, Any]:
 
 
 def _settings(inspection: dict[str, Any]) -> dict[str, Any]:
-    from lightning_kp.inspection_advice import ALONE_REGIONS
+    from lightning_kp.inspection.advice import ALONE_REGIONS
 
     names = {"gap": "data.gap", "size": "data.size", "box": "data.boxes", "keypoints": "model.keypoints"}
     values = {option: inspection["suggestion"][name]["value"] for name, option in names.items()}
@@ -273,7 +273,7 @@ def finish(videos: list[Path], folder: "RunFolder", *, overlay: bool = True) -> 
     """Everything after training: tracks, overlays, verdict, report; tracks and overlays that are there are kept."""
     from lightning_kp.checkpoints import data_settings, find_checkpoint
     from lightning_kp.files import unique_stems
-    from lightning_kp.report import write_report
+    from lightning_kp.report.document import write_report
     from lightning_kp.tracks.identity_files import add_to_diagnostics, summary_lines
     from lightning_kp.verbs import track
 
@@ -308,7 +308,12 @@ def judge_pairs(method: "KeypointMethod", pairs: Any, folder: "RunFolder") -> "D
     """The same on a map-style dataset of FramePairs."""
     from tqdm import tqdm
 
-    from lightning_kp.diagnostics import collect_evidence, diagnose, sampled_backgrounds, sampled_batches
+    from lightning_kp.diagnosis.judgement import (
+        collect_evidence,
+        diagnose,
+        sampled_backgrounds,
+        sampled_batches,
+    )
     from lightning_kp.files import write_whole
 
     batches = tqdm(sampled_batches(pairs), desc="judge", unit="batch", delay=1.0, leave=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lightning_kp.verbs.arguments import VerbParser, positive
 
 if TYPE_CHECKING:
-    from lightning_kp.inspection import Inspection
+    from lightning_kp.inspection.videos import Inspection
 
 HELP = (
     "Look at videos: frames, codec, what moves, how large and how fast; warn of what disturbs discovery; "
@@ -23,7 +23,7 @@ def run(arguments: list[str]) -> int:
 
     from tqdm import tqdm
 
-    from lightning_kp.inspection import inspect_videos
+    from lightning_kp.inspection.videos import inspect_videos
     from lightning_kp.video.paths import find_videos
 
     videos = find_videos(given.videos)
@@ -116,7 +116,7 @@ def _previewed(names: str | None, out: str | None) -> tuple[str, ...]:
     if names is None:
         return ()
     from lightning_kp.errors import ConfigurationError
-    from lightning_kp.preprocessing_picture import CHOICES
+    from lightning_kp.inspection.previews import CHOICES
 
     chosen = tuple(CHOICES) if names == "all" else tuple(name.strip() for name in names.split(","))
     if unknown := [name for name in chosen if name not in CHOICES]:
@@ -135,7 +135,7 @@ def _write_previews(
     if not names:
         return []
     from lightning_kp.files import unique_stems
-    from lightning_kp.preprocessing_picture import write_preview
+    from lightning_kp.inspection.previews import write_preview
 
     paths = [video.info.path for video in inspection.videos]
     pictures = [folder / f"preprocessing_{stem}.png" for stem in unique_stems(paths)]
@@ -146,7 +146,7 @@ def _write_previews(
 
 
 def _write(folder: Path, inspection: "Inspection") -> None:
-    from lightning_kp.inspection_picture import write_picture
+    from lightning_kp.inspection.picture import write_picture
 
     write_picture(inspection, folder / "inspection.png")
     (folder / "inspection.txt").write_text(inspection.text() + "\n", encoding="utf-8")

@@ -19,7 +19,7 @@ def run(arguments: list[str]) -> int:
     from lightning_kp.methods import LinearBridge
     from lightning_kp.metrics.bridge import fit_bridge
     from lightning_kp.runs.folder import RunFolder
-    from lightning_kp.scoring import discovered_points
+    from lightning_kp.scoring.discovered import discovered_points
     from lightning_kp.verbs.track import load_for_tracking
 
     checkpoint = find_checkpoint(given.run)

@@ -23,7 +23,7 @@ def run(arguments: list[str]) -> int:
     )
     given = parser.parse_args(arguments)
 
-    from lightning_kp.report import write_report
+    from lightning_kp.report.document import write_report
     from lightning_kp.runs.folder import RunFolder
 
     folder = RunFolder(Path(given.run))

@@ -42,11 +42,11 @@ def run(arguments: list[str]) -> int:
 
 
 def _score_activities(given: argparse.Namespace) -> int:
-    from lightning_kp.activity_scores import score_activities
     from lightning_kp.checkpoints import find_checkpoint
     from lightning_kp.datamodules import Human36M
     from lightning_kp.people.human36m import MIRROR
     from lightning_kp.runs.folder import RunFolder
+    from lightning_kp.scoring.activities import score_activities
     from lightning_kp.verbs.track import load_for_tracking
 
     alls = []
@@ -69,8 +69,8 @@ def _score_activities(given: argparse.Namespace) -> int:
 
 def _score_labels(given: argparse.Namespace) -> int:
     from lightning_kp.checkpoints import find_checkpoint
-    from lightning_kp.label_scores import score_file
     from lightning_kp.runs.folder import RunFolder
+    from lightning_kp.scoring.label_file import score_file
     from lightning_kp.verbs.track import load_for_tracking, tell_crops
 
     figures: dict[str, list[float]] = {}

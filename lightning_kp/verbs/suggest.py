@@ -179,7 +179,7 @@ def _poses(tracks: "Tracks", view: "ViewSettings", *, ordered: bool) -> "NDArray
 def _known(method: Any, labels: "LabelledAnimals | None") -> "tuple[NDArray[Any] | None, Bridged | None]":
     """Poses (M, F) of the labelled frames as this network sees them, and a bridge to their points."""
     from lightning_kp.metrics.bridge import fit_bridge
-    from lightning_kp.scoring import discovered_points
+    from lightning_kp.scoring.discovered import discovered_points
     from lightning_kp.tracks.suggestions import spread_of
 
     if labels is None:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from lightning_kp.verbs.arguments import VerbParser, positive, split
 
 if TYPE_CHECKING:
-    from lightning_kp.sweep_file import SweepFile
-    from lightning_kp.sweep_study import Study, Trial
+    from lightning_kp.sweeps.file import SweepFile
+    from lightning_kp.sweeps.study import Study, Trial
 
 SUMMARY = (
     "Run the trials of a sweep file (W&B's format) on this computer, without an account. A second call goes on; "
@@ -40,9 +40,9 @@ def run(arguments: list[str]) -> int:
     own, options = split(arguments)
     given = parser.parse_args(own)
 
-    from lightning_kp.sweep_file import read_sweep
-    from lightning_kp.sweep_study import Study
-    from lightning_kp.sweep_table import write_tables
+    from lightning_kp.sweeps.file import read_sweep
+    from lightning_kp.sweeps.study import Study
+    from lightning_kp.sweeps.table import write_tables
 
     sweep = read_sweep(given.file)
     sweep = replace(sweep, command=(*sweep.command, *options))
@@ -170,7 +170,7 @@ class Runner:
     def _outcome(self, ended: _Running) -> tuple[float | None, str]:
         """The value that counts, or None; and the words for it."""
         from lightning_kp.files import read_json
-        from lightning_kp.verbs.trial import write_result
+        from lightning_kp.sweeps.trial import write_result
 
         folder, metric = self.study.trial_folder(ended.trial.number), self.study.sweep.metric
         result = read_json(folder / RESULT)

@@ -248,7 +248,7 @@ def draw_overlays(videos: list[Path], folder: Path) -> None:
     from tqdm import tqdm
 
     from lightning_kp.files import unique_stems
-    from lightning_kp.overlay import write_overlay
+    from lightning_kp.report.overlay import write_overlay
     from lightning_kp.runs.folder import RunFolder
 
     run = RunFolder(folder)

@@ -7,27 +7,25 @@ or a datamodule that renders its videos).
 A killed trial goes on from its last checkpoint.
 """
 
-import json
 import os
 import sys
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning_kp.sweeps.trial import FAILED, write_result
 from lightning_kp.verbs.arguments import VerbParser
 
 if TYPE_CHECKING:
-    from lightning_kp.group_scores import GroupFigures
     from lightning_kp.method import KeypointMethod
     from lightning_kp.runs.folder import RunFolder
-    from lightning_kp.scoring import RegressionFigures
+    from lightning_kp.scoring.discovered import RegressionFigures
+    from lightning_kp.scoring.whole_animals import GroupFigures
 
 SUMMARY = (
     "One trial of a sweep: train with the options of `kp fit`, score, write trial.json. A trial that fails "
     "says why there; run by a W&B agent it then ends as if it had not, because agents stop after some failures."
 )
-RESULT = "trial.json"
-FAILED = 2
 
 
 def run(arguments: list[str]) -> int:
@@ -75,16 +73,6 @@ def _parser() -> VerbParser:
         "--prepare", action="store_true", help="only make the data ready, for parallel trials"
     )
     return parser
-
-
-def write_result(
-    folder: Path, state: str, *, reason: str = "", figures: dict[str, Any] | None = None
-) -> None:
-    """Write ``trial.json`` of a trial's folder."""
-    from lightning_kp.files import write_whole
-
-    content = {"state": state, "reason": reason, "figures": figures or {}}
-    write_whole(folder / RESULT, json.dumps(content, indent=2) + "\n")
 
 
 def _next_folder() -> Path:
@@ -156,8 +144,8 @@ def _scored(
 ) -> "RegressionFigures | GroupFigures | None":
     """Against a file, or what a datamodule knows by itself, as one that renders its videos does."""
     from lightning_kp.frames.view import ViewSettings
-    from lightning_kp.label_scores import score_file
-    from lightning_kp.scoring import score_regression
+    from lightning_kp.scoring.discovered import score_regression
+    from lightning_kp.scoring.label_file import score_file
 
     if labels is not None:
         seen = {

@@ -9,10 +9,18 @@ import clips
 import numpy as np
 from PIL import Image as Pictures
 
+from lightning_kp.diagnosis.verdict import (
+    Diagnosis,
+    KeypointDiagnosis,
+    Measures,
+    Problem,
+    Remedy,
+    Scene,
+    Verdict,
+)
 from lightning_kp.runs.folder import RunFolder
 from lightning_kp.tracks.table import Tracks, default_names
 from lightning_kp.tracks.writing import write_tracks
-from lightning_kp.verdict import Diagnosis, KeypointDiagnosis, Measures, Problem, Remedy, Scene, Verdict
 
 EVIL = "<script>alert(1)</script>&\"'"
 

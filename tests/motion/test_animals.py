@@ -12,7 +12,7 @@ from lightning_kp.cli import main
 from lightning_kp.errors import DataError
 from lightning_kp.frames.pairs import FramePairsModule
 from lightning_kp.frames.placements import Placements
-from lightning_kp.inspection import inspect_videos
+from lightning_kp.inspection.videos import inspect_videos
 from lightning_kp.motion.animals import find_boxes
 from lightning_kp.motion.boxes import AnimalBoxes, per_animal, write_boxes
 from lightning_kp.tracks.reading import read_tracks

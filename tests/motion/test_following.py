@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lightning_kp.batches import FramePairs
 from lightning_kp.cli import main
-from lightning_kp.diagnostics import collect_evidence, sampled_backgrounds, sampled_batches
+from lightning_kp.diagnosis.judgement import collect_evidence, sampled_backgrounds, sampled_batches
 from lightning_kp.errors import DataError
 from lightning_kp.frames.pairs import FramePairsModule
 from lightning_kp.frames.placements import Placements

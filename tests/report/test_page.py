@@ -8,7 +8,7 @@ import pytest
 from browser import Browser, find_browser
 from report_folders import add_results, add_video, fill
 
-from lightning_kp.report import write_report
+from lightning_kp.report.document import write_report
 from lightning_kp.runs.folder import RunFolder
 
 EVIL = "</script><img src=x onerror=document.title='owned'><script>document.title='owned'</script>"

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_kp.animal_scoring import Truth, mean_pose_px, read_truth, score_tracks, track_with
 from lightning_kp.arena.recording import ArenaSettings, write_arena
 from lightning_kp.cli import main
+from lightning_kp.diagnosis.evidence import collect_evidence
 from lightning_kp.errors import DataError
-from lightning_kp.evidence import collect_evidence
 from lightning_kp.frames.view import ViewSettings
 from lightning_kp.methods import MultiInstanceBKinD
 from lightning_kp.methods.bkind import BKinD
+from lightning_kp.scoring.look_alikes import Truth, mean_pose_px, read_truth, score_tracks, track_with
 from lightning_kp.tracks.table import Tracks, default_names
 
 FRAMES, SIDE = 60, 64

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lightning_kp.batches import FramePairs
-from lightning_kp.diagnostics import (
+from lightning_kp.diagnosis.evidence import what_lies_under
+from lightning_kp.diagnosis.judgement import (
     Diagnosis,
     Evidence,
     Problem,
@@ -26,7 +27,6 @@ from lightning_kp.diagnostics import (
     sampled_batches,
 )
 from lightning_kp.errors import DataError
-from lightning_kp.evidence import what_lies_under
 from lightning_kp.geometry import pixel_centres
 from lightning_kp.heatmaps import spatial_softmax
 from lightning_kp.method import KeypointMethod

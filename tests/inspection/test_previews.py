@@ -7,7 +7,7 @@ from PIL import Image
 from lightning_kp.arena.recording import ArenaSettings, write_arena
 from lightning_kp.cli import main
 from lightning_kp.errors import DataError
-from lightning_kp.preprocessing_picture import CHOICES, write_preview
+from lightning_kp.inspection.previews import CHOICES, write_preview
 
 
 @pytest.fixture(scope="module")

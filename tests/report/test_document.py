@@ -15,9 +15,9 @@ import pytest
 from PIL import Image as Pictures
 from report_folders import EVIL, add_results, add_video, fill
 
-from lightning_kp import report_videos
 from lightning_kp.errors import DataError
-from lightning_kp.report import write_report
+from lightning_kp.report import videos as report_videos
+from lightning_kp.report.document import write_report
 from lightning_kp.runs.folder import RunFolder
 from lightning_kp.tracks.table import Tracks, default_names
 

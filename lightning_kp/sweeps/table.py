@@ -11,8 +11,8 @@ import yaml
 
 from lightning_kp.files import read_json, write_whole
 from lightning_kp.runs.loggers import markdown
-from lightning_kp.sweep_file import SEED, Setting
-from lightning_kp.sweep_study import Study, Trial
+from lightning_kp.sweeps.file import SEED, Setting
+from lightning_kp.sweeps.study import Study, Trial
 
 RESULT = "trial.json"
 # Figures shown beside the one that counts, where trials have them.

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from lightning_kp.frames.view import ViewSettings
-from lightning_kp.group_scores import GroupFigures, score_groups
 from lightning_kp.labels.reading import read_animals, read_labels
 from lightning_kp.method import KeypointMethod
-from lightning_kp.scoring import RegressionFigures, score_regression
+from lightning_kp.scoring.discovered import RegressionFigures, score_regression
+from lightning_kp.scoring.whole_animals import GroupFigures, score_groups
 
 AT_MOST = 600  # labelled frames that are looked at, evenly thinned (ours)
 

@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from lightning_kp.errors import ConfigurationError, DataError, VideoError
-from lightning_kp.inspection import Inspection, VideoInspection, inspect_videos
-from lightning_kp.inspection_advice import Suggestion, Trouble, clock, crop_words, notes_on, suggest, together
-from lightning_kp.inspection_measures import (
+from lightning_kp.inspection.advice import Suggestion, clock, crop_words, suggest, together
+from lightning_kp.inspection.measures import (
     BURST,
     BURSTS,
     SINGLES,
@@ -27,7 +26,9 @@ from lightning_kp.inspection_measures import (
     sample,
     shift_between,
 )
-from lightning_kp.inspection_picture import write_picture
+from lightning_kp.inspection.notes import Trouble, notes_on
+from lightning_kp.inspection.picture import write_picture
+from lightning_kp.inspection.videos import Inspection, VideoInspection, inspect_videos
 from lightning_kp.motion.boxes import FOLLOW
 from lightning_kp.verbs import inspect
 from lightning_kp.video.reader import VideoInfo

@@ -8,7 +8,7 @@ import pytest
 from lightning_kp.errors import DataError
 from lightning_kp.images import drawing
 from lightning_kp.images.drawing import PALETTE, Markers, colour, draw_keypoints, legend, opacity, shape, tile
-from lightning_kp.overlay import confident, contact_sheet, write_overlay
+from lightning_kp.report.overlay import confident, contact_sheet, write_overlay
 from lightning_kp.tracks.table import Tracks, default_names
 from lightning_kp.tracks.writing import write_tracks
 

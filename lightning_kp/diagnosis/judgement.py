@@ -1,6 +1,6 @@
 """Did discovery work?  A verdict per keypoint and for the run, with the remedy most likely to help.
 
-``diagnose`` is a pure function of :class:`lightning_kp.evidence.Evidence`.  Without labels the
+``diagnose`` is a pure function of :class:`lightning_kp.diagnosis.evidence.Evidence`.  Without labels the
 question cannot be answered for certain; what can be seen is whether keypoints stay on what moves,
 tell different places apart, follow smoothly, and turn with the image.
 """
@@ -12,15 +12,23 @@ from collections import Counter
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_kp.evidence import (
+from lightning_kp.diagnosis.backgrounds import sampled_backgrounds
+from lightning_kp.diagnosis.evidence import (
     Evidence,
     collect_evidence,
     foreground_under,
     motion_under,
-    sampled_backgrounds,
     sampled_batches,
 )
-from lightning_kp.verdict import Diagnosis, KeypointDiagnosis, Measures, Problem, Remedy, Scene, Verdict
+from lightning_kp.diagnosis.verdict import (
+    Diagnosis,
+    KeypointDiagnosis,
+    Measures,
+    Problem,
+    Remedy,
+    Scene,
+    Verdict,
+)
 
 __all__ = [
     "Diagnosis", "Evidence", "KeypointDiagnosis", "Measures", "Problem", "Remedy", "Scene", "Thresholds",

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_kp.images.drawing import colour
-from lightning_kp.report_page import drawing, escaped, scrolled
+from lightning_kp.report.page import drawing, escaped, scrolled
 from lightning_kp.tracks.table import Tracks
 
 INK = "#7a7a7a"  # contrast above 4 on white and on black

@@ -8,17 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from lightning_kp.errors import DataError
-from lightning_kp.inspection_advice import (
-    Note,
-    Suggestion,
-    Trouble,
-    clock,
-    crop_words,
-    notes_on,
-    suggest,
-    together,
-)
-from lightning_kp.inspection_measures import Measured, Sampled, measure, sample
+from lightning_kp.inspection.advice import Suggestion, clock, crop_words, suggest, together
+from lightning_kp.inspection.measures import Measured, Sampled, measure, sample
+from lightning_kp.inspection.notes import Note, Trouble, notes_on
 from lightning_kp.video.reader import VideoInfo
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from lightning_kp.errors import DataError
-from lightning_kp.inspection import Inspection, VideoInspection
-from lightning_kp.inspection_advice import crop_words
+from lightning_kp.inspection.advice import crop_words
+from lightning_kp.inspection.videos import Inspection, VideoInspection
 
 # Okabe and Ito's colours, told apart by colour-blind eyes.
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#6e6e6e"

@@ -1,62 +1,26 @@
 """Collect what the verdict on a discovery run needs, in small arrays, from pairs of frames."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, cast
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import default_collate
 
 from lightning_kp.batches import FramePairs, floats_in_unit_range
+from lightning_kp.diagnosis.backgrounds import Backgrounds, thumbnails
 from lightning_kp.errors import DataError
-from lightning_kp.frames.cache import CachedVideo
 from lightning_kp.geometry import QUARTER_TURNS, rotate_image, rotate_points
 from lightning_kp.method import KeypointMethod
 from lightning_kp.motion import foreground as fg
-from lightning_kp.motion.following import cut_out, scene_background
 from lightning_kp.readout.instances import assign, rearranged
 
 Array = NDArray[np.float64]
 
 
-class Background(Protocol):
-    """What a video shows where no animal is, as thumbnails of its squares see it."""
-
-    def at(self, index: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """For displayed frames (N,): (N, h, w, 3), or (h, w, 3) for all."""
-        ...
-
-
-class FixedBackground(NamedTuple):
-    """Of squares that stay in their place."""
-
-    image: NDArray[np.uint8]
-
-    def at(self, index: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """The same for all."""
-        return self.image
-
-
-class CutBackground(NamedTuple):
-    """Of squares that go with an animal: their median would show it, so they are cut out of the frame's."""
-
-    video: CachedVideo
-    size: int
-
-    def at(self, index: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """The background in each frame's square."""
-        rows = np.searchsorted(self.video.index, index)
-        regions = [self.video.region(int(row)) for row in rows]
-        return cut_out(scene_background(self.video.path), self.video.frame_size, regions, self.size)
-
-
-Backgrounds = Mapping[int, Background]
-
-THUMBNAIL_PX = 128  # enough to tell an animal from its background; 256 pairs take 25 MB
 FOREGROUND_SAMPLES = 64  # pixels kept of each frame's foreground, for coverage
 BODY_SHARE_UNDER = 0.15  # a keypoint touches what lies within this share of the body's size
 MOTION_BODY_SHARE = 0.5  # only the outline of an even coat changes, so motion is sought farther out
@@ -245,14 +209,6 @@ def foreground_under(images: fg.Images, background: fg.Images, points: Array, ra
     return fg.share_under(fg.foreground(images, background), points, radius_px)
 
 
-def thumbnails(images: Tensor) -> NDArray[np.uint8]:
-    """Images (B, 3, H, W), uint8 or in [0, 1] -> uint8 (B, h, w, 3), at most ``THUMBNAIL_PX`` wide."""
-    size = min(images.shape[-1], THUMBNAIL_PX)
-    wide = images.float() if images.dtype == torch.uint8 else images.float() * 255
-    small = F.adaptive_avg_pool2d(wide, size) if size < images.shape[-1] else wide
-    return small.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
-
-
 def collect_evidence(
     method: KeypointMethod,
     batches: Iterable[FramePairs],
@@ -283,22 +239,3 @@ def sampled_batches(dataset: Any, *, frames: int = 256, burst: int = 8) -> Itera
     for start in np.linspace(0, max(length - burst, 0), bursts).round().astype(int):
         items = [dataset[int(position)] for position in range(start, min(start + burst, length))]
         yield FramePairs(*default_collate([tuple(item) for item in items]))
-
-
-def sampled_backgrounds(*datasets: Any, items: int = 400) -> dict[int, Background]:
-    """The background of each video, from ``items`` items spread over map-style datasets, or from the video itself."""
-    images: dict[int, list[NDArray[np.uint8]]] = {}
-    found: dict[int, Background] = {}
-    for dataset in datasets:
-        for number, video in enumerate(getattr(dataset, "videos", ())):
-            if len(video.regions) > 1:
-                found[number] = CutBackground(video, min(video.size, THUMBNAIL_PX))
-        share = max(1, items // len(datasets))
-        for position in np.unique(np.linspace(0, len(dataset) - 1, share).round().astype(int)):
-            pair = FramePairs(*dataset[int(position)])
-            if int(pair.video) not in found:
-                images.setdefault(int(pair.video), []).append(thumbnails(pair.frame.unsqueeze(0))[0])
-    for number, seen in images.items():
-        if len(seen) > 2:
-            found[number] = FixedBackground(fg.median_background(np.stack(seen)))
-    return found

@@ -8,8 +8,8 @@ from typing import Any
 
 from lightning_kp.errors import DataError
 from lightning_kp.files import read_json
-from lightning_kp.report_page import Raw, badge, escaped, marker, picture, table
-from lightning_kp.report_videos import RunVideo
+from lightning_kp.report.page import Raw, badge, escaped, marker, picture, table
+from lightning_kp.report.videos import RunVideo
 from lightning_kp.runs.folder import RunFolder
 
 Json = dict[str, Any]

@@ -12,7 +12,7 @@ from lightning_kp.errors import DataError
 from lightning_kp.keypoints import Keypoints
 from lightning_kp.labels.animals import LabelledSet
 from lightning_kp.method import KeypointMethod
-from lightning_kp.scoring import discovered_points, score_regression
+from lightning_kp.scoring.discovered import discovered_points, score_regression
 
 OFFSET = torch.tensor((0.5, -1.0))
 

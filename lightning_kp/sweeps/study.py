@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.files import read_json, write_whole
-from lightning_kp.sweep_file import Parameter, Setting, SweepFile
+from lightning_kp.sweeps.file import Parameter, Setting, SweepFile
 
 if TYPE_CHECKING:
     import optuna

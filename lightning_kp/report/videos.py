@@ -15,8 +15,8 @@ import numpy as np
 
 from lightning_kp.errors import DataError
 from lightning_kp.images.drawing import Image, colour, draw_keypoints
-from lightning_kp.report_page import Raw, data_uri, escaped, photograph, picture
-from lightning_kp.report_plots import trajectory
+from lightning_kp.report.page import Raw, data_uri, escaped, photograph, picture
+from lightning_kp.report.plots import trajectory
 from lightning_kp.runs.folder import RunFolder
 from lightning_kp.tracks.table import TrackSource
 
@@ -126,7 +126,7 @@ def beginning(path: Path, most_bytes: int) -> tuple[bytes, float]:
 
 def contact_sheet_of(folder: RunFolder, video: RunVideo) -> Path:
     """The sheet of frames beside the overlay, drawn where it is missing or older than the tracks."""
-    from lightning_kp.overlay import contact_sheet
+    from lightning_kp.report.overlay import contact_sheet
 
     saved = folder.path / "tracks" / f"{video.name}.csv"
     target = folder.path / "overlays" / f"{video.name}.png"

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lightning_kp.batches import floats_in_unit_range
 from lightning_kp.errors import DataError
 from lightning_kp.frames.stream import stream_frames
 from lightning_kp.frames.view import ViewSettings
 from lightning_kp.method import KeypointMethod
 from lightning_kp.metrics.animals import ABSENT, AnimalFigures, centroids, paired, score_animals, split_points
 from lightning_kp.metrics.regression import fit_linear, mean_pose_error
+from lightning_kp.scoring.untrained import untrained_like
 from lightning_kp.tracks.identity import IdentityTracker, body_of, ordered_by_height
 from lightning_kp.tracks.pixels import original_pixels
 from lightning_kp.tracks.table import Tracks, default_names
@@ -81,18 +81,6 @@ def _beside(labels: Path, named: str) -> Path:
             f"{labels} belongs to {named}, which is not there.", remedy="Name the video: --video FILE"
         )
     return found[0]
-
-
-def untrained_like(method: KeypointMethod, images: torch.Tensor, seed: int = 0) -> KeypointMethod:
-    """The same network with first weights; batch normalisation has seen ``images`` (B, 3, S, S) uint8 once."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        fresh = type(method)(**dict(method.hparams)).to(method.device)
-    with torch.inference_mode():
-        fresh.train()
-        for part in images.split(32):
-            fresh.heatmaps(floats_in_unit_range(part.to(method.device)))
-    return fresh.eval()
 
 
 def track_with(

@@ -17,12 +17,12 @@ What is read, beside the run folder's own files (:class:`lightning_kp.runs.folde
 import re
 from pathlib import Path
 
-from lightning_kp import report_parts as parts
-from lightning_kp import report_videos
 from lightning_kp.errors import DataError
 from lightning_kp.files import read_json, write_whole
-from lightning_kp.report_page import escaped, page, picture
-from lightning_kp.report_plots import curves
+from lightning_kp.report import parts
+from lightning_kp.report import videos as report_videos
+from lightning_kp.report.page import escaped, page, picture
+from lightning_kp.report.plots import curves
 from lightning_kp.runs.folder import RunFolder
 from lightning_kp.tracks.identity_files import suspected_swaps
 
@@ -105,7 +105,7 @@ def _inspection(folder: RunFolder) -> str:
         for name, each in found.get("suggestion", {}).items()
         if isinstance(each, dict)
     ]
-    from lightning_kp.report_page import table
+    from lightning_kp.report.page import table
 
     suggested = f"<h3>Suggested</h3>{table(('setting', 'value', 'why'), rows)}" if rows else ""
     return (f"<ul>{listed}</ul>" if listed else "") + image + suggested

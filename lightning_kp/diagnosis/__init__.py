@@ -1,0 +1,1 @@
+"""Whether discovery worked, judged after training and without labels."""

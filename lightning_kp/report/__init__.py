@@ -1,0 +1,1 @@
+"""What people look at: overlays, plots, the HTML report."""

@@ -1,0 +1,1 @@
+"""Sweep files, the memory of a sweep, its tables, and what a trial leaves behind."""
