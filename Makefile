@@ -71,11 +71,11 @@ ablations: $(VENV)/run.stamp  ## what gap, number of keypoints, target and loss 
 	done
 
 scenes: $(VENV)/run.stamp  ## error in harder scenes with and without preprocessing (hours on two cores): runs/scenes
-	$(BIN)/python -m lightning_kp.bench_scenes --jobs $(JOBS)
+	$(BIN)/python -m lightning_kp.studies.scenes --jobs $(JOBS)
 
 label-curves: $(VENV)/run.stamp  ## error over the number of labels (needs KP_DATA; hours on two cores): runs/label_efficiency
 	@test -d "$(MOUSE)" || { echo "Set KP_DATA to the folder that holds mouse_openfield." >&2; exit 1; }
-	$(BIN)/python -m lightning_kp.label_efficiency --data "$(KP_DATA)" --jobs $(JOBS)
+	$(BIN)/python -m lightning_kp.studies.label_efficiency --data "$(KP_DATA)" --jobs $(JOBS)
 
 clean:  ## remove what make made, the environment included; results in runs/ stay
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -84,7 +84,7 @@ def _verb(name: str) -> Callable[[list[str]], int]:
         remedy = f"Did you mean `kp {near[0]}`?" if near else f"There are: {', '.join(VERBS)}."
         raise ConfigurationError(f"There is no `kp {name}`.", remedy=remedy)
     if name in TRAINER_VERBS:
-        training = importlib.import_module("lightning_kp.verbs.training")
+        training = importlib.import_module("lightning_kp.command.training")
         return lambda rest: int(training.run(name, rest))
     module = importlib.import_module(f"lightning_kp.verbs.{name}")
     run: Callable[[list[str]], int] = module.run

@@ -16,8 +16,8 @@ from repository import HELPERS
 
 from lightning_kp import __version__, cli
 from lightning_kp.cli import main
+from lightning_kp.command.messages import condense
 from lightning_kp.errors import ConfigurationError, DataError, did_you_mean, explain
-from lightning_kp.messages import condense
 
 TOY = ["--model", "toy.Toy", "--data", "toy.NoiseData", "--trainer.accelerator=cpu"]
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]

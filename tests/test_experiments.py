@@ -17,7 +17,7 @@ from repository import ROOT
 
 from lightning_kp.arena.recording import ArenaSettings, write_arena
 from lightning_kp.cli import main
-from lightning_kp.verbs.arguments import flattened
+from lightning_kp.command.arguments import flattened
 
 # Sweeps are no settings of `kp fit`; test_sweeps.py reads them.
 EXPERIMENTS = [

@@ -10,11 +10,11 @@ from archives import archive
 from repository import ROOT
 
 from lightning_kp.cli import main
+from lightning_kp.command.training import launch
 from lightning_kp.datamodules import GroupsAndUnlabelled, LabelledGroups
 from lightning_kp.errors import ConfigurationError, DataError
 from lightning_kp.labels.archives import open_npz
 from lightning_kp.methods import DirectPose, PersonParser
-from lightning_kp.verbs.training import launch
 
 GOOD = {
     "points": np.full((2, 1, 2, 2), 3.0),

@@ -17,6 +17,7 @@ from PIL import Image as Pictures
 from lightning_kp.arena.recording import ArenaSettings, write_arena
 from lightning_kp.checkpoints import write_method
 from lightning_kp.cli import main
+from lightning_kp.command.arguments import VerbParser, flattened, positive, split, typed
 from lightning_kp.datamodules import LabelledFrames, SyntheticArena
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.method import class_path
@@ -24,7 +25,6 @@ from lightning_kp.methods import BKinD
 from lightning_kp.runs.folder import RunFolder
 from lightning_kp.tracks.reading import read_tracks
 from lightning_kp.verbs import discover, report, track
-from lightning_kp.verbs.arguments import VerbParser, flattened, positive, split, typed
 
 FRAMES = 30
 TINY = [
@@ -139,7 +139,7 @@ def test_other_videos_are_refused(run: Path, videos: list[Path], capsys: pytest.
 def test_ctrl_c_says_how_to_go_on(
     run: Path, videos: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from lightning_kp.verbs import training
+    from lightning_kp.command import training
 
     def stopped(verb: str, options: list[str]) -> int:
         assert f"--ckpt_path={run / 'checkpoints' / 'last.ckpt'}" in options

@@ -169,7 +169,7 @@ def label_efficiency(folder: Path) -> str:
     if plot and not path.exists():
         path = (
             folder / "results.json"
-        )  # what `python -m lightning_kp.label_efficiency` leaves beside its plot
+        )  # what `python -m lightning_kp.studies.label_efficiency` leaves beside its plot
     rows = read_json(path).get("rows", [])
     if not isinstance(rows, list):
         raise DataError(f"{path} has no rows.", remedy="Delete it and run again.")

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_kp.verbs.arguments import VerbParser
+from lightning_kp.command.arguments import VerbParser
 
 if TYPE_CHECKING:
     from lightning_kp.metrics.animals import AnimalFigures
@@ -51,8 +51,8 @@ def run(arguments: list[str]) -> int:
 def _figures(names: list[str], truth: Any, device: str) -> "dict[str, tuple[MethodFigures, MethodFigures]]":
     """(trained, untrained) by name; runs that see the video alike share one pass over it."""
     from lightning_kp.checkpoints import find_checkpoint
+    from lightning_kp.command.trained import load_for_tracking
     from lightning_kp.scoring.look_alikes import score_tracks, track_with
-    from lightning_kp.verbs.track import load_for_tracking
 
     loaded = {name: load_for_tracking(find_checkpoint(name), device) for name in names}
     figures: dict[str, tuple[MethodFigures, MethodFigures]] = {}

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_kp.verbs.arguments import VerbParser, positive, split
+from lightning_kp.command.arguments import VerbParser, positive, split
 
 if TYPE_CHECKING:
     from lightning_kp.behaviour.bases import BehaviourModule
@@ -86,7 +86,7 @@ def _train(name: str, config: Path, folder: Path, options: list[str], seeds: int
 
 def _recordings(config: Path, options: list[str]) -> str:
     """Digest of the recordings that these settings lead to."""
-    from lightning_kp.verbs.training import launch
+    from lightning_kp.command.training import launch
 
     built = launch("fit", [*_arguments(config, Path(), options, 0), "--trainer.logger=false"], start=False)
     return _behaviours_of(built.datamodule).fingerprint()
@@ -115,8 +115,8 @@ def _train_once(config: Path, folder: Path, options: list[str], seed: int) -> di
     """One training; figures by name, None for what no scored frame can tell."""
     from lightning_kp.behaviour.ethogram import write_ethogram
     from lightning_kp.behaviour.results import overall, score_recordings
+    from lightning_kp.command.training import launch
     from lightning_kp.runs.folder import RunFolder
-    from lightning_kp.verbs.training import launch
 
     RunFolder(folder).last_checkpoint.unlink(missing_ok=True)  # of other tracks or settings, or cut short
     trained = launch("fit", _arguments(config, folder, options, seed))

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from lightning_kp.verbs.arguments import VerbParser
+from lightning_kp.command.arguments import VerbParser
 
 SUMMARY = (
     "Find the regions of a COCO-style keypoint file in which people overlap; writes them as a file of the same "

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lightning_kp.verbs.arguments import VerbParser, positive, split
+from lightning_kp.command.arguments import VerbParser, positive, split
 
 SUMMARY = (
     "Render two animals in an artificial arena, discover keypoints without labels, compare with the truth. "
@@ -24,12 +24,12 @@ def run(arguments: list[str]) -> int:
 
     from lightning_kp.arena.recording import ArenaSettings, write_arena
     from lightning_kp.checkpoints import find_checkpoint
+    from lightning_kp.command.trained import load_for_tracking
     from lightning_kp.labels.reading import read_labels
     from lightning_kp.report.document import write_report
     from lightning_kp.runs.folder import RunFolder
     from lightning_kp.scoring.discovered import score_regression
     from lightning_kp.verbs import discover
-    from lightning_kp.verbs.track import load_for_tracking
 
     folder = RunFolder(Path(given.out)).create()
     video = write_arena(ArenaSettings(frames=given.frames), folder.path / "videos", "arena")

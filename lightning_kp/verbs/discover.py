@@ -1,6 +1,5 @@
 """``kp discover VIDEOS``: inspect, train with the suggested settings, predict every frame, write the report."""
 
-import inspect
 import json
 import os
 import warnings
@@ -8,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_kp.verbs.arguments import VerbParser, settings_of, split, typed
+from lightning_kp.command.arguments import VerbParser, settings_of, split, typed
+from lightning_kp.command.judging import _progress, finish
+from lightning_kp.command.presets import preset_path, shipped_presets
 
 if TYPE_CHECKING:
-    from lightning_kp.diagnosis.judgement import Diagnosis
-    from lightning_kp.method import KeypointMethod
     from lightning_kp.runs.folder import RunFolder
 
 SUMMARY = (
@@ -90,9 +89,9 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--no-overlay", action="store_true", help="leave the overlay videos out")
     given = parser.parse_args(own)
 
+    from lightning_kp.command.training import refuse_wrong_options
     from lightning_kp.errors import KeypointError
     from lightning_kp.runs.folder import RunFolder
-    from lightning_kp.verbs.training import refuse_wrong_options
     from lightning_kp.video.paths import find_videos
 
     preset = preset_path(given.preset or DEFAULT_PRESET)
@@ -124,26 +123,6 @@ def follows(suggested: dict[str, Any]) -> bool:
     from lightning_kp.motion.boxes import FOLLOW
 
     return bool(suggested.get("data.boxes") == FOLLOW)
-
-
-def shipped_presets() -> dict[str, Path]:
-    """The presets that come with the package, by name."""
-    folder = Path(__file__).parent.parent / "presets"
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-
-
-def preset_path(name: str) -> Path:
-    """A shipped preset by name, or a YAML file of the user's."""
-    from lightning_kp.errors import ConfigurationError
-
-    shipped = shipped_presets()
-    if name in shipped:
-        return shipped[name]
-    if Path(name).is_file():
-        return Path(name)
-    raise ConfigurationError(
-        f"There is no preset '{name}'.", remedy=f"Use {', '.join(shipped)}, or the path of a YAML file."
-    )
 
 
 def inspect_and_suggest(videos: list[Path], folder: "RunFolder") -> dict[str, Any]:
@@ -239,7 +218,7 @@ def _bearable(plan: Plan) -> dict[str, Any]:
 
 def train(videos: list[Path], folder: "RunFolder", plan: Plan) -> None:
     """Train with `kp fit`'s own machinery; goes on from the last checkpoint when there is one."""
-    from lightning_kp.verbs import training
+    from lightning_kp.command import training
 
     options = [*plan.options(), f"--data.videos={json.dumps([str(video.resolve()) for video in videos])}"]
     options.append(f"--trainer.default_root_dir={folder.path}")
@@ -256,75 +235,3 @@ def train(videos: list[Path], folder: "RunFolder", plan: Plan) -> None:
     except KeyboardInterrupt:
         kept = "What was trained is kept" if folder.last_checkpoint.exists() else "No epoch was finished"
         raise KeyboardInterrupt(f"{kept}; type the same command again to go on.") from None
-
-
-def _progress(folder: "RunFolder") -> tuple[int | None, int | None]:
-    """Finished epochs and steps of the run's training; None without a checkpoint."""
-    from lightning_kp.checkpoints import read_checkpoint
-
-    if not folder.last_checkpoint.exists():
-        return None, None
-    content = read_checkpoint(folder.last_checkpoint)
-    progress = content.get("loops", {}).get("fit_loop", {}).get("epoch_progress", {}).get("current", {})
-    return int(progress.get("processed", 0)), int(content.get("global_step", 0))
-
-
-def finish(videos: list[Path], folder: "RunFolder", *, overlay: bool = True) -> None:
-    """Everything after training: tracks, overlays, verdict, report; tracks and overlays that are there are kept."""
-    from lightning_kp.checkpoints import data_settings, find_checkpoint
-    from lightning_kp.files import unique_stems
-    from lightning_kp.report.document import write_report
-    from lightning_kp.tracks.identity_files import add_to_diagnostics, summary_lines
-    from lightning_kp.verbs import track
-
-    checkpoint = find_checkpoint(folder.path)
-    method, view = track.load_for_tracking(checkpoint)
-    track.track_all(method, view, videos, folder.path, origin=track.origin_of(checkpoint))
-    if overlay:
-        track.draw_overlays(videos, folder.path)
-    diagnosis = judge(method, videos, folder, data_settings(checkpoint))
-    print(*diagnosis.summary_lines(), sep="\n")
-    for line in summary_lines(add_to_diagnostics(folder, unique_stems(videos))):
-        print(line)
-    write_report(folder)
-    print(f"Report: {folder.report}")
-
-
-def judge(
-    method: "KeypointMethod", videos: list[Path], folder: "RunFolder", settings: dict[str, Any]
-) -> "Diagnosis":
-    """Diagnose the run on pairs spread over its videos, made as in training; writes ``diagnostics.json``."""
-    from lightning_kp.frames.pairs import FramePairsModule
-
-    accepted = inspect.signature(FramePairsModule).parameters
-    same = {name: value for name, value in settings.items() if name in accepted}
-    data = FramePairsModule(**same | {"videos": [str(video.resolve()) for video in videos]})
-    data.prepare_data()
-    data.setup("fit")
-    return judge_pairs(method, data.datasets["train"], folder)
-
-
-def judge_pairs(method: "KeypointMethod", pairs: Any, folder: "RunFolder") -> "Diagnosis":
-    """The same on a map-style dataset of FramePairs."""
-    from tqdm import tqdm
-
-    from lightning_kp.diagnosis.judgement import (
-        collect_evidence,
-        diagnose,
-        sampled_backgrounds,
-        sampled_batches,
-    )
-    from lightning_kp.files import write_whole
-
-    batches = tqdm(sampled_batches(pairs), desc="judge", unit="batch", delay=1.0, leave=False)
-    evidence = collect_evidence(method, batches, backgrounds=sampled_backgrounds(pairs))
-    diagnosis = diagnose(evidence, steps=_progress(folder)[1])
-    write_whole(folder.diagnostics, diagnosis.to_json() + "\n")
-    folder.add_metrics(
-        {
-            "found": len(diagnosis.found),
-            "keypoints": len(diagnosis.keypoints),
-            "verdict": str(diagnosis.verdict),
-        }
-    )
-    return diagnosis

@@ -4,7 +4,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_kp.verbs.arguments import VerbParser
+from lightning_kp.command.arguments import VerbParser
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +26,7 @@ def run(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
 
     from lightning_kp.checkpoints import find_checkpoint
+    from lightning_kp.command.trained import load_for_tracking
     from lightning_kp.errors import ExportError
     from lightning_kp.onnx_export import (
         largest_differences,
@@ -34,7 +35,6 @@ def run(arguments: list[str]) -> int:
         require_onnx,
         write_onnx,
     )
-    from lightning_kp.verbs.track import load_for_tracking
 
     require_onnx()
     checkpoint = find_checkpoint(given.checkpoint)

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_kp.verbs.arguments import VerbParser, positive
+from lightning_kp.command.arguments import VerbParser, positive
 
 if TYPE_CHECKING:
     from lightning_kp.inspection.videos import Inspection

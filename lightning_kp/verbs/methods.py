@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from lightning_kp import plugins
-from lightning_kp.trainings import experiment_folder
-from lightning_kp.verbs.arguments import VerbParser
+from lightning_kp.command.arguments import VerbParser
+from lightning_kp.command.presets import experiment_folder
 
 HELP = "list all methods with paper, data and experiments"
 

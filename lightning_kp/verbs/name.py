@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lightning_kp.verbs.arguments import VerbParser
+from lightning_kp.command.arguments import VerbParser
 
 SUMMARY = (
     "Fit a linear map from the discovered keypoints of RUN to the points that LABELS names; leaves a "
@@ -15,12 +15,12 @@ def run(arguments: list[str]) -> int:
     given = _parser().parse_args(arguments)
 
     from lightning_kp.checkpoints import data_settings, find_checkpoint, write_method
+    from lightning_kp.command.trained import load_for_tracking
     from lightning_kp.labels.reading import read_animals
     from lightning_kp.methods import LinearBridge
     from lightning_kp.metrics.bridge import fit_bridge
     from lightning_kp.runs.folder import RunFolder
     from lightning_kp.scoring.discovered import discovered_points
-    from lightning_kp.verbs.track import load_for_tracking
 
     checkpoint = find_checkpoint(given.run)
     method, view = load_for_tracking(checkpoint, given.device)

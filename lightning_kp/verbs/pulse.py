@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lightning_kp.verbs.arguments import VerbParser, positive
+from lightning_kp.command.arguments import VerbParser, positive
 
 SUMMARY = (
     "Spectrogram of the mean distance between the most confident keypoints, and the frequency over time; "

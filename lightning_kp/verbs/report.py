@@ -4,7 +4,7 @@ import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_kp.verbs.arguments import VerbParser
+from lightning_kp.command.arguments import VerbParser
 
 if TYPE_CHECKING:
     from lightning_kp.runs.folder import RunFolder
@@ -28,7 +28,7 @@ def run(arguments: list[str]) -> int:
 
     folder = RunFolder(Path(given.run))
     if given.judge:
-        from lightning_kp.verbs.discover import finish
+        from lightning_kp.command.judging import finish
 
         finish(_videos_of(folder), folder)
     else:

@@ -8,7 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from lightning_kp.verbs.arguments import VerbParser, positive
+from lightning_kp.command.arguments import VerbParser, positive
 
 SUMMARY = (
     "Fit labelled points from discovered ones on the first half of the labelled frames, score on the second; "
@@ -43,11 +43,11 @@ def run(arguments: list[str]) -> int:
 
 def _score_activities(given: argparse.Namespace) -> int:
     from lightning_kp.checkpoints import find_checkpoint
+    from lightning_kp.command.trained import load_for_tracking
     from lightning_kp.datamodules import Human36M
     from lightning_kp.people.human36m import MIRROR
     from lightning_kp.runs.folder import RunFolder
     from lightning_kp.scoring.activities import score_activities
-    from lightning_kp.verbs.track import load_for_tracking
 
     alls = []
     for name in given.run:
@@ -69,9 +69,9 @@ def _score_activities(given: argparse.Namespace) -> int:
 
 def _score_labels(given: argparse.Namespace) -> int:
     from lightning_kp.checkpoints import find_checkpoint
+    from lightning_kp.command.trained import load_for_tracking, tell_crops
     from lightning_kp.runs.folder import RunFolder
     from lightning_kp.scoring.label_file import score_file
-    from lightning_kp.verbs.track import load_for_tracking, tell_crops
 
     figures: dict[str, list[float]] = {}
     for name in given.run:

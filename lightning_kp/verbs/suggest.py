@@ -6,7 +6,7 @@ import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lightning_kp.verbs.arguments import VerbParser, positive, share
+from lightning_kp.command.arguments import VerbParser, positive, share
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,17 +30,24 @@ def run(arguments: list[str]) -> int:
     given = _parser().parse_args(arguments)
 
     from lightning_kp.checkpoints import data_settings, find_checkpoint
+    from lightning_kp.command.tracking import track_all
+    from lightning_kp.command.trained import (
+        load_for_tracking,
+        origin_of,
+        surer_origin,
+        tell_crops,
+        tell_unsure,
+    )
     from lightning_kp.files import unique_stems
     from lightning_kp.runs.folder import RunFolder
     from lightning_kp.tracks.reading import read_tracks
     from lightning_kp.tracks.suggestions import candidates, choose
-    from lightning_kp.verbs import track
     from lightning_kp.video.paths import find_videos
 
     checkpoint = find_checkpoint(given.run)
-    method, view = track.load_for_tracking(checkpoint, given.device)
-    origin = track.surer_origin(track.origin_of(checkpoint), method, given.least)
-    track.tell_crops(method, checkpoint, "`kp track` can cut them out, and `kp suggest` cannot yet.")
+    method, view = load_for_tracking(checkpoint, given.device)
+    origin = surer_origin(origin_of(checkpoint), method, given.least)
+    tell_crops(method, checkpoint, "`kp track` can cut them out, and `kp suggest` cannot yet.")
     settings = data_settings(checkpoint)
     labels = _labels(given, view, method)
     names = _names(given, method.keypoint_names, labels)
@@ -53,8 +60,8 @@ def run(arguments: list[str]) -> int:
     stems = unique_stems(videos)
     if any(_is_of_others(folder.tracks(stem), origin) for stem in stems):
         folder = RunFolder(out)  # tracks of other boxes or of another checkpoint stay
-    track.track_all(method, view, videos, folder.path, origin=origin, formats=("csv",), least=given.least)
-    track.tell_unsure(method, given.least)
+    track_all(method, view, videos, folder.path, origin=origin, formats=("csv",), least=given.least)
+    tell_unsure(method, given.least)
     tracks = [read_tracks(folder.tracks(stem).with_name(f"{stem}.csv")) for stem in stems]
     poses = [_poses(each, view, ordered=not method.finds_whole_animals) for each in tracks]
     labelled, bridged = _known(method, labels)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_kp.verbs.arguments import VerbParser, positive, split
+from lightning_kp.command.arguments import VerbParser, positive, split
 
 if TYPE_CHECKING:
     from lightning_kp.sweeps.file import SweepFile
@@ -63,13 +63,13 @@ def _check_commands(sweep: "SweepFile", *, shown: bool) -> None:
     """Refuse a sweep with an option that ``kp fit`` does not know, before its first trial."""
     import shlex
 
-    from lightning_kp.verbs import trial
-    from lightning_kp.verbs.training import refuse_wrong_options
+    from lightning_kp.command.training import refuse_wrong_options
+    from lightning_kp.command.trials import fit_options
 
     for setting in sweep.probes():
         words = sweep.command_line(setting)
         if words[1:4] == ["-m", "lightning_kp", "trial"]:
-            refuse_wrong_options(trial.fit_options(words[4:]))
+            refuse_wrong_options(fit_options(words[4:]))
         if shown:
             print(shlex.join(["kp", *words[3:]] if words[1:3] == ["-m", "lightning_kp"] else words))
 

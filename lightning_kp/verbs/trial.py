@@ -13,19 +13,15 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning_kp.command.arguments import VerbParser
+from lightning_kp.command.trials import SUMMARY
 from lightning_kp.sweeps.trial import FAILED, write_result
-from lightning_kp.verbs.arguments import VerbParser
 
 if TYPE_CHECKING:
     from lightning_kp.method import KeypointMethod
     from lightning_kp.runs.folder import RunFolder
     from lightning_kp.scoring.discovered import RegressionFigures
     from lightning_kp.scoring.whole_animals import GroupFigures
-
-SUMMARY = (
-    "One trial of a sweep: train with the options of `kp fit`, score, write trial.json. A trial that fails "
-    "says why there; run by a W&B agent it then ends as if it had not, because agents stop after some failures."
-)
 
 
 def run(arguments: list[str]) -> int:
@@ -58,23 +54,6 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def fit_options(arguments: list[str]) -> list[str]:
-    """Those of a trial's arguments that are options of ``kp fit``."""
-    return _parser().parse_known_args(arguments)[1]
-
-
-def _parser() -> VerbParser:
-    parser = VerbParser("trial", SUMMARY)
-    parser.add_argument(
-        "--out", help="the run folder (default: runs/trials/RUN, RUN being W&B's or a number)"
-    )
-    parser.add_argument("--labels", help="labelled frames to score on, as for `kp score`")
-    parser.add_argument(
-        "--prepare", action="store_true", help="only make the data ready, for parallel trials"
-    )
-    return parser
-
-
 def _next_folder() -> Path:
     parent = Path("runs") / "trials"
     if name := os.environ.get("WANDB_RUN_ID"):
@@ -99,7 +78,7 @@ def _failed(folder: "RunFolder", error: Exception) -> int:
 
 def _prepare(folder: "RunFolder", options: list[str]) -> None:
     """Render or cache the data once, so that trials that start together do not all do it."""
-    from lightning_kp.verbs import training
+    from lightning_kp.command import training
 
     training.launch("fit", [*options, *_placed(folder)], start=False).datamodule.prepare_data()
 
@@ -109,9 +88,9 @@ def _placed(folder: "RunFolder") -> list[str]:
 
 
 def _trained_and_scored(folder: "RunFolder", options: list[str], labels: str | None) -> dict[str, Any]:
-    from lightning_kp.verbs import training
-    from lightning_kp.verbs.discover import judge_pairs
-    from lightning_kp.verbs.track import pick_device
+    from lightning_kp.command import training
+    from lightning_kp.command.judging import judge_pairs
+    from lightning_kp.command.trained import pick_device
 
     placed = _placed(folder)
     if folder.last_checkpoint.exists():

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_kp.verbs.arguments import VerbParser
+from lightning_kp.command.arguments import VerbParser
 
 if TYPE_CHECKING:
     from lightning_kp.behaviour.wind import Clip

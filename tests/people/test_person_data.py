@@ -16,7 +16,6 @@ from lightning_kp.datamodules import LSP, MPII
 from lightning_kp.errors import ConfigurationError, DataError
 from lightning_kp.images.patches import View
 from lightning_kp.keypoints import Keypoints
-from lightning_kp.mean_pose import figures, mean_pose
 from lightning_kp.metrics.protocols import lengths
 from lightning_kp.people.lsp import read_lsp
 from lightning_kp.people.mpii import read_json, read_official, to_person
@@ -29,6 +28,7 @@ from lightning_kp.people.person_data import (
     changed,
     tinted,
 )
+from lightning_kp.studies.mean_pose import figures, mean_pose
 
 # Crops
 

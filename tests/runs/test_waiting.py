@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from lightning_kp.bench_waiting import neighbours, seconds_of_step
+from lightning_kp.bench.waiting import neighbours, seconds_of_step
 from lightning_kp.cli import main
 from lightning_kp.runs.waiting import ROUNDS, wait_briefly
 

@@ -14,13 +14,13 @@ from repository import ROOT
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from lightning_kp.cli import main
+from lightning_kp.command.training import refuse_wrong_options
+from lightning_kp.command.trials import fit_options
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.sweeps.file import SEED, SweepFile, read_sweep
 from lightning_kp.sweeps.study import Study
 from lightning_kp.sweeps.table import per_setting, write_tables
 from lightning_kp.verbs import sweep as verb
-from lightning_kp.verbs.training import refuse_wrong_options
-from lightning_kp.verbs.trial import fit_options
 
 FILES = sorted((ROOT / "experiments").glob("sweep_*.yaml"))
 EVERY_FILE = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

@@ -1,0 +1,125 @@
+"""Speed of the frame cache: pairs out of it against training, frames into it against the bare decoder."""
+
+import itertools
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from importlib.resources import files
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+import av
+import torch
+import yaml
+
+from lightning_kp.batches import FramePairs
+from lightning_kp.bench.clips import sample_clips
+from lightning_kp.bench.measuring import Row, compare, medians
+from lightning_kp.bench.step import backward, step
+from lightning_kp.frames.cache import cache_videos
+from lightning_kp.frames.pairs import FramePairsModule
+from lightning_kp.methods.bkind import BKinD, BKinDWeights
+from lightning_kp.video.decoding import ONE_THREAD
+
+SIZE, BATCH_SIZE = 96, 8  # the laptop preset's
+CORES = 2  # of the machine that the targets speak of
+
+
+def rows(*, quick: bool = False) -> list[Row]:
+    """Pairs per second by CPU time, frames per second by both clocks: neighbours disturb CPU time least."""
+    repeats = 3 if quick else 5
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    with TemporaryDirectory() as folder:
+        clips = sample_clips(Path(folder), frames=300 if quick else 600)
+        found = [pairs_row(next(iter(clips.values())), Path(folder), repeats)]
+        for name, clip in clips.items():
+            found += building_rows(name, clip, Path(folder), repeats)
+    return found
+
+
+def pairs_row(clip: Path, folder: Path, repeats: int) -> Row:
+    """Pairs that the training loader hands out against pairs that two cores train on, at perfect scaling."""
+    data = FramePairsModule(
+        str(clip), size=SIZE, batch_size=BATCH_SIZE, gap=5, cache_dir=str(folder / "pairs")
+    )
+    data.setup("fit")
+    loader = data.train_dataloader()
+    batch = next(iter(loader))
+    pairs = len(loader) * BATCH_SIZE
+    times = medians(
+        {"cache": lambda: [batch.index.sum() for batch in loader], "training": training_step(batch)},
+        repeats=repeats,
+    )
+    consumed = CORES * BATCH_SIZE / times["training"]
+    name = f"cache, {SIZE} px: pairs read / trained on by two cores"
+    return compare(name, pairs / times["cache"], consumed, ">= 10", "pairs/s")
+
+
+def training_step(batch: FramePairs) -> Callable[[], object]:
+    """One step of the laptop preset with its optimiser, gradients clipped, on a batch as loaders give it."""
+    method = laptop_method().train()
+    optimizer = torch.optim.AdamW(method.parameters())
+
+    def run() -> None:
+        backward(method, step(method, method.on_after_batch_transfer(batch, 0)))
+        torch.nn.utils.clip_grad_norm_(method.parameters(), 5.0)
+        optimizer.step()
+
+    return run
+
+
+def laptop_method() -> BKinD:
+    """The method as the laptop preset sets it up, untrained."""
+    preset = yaml.safe_load(files("lightning_kp").joinpath("presets/laptop.yaml").read_text("utf-8"))
+    options = preset["model"]["init_args"]
+    plain = {name: options[name] for name in set(options) - {"weights", "optimizer", "scheduler"}}
+    return BKinD(**plain, weights=BKinDWeights(**options["weights"]))
+
+
+def building_rows(name: str, clip: Path, folder: Path, repeats: int) -> list[Row]:
+    """Frames per second into a new cache against those of the bare decoder, by the clock and by CPU time."""
+    number = itertools.count()
+
+    def build() -> None:
+        cache_videos([clip], size=SIZE, cache_dir=folder / f"{name}{next(number)}", progress=False)
+
+    frames = decode_rgb(clip)
+    both = by_both_clocks({"build": build, "decode": lambda: decode_rgb(clip)}, repeats)
+    return [
+        compare(
+            f"cache, {name}, {clock}: building / bare decoder",
+            frames / times["build"], frames / times["decode"], ">= 0.8", "frames/s",
+        )
+        for clock, times in both.items()
+    ]  # fmt: skip
+
+
+def decode_rgb(clip: Path) -> int:
+    """Decode every frame to a whole RGB array, by PyAV alone, and count them."""
+    count = 0
+    with av.open(str(clip)) as container:
+        container.streams.video[0].thread_type = "AUTO"
+        for frame in container.decode(video=0):
+            # One thread for the conversion, as ours; PyAV's default takes all cores and more CPU time.
+            frame.to_ndarray(format="rgb24", **cast(Any, ONE_THREAD))
+            count += 1
+    return count
+
+
+def by_both_clocks(sides: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, dict[str, float]]:
+    """Median seconds of each side from the same runs: by the "clock", and of the process's "CPU" time."""
+    spent: dict[str, list[float]] = {side: [] for side in sides}
+
+    def noting(side: str) -> Callable[[], None]:
+        def run() -> None:
+            start = time.process_time()
+            sides[side]()
+            spent[side].append(time.process_time() - start)
+
+        return run
+
+    clock = medians({side: noting(side) for side in sides}, repeats=repeats, clock=time.perf_counter)
+    # The first round warms up.
+    return {"clock": clock, "CPU": {side: statistics.median(values[1:]) for side, values in spent.items()}}

@@ -1,0 +1,144 @@
+"""Arguments of the verbs: errors in one line, and options that are handed on to ``kp fit``."""
+
+import argparse
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from lightning_kp.errors import ConfigurationError, nearest
+from lightning_kp.runs.folder import RunFolder
+
+HANDED_ON = ("--model", "--data", "--trainer", "--seed_everything", "--log")
+
+
+class VerbParser(argparse.ArgumentParser):
+    """A parser whose errors are one line; options are spelt out in full."""
+
+    def __init__(self, verb: str, description: str) -> None:
+        super().__init__(prog=f"kp {verb}", description=description, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ConfigurationError, with the nearest right spelling of an unknown option."""
+        if found := re.match(r"unrecognized arguments: (\S+)", message):
+            name, _, rest = found[1].partition("=")[0].partition(".")
+            known = [option for action in self._actions for option in action.option_strings]
+            near = nearest(name, [option for option in (*known, *HANDED_ON) if option.startswith("--")])
+            remedy = f"Did you mean {near}{'.' if rest else ''}{rest}?" if near else self._help()
+            raise ConfigurationError(f"{found[1]} is not an option of {self.prog}.", remedy=remedy)
+        if found := re.match(r"the following arguments are required: (.*)", message):
+            raise ConfigurationError(f"{self.prog}: missing {found[1]}.", remedy=self._help())
+        raise ConfigurationError(f"{self.prog}: {message}.", remedy=self._help())
+
+    def _help(self) -> str:
+        return f"`{self.prog} --help` lists all."
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, as the ``type`` of an argument."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0  # argparse would name this function in place of what is wanted
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"needs a whole number of at least 1, got {text}")
+    return number
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1, as the ``type`` of an argument."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"needs a number from 0 to 1, got {text}")
+    return number
+
+
+def split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """A verb's own arguments, and those for the Trainer as ``--name=value``, in the order typed."""
+    return hand_on(arguments, lambda each: each.split("=")[0].split(".")[0].rstrip("+") in HANDED_ON)
+
+
+def typed(handed_on: list[str]) -> dict[str, str]:
+    """Last value typed for each option; ``--data.init_args.gap`` and ``--data.gap`` are one."""
+    pairs = (option.removeprefix("--").partition("=") for option in handed_on)
+    return {name.replace(".init_args.", "."): value for name, _, value in pairs}
+
+
+def settings_of(file: Path) -> dict[str, Any]:
+    """Settings of a YAML file by option name.  Raises ConfigurationError where it holds none."""
+    import yaml
+
+    remedy = "A YAML text file is needed, as `kp fit --print_config` writes."
+    try:
+        settings = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = "it is no text" if isinstance(error, UnicodeDecodeError) else " ".join(str(error).split())
+        raise ConfigurationError(f"{file} cannot be read ({reason}).", remedy=remedy) from error
+    if not isinstance(settings, dict):
+        raise ConfigurationError(f"{file} holds no settings, such as `data: ...`.", remedy=remedy)
+    return flattened(settings)
+
+
+def refuse_unreadable(arguments: list[str]) -> None:
+    """Raise ConfigurationError for a ``--config`` that holds no settings: the parser would not name the file."""
+    for option in hand_on(arguments, lambda each: each.partition("=")[0] == "--config")[1]:
+        file = Path(option.partition("=")[2]).expanduser()
+        if file.is_file():
+            settings_of(file)
+        elif file.is_dir():
+            inside = file / "config.yaml"
+            remedy = f"Use --config {inside}" if inside.is_file() else "Name a YAML file in it."
+            raise ConfigurationError(f"--config needs a file; {file} is a folder.", remedy=remedy)
+
+
+def refuse_weights_alone(arguments: list[str]) -> None:
+    """Raise ConfigurationError where a run is named as ``--ckpt_path``, but not the settings that lie beside it."""
+    given = typed(hand_on(arguments, lambda each: each.startswith("--"))[1])
+    missing = [f"--{section}" for section in ("model", "data") if not _is_given(section, given)]
+    if "config" in given or "ckpt_path" not in given or not missing:
+        return
+    checkpoint = Path(given["ckpt_path"]).expanduser()
+    for run in (checkpoint, checkpoint.parent.parent):  # the folder of the run, or RUN/checkpoints/last.ckpt
+        if (config := RunFolder(run).config).is_file():
+            raise ConfigurationError(
+                f"Missing: {' and '.join(missing)}; a checkpoint holds the weights alone.",
+                remedy=f"Add --config {config}",
+            )
+
+
+def _is_given(section: str, options: Iterable[str]) -> bool:
+    return any(name == section or name.startswith(f"{section}.") for name in options)
+
+
+def flattened(settings: Any, prefix: str = "") -> dict[str, Any]:
+    """Settings of a YAML file by option name, ``data.gap`` for data: {init_args: {gap: ...}}."""
+    if not isinstance(settings, dict):
+        return {prefix: settings}
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        inner = prefix if name == "init_args" else f"{prefix}.{name}".lstrip(".")
+        flat |= flattened(value, inner)
+    return flat
+
+
+def hand_on(arguments: Sequence[str], is_handed_on: Callable[[str], bool]) -> tuple[list[str], list[str]]:
+    """A command's own arguments, and the options handed on as ``--name=value``, each in the order typed.
+
+    ``is_handed_on`` judges an argument; a blank may stand before an option's value.
+    """
+    own: list[str] = []
+    options: list[str] = []
+    waiting = False
+    for argument in arguments:
+        if is_handed_on(argument):
+            options.append(argument)
+            waiting = "=" not in argument
+        elif waiting:
+            options[-1] += f"={argument}"
+            waiting = False
+        else:
+            own.append(argument)
+    return own, options

@@ -1,0 +1,83 @@
+"""The verdict on a run, and the report that shows it."""
+
+import inspect
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning_kp.diagnosis.judgement import Diagnosis
+    from lightning_kp.method import KeypointMethod
+    from lightning_kp.runs.folder import RunFolder
+
+
+def _progress(folder: "RunFolder") -> tuple[int | None, int | None]:
+    """Finished epochs and steps of the run's training; None without a checkpoint."""
+    from lightning_kp.checkpoints import read_checkpoint
+
+    if not folder.last_checkpoint.exists():
+        return None, None
+    content = read_checkpoint(folder.last_checkpoint)
+    progress = content.get("loops", {}).get("fit_loop", {}).get("epoch_progress", {}).get("current", {})
+    return int(progress.get("processed", 0)), int(content.get("global_step", 0))
+
+
+def finish(videos: list[Path], folder: "RunFolder", *, overlay: bool = True) -> None:
+    """Everything after training: tracks, overlays, verdict, report; tracks and overlays that are there are kept."""
+    from lightning_kp.checkpoints import data_settings, find_checkpoint
+    from lightning_kp.command.tracking import draw_overlays, track_all
+    from lightning_kp.command.trained import load_for_tracking, origin_of
+    from lightning_kp.files import unique_stems
+    from lightning_kp.report.document import write_report
+    from lightning_kp.tracks.identity_files import add_to_diagnostics, summary_lines
+
+    checkpoint = find_checkpoint(folder.path)
+    method, view = load_for_tracking(checkpoint)
+    track_all(method, view, videos, folder.path, origin=origin_of(checkpoint))
+    if overlay:
+        draw_overlays(videos, folder.path)
+    diagnosis = judge(method, videos, folder, data_settings(checkpoint))
+    print(*diagnosis.summary_lines(), sep="\n")
+    for line in summary_lines(add_to_diagnostics(folder, unique_stems(videos))):
+        print(line)
+    write_report(folder)
+    print(f"Report: {folder.report}")
+
+
+def judge(
+    method: "KeypointMethod", videos: list[Path], folder: "RunFolder", settings: dict[str, Any]
+) -> "Diagnosis":
+    """Diagnose the run on pairs spread over its videos, made as in training; writes ``diagnostics.json``."""
+    from lightning_kp.frames.pairs import FramePairsModule
+
+    accepted = inspect.signature(FramePairsModule).parameters
+    same = {name: value for name, value in settings.items() if name in accepted}
+    data = FramePairsModule(**same | {"videos": [str(video.resolve()) for video in videos]})
+    data.prepare_data()
+    data.setup("fit")
+    return judge_pairs(method, data.datasets["train"], folder)
+
+
+def judge_pairs(method: "KeypointMethod", pairs: Any, folder: "RunFolder") -> "Diagnosis":
+    """The same on a map-style dataset of FramePairs."""
+    from tqdm import tqdm
+
+    from lightning_kp.diagnosis.judgement import (
+        collect_evidence,
+        diagnose,
+        sampled_backgrounds,
+        sampled_batches,
+    )
+    from lightning_kp.files import write_whole
+
+    batches = tqdm(sampled_batches(pairs), desc="judge", unit="batch", delay=1.0, leave=False)
+    evidence = collect_evidence(method, batches, backgrounds=sampled_backgrounds(pairs))
+    diagnosis = diagnose(evidence, steps=_progress(folder)[1])
+    write_whole(folder.diagnostics, diagnosis.to_json() + "\n")
+    folder.add_metrics(
+        {
+            "found": len(diagnosis.found),
+            "keypoints": len(diagnosis.keypoints),
+            "verdict": str(diagnosis.verdict),
+        }
+    )
+    return diagnosis
