@@ -1,7 +1,7 @@
-"""The callbacks of lightning_kp, one module each; imported as ``lightning_kp.callbacks``."""
+"""Callbacks, one per module. Import them from ``lightning_kp.callbacks``."""
 
 if __name__ != "lightning_kp.callbacks":
-    # From the repository root this folder is importable a second time, which would register each class twice.
+    # From the repository root this folder can be imported a second time, which would register each class twice.
     raise ImportError("Import lightning_kp.callbacks, not callbacks.")
 
 from lightning_kp.callbacks.curriculum import Curriculum as Curriculum

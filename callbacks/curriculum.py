@@ -1,6 +1,8 @@
-"""What training demands, little by little: loss terms that begin later (the indicator of 000, eq. 5.4), and
-the number of instances that a sequential method is asked for (000, 3.6).
-"""  # noqa: D205
+"""Curriculum: loss terms that start later in training, and a growing number of instances to find.
+
+Source: 000, the indicator in eq. 5.4 (terms) and section 3.6 (instances of a sequential method).
+Ours: a ramp after the start of a term, and counting in optimiser steps.
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -17,9 +19,12 @@ Unit = Literal["epoch", "step"]
 
 
 def factor(epoch: int, start: int, ramp_epochs: int = 0) -> float:
-    """What a term's weight is multiplied with: 0 before ``start``, then up to 1 in equal steps.
+    """Multiplier of a term's weight: 0 before ``start``, then rising to 1 in equal steps.
 
-    With ``ramp_epochs`` r, epochs start, start + 1, ... have 1/(r+1), 2/(r+1), ...; from start + r on 1.
+    With ``ramp_epochs`` r, epochs start, start + 1, ... have 1/(r+1), 2/(r+1), ...; from epoch start + r it is 1.
+
+    >>> [factor(epoch, start=1, ramp_epochs=1) for epoch in range(4)]
+    [0.0, 0.5, 1.0, 1.0]
     """
     if epoch < start:
         return 0.0
@@ -27,19 +32,23 @@ def factor(epoch: int, start: int, ramp_epochs: int = 0) -> float:
 
 
 class Curriculum(L.Callback):
-    """Sets the weights in force from the configured ones, as a pure function of the epoch or step.
+    """Sets the current loss weights from the configured ones, as a pure function of the epoch or step.
 
-    So there is no state to save for them, and a resumed run has the weights of an undisturbed one.  Counts
-    during ``fit`` only: ``validate`` and ``test`` use the configured weights.
+    The weights therefore have no state to save, and a resumed run has the weights of an uninterrupted one. The
+    curriculum applies during ``fit`` only: ``validate`` and ``test`` use the configured weights.
 
-    The number of ``instances`` may depend on the loss too; what is known of that is saved with the checkpoint.
-    It limits the training batches of methods that have ``instance_limit``, and no others.
+    The number of ``instances`` may also depend on the loss; that state is saved with the checkpoint. The limit
+    applies to training batches of methods that have an ``instance_limit``.
 
     Args:
-        start: Epoch (from 0) from which a term counts, by the name of its weight; the others count always.
+        start: First epoch (counted from 0) in which a term counts, by the name of its weight. Terms that are
+            not listed always count.
         ramp_epochs: Epochs below full weight after ``start``.
-        unit: ``step``: ``start`` and ``ramp_epochs`` count optimiser steps in place of epochs.
-        instances: How many instances are asked for; by default all.
+        unit: With ``step``, ``start`` and ``ramp_epochs`` count optimiser steps instead of epochs.
+        instances: Schedule of the number of instances to find; by default all.
+
+    Raises:
+        ConfigurationError: A number is negative, or (in setup) the method lacks a term or ``instance_limit``.
     """
 
     def __init__(
@@ -53,8 +62,8 @@ class Curriculum(L.Callback):
         start = start or {}
         if ramp_epochs < 0 or any(epoch < 0 for epoch in start.values()):
             raise ConfigurationError(
-                f"Curriculum counts {unit}s from 0; start {start} and ramp_epochs {ramp_epochs} were given.",
-                remedy="Give numbers that are not negative.",
+                f"Curriculum counts {unit}s from 0, but got start={start} and ramp_epochs={ramp_epochs}.",
+                remedy="Use numbers of at least 0.",
             )
         self.start: Mapping[str, int] = dict(start)
         self.ramp_epochs = ramp_epochs
@@ -64,21 +73,21 @@ class Curriculum(L.Callback):
         self.running = RunningLoss()
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Refuse terms that the method does not have."""
+        """Refuse terms and limits that the method does not have."""
         if not isinstance(pl_module, Method):
             raise ConfigurationError(
-                f"Curriculum changes the weights of a Method; {type(pl_module).__name__} is none.",
-                remedy="Take it out of trainer.callbacks.",
+                f"Curriculum changes the loss weights of a Method, but {type(pl_module).__name__} is not a Method.",
+                remedy="Remove it from trainer.callbacks.",
             )
         if self.instances is not None and not hasattr(pl_module, "instance_limit"):
             raise ConfigurationError(
-                f"Curriculum limits the number of instances; {type(pl_module).__name__} finds all at once.",
-                remedy="Leave `instances` out of the Curriculum, or train a PersonParser.",
+                f"Curriculum limits the number of instances, but {type(pl_module).__name__} finds all at once.",
+                remedy="Remove `instances` from the Curriculum, or train a PersonParser.",
             )
         for name in self.start:
             if name not in pl_module.base_weights:
                 raise ConfigurationError(
-                    f"Curriculum starts the term {name}, which {type(pl_module).__name__} does not have.",
+                    f"Curriculum sets the start of {name}, a term that {type(pl_module).__name__} does not have.",
                     remedy=did_you_mean(name, pl_module.base_weights),
                 )
 
@@ -89,7 +98,7 @@ class Curriculum(L.Callback):
         self._apply(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        # An epoch's loss is judged when the next one begins: a checkpoint written anywhere between carries it.
+        # An epoch's loss is recorded when the next one begins, so that any checkpoint in between contains it.
         if self.instances is not None and self.running.epoch < trainer.current_epoch and self.running.count:
             mean = torch.tensor(self.running.mean, device=pl_module.device)
             loss = float(trainer.strategy.reduce(mean, reduce_op="mean"))
@@ -106,28 +115,28 @@ class Curriculum(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Add the batch's loss to those of its epoch."""
+        """Add the loss of the batch to the sum of its epoch."""
         if self.instances is not None:
             self.running.add(trainer.current_epoch, outputs["loss"])
 
     def state_dict(self) -> dict[str, Any]:
-        """What is known of the loss's convergence."""
+        """State of the loss's convergence; empty without an instance schedule."""
         if self.instances is None:
             return {}
         return {"convergence": asdict(self.convergence), "running": self.running.plain()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from a saved state."""
         if state_dict:
             self.convergence = Convergence(**state_dict["convergence"])
             self.running = RunningLoss(**state_dict["running"])
 
     def _apply(self, trainer: L.Trainer, method: L.LightningModule) -> None:
-        assert isinstance(method, Method)  # setup has refused everything else
+        assert isinstance(method, Method)  # setup refuses anything else
         now = trainer.current_epoch if self.unit == "epoch" else trainer.global_step
         for name, start in self.start.items():
             share = factor(now, start, self.ramp_epochs)
             method.loss_weights[name] = share * method.base_weights[name]
         if self.instances is not None:
             limit = self.instances.limit(trainer.current_epoch, self.convergence.converged)
-            setattr(method, "instance_limit", limit)  # noqa: B010  (a Method need not have it; setup has asked)
+            setattr(method, "instance_limit", limit)  # noqa: B010  (optional attribute of a Method; checked in setup)

@@ -1,4 +1,4 @@
-"""Watch during validation whether discovery works, and log it."""
+"""Diagnoses the discovered keypoints during validation and logs the result."""
 
 import math
 from typing import Any, cast
@@ -7,40 +7,39 @@ import lightning as L
 import torch.distributed
 
 from lightning_kp.batches import FramePairs
-from lightning_kp.diagnosis.backgrounds import Background
-from lightning_kp.diagnosis.evidence import Collector
-from lightning_kp.diagnosis.judgement import (
-    Diagnosis,
-    Evidence,
-    Problem,
-    Verdict,
-    diagnose,
-    sampled_backgrounds,
-)
+from lightning_kp.diagnosis.backgrounds import Background, sampled_backgrounds
+from lightning_kp.diagnosis.evidence import Collector, Evidence
+from lightning_kp.diagnosis.judgement import diagnose
+from lightning_kp.diagnosis.verdict import Diagnosis, Problem, Verdict
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.method import KeypointMethod
 from lightning_kp.runs.loggers import log_rows
 
 
 class LiveDiagnostics(L.Callback):
-    """Judge the keypoints on some validation batches and log how many are found and what ails the others.
+    """Diagnoses keypoints on some validation batches and logs how many are found and what is wrong with the others.
 
-    Logs ``val/found``, ``val/duplicates``, ``val/centre``, ``val/background`` (stuck ones included),
-    ``val/coverage``, ``val/equivariance_px`` and ``val/jitter_px``; those that cannot be known are
-    left out.  Loggers that take tables or text get the verdicts with reasons as ``val/verdicts``.
-    ``diagnosis`` keeps the latest verdict.  On several processes the evidence is gathered first, so
-    that every process logs the figures of the whole.
+    Logs ``val/found``, ``val/duplicates``, ``val/centre``, ``val/background`` (including stuck keypoints),
+    ``val/coverage``, ``val/equivariance_px`` and ``val/jitter_px``. Metrics that cannot be computed are left out.
+    Loggers that accept tables or text receive the verdicts with their reasons as ``val/verdicts``. The attribute
+    ``diagnosis`` holds the latest diagnosis. With several processes the evidence is gathered first, so that every
+    process logs the metrics of the whole validation set.
 
-    ``batches`` are spread evenly over the validation set and cost two passes of the network each;
-    ``every_n_epochs`` skips validations in between.
+    Args:
+        batches: Batches to look at, spread evenly over the validation set. Each costs two passes of the network.
+        every_n_epochs: Validations are skipped in between.
+        max_frames: Maximum number of frames whose evidence is kept.
+
+    Raises:
+        ConfigurationError: A number is below 1, or (in setup) the method does not read FramePairs.
     """
 
     def __init__(self, batches: int = 12, every_n_epochs: int = 1, max_frames: int = 256) -> None:
         if min(batches, every_n_epochs, max_frames) < 1:
             raise ConfigurationError(
-                f"LiveDiagnostics needs numbers of at least 1, got batches={batches}, "
+                f"LiveDiagnostics needs numbers of at least 1, but got batches={batches}, "
                 f"every_n_epochs={every_n_epochs}, max_frames={max_frames}.",
-                remedy="Leave the callback out to switch it off.",
+                remedy="To switch it off, remove it from trainer.callbacks.",
             )
         self.batches = batches
         self.every_n_epochs = every_n_epochs
@@ -52,7 +51,7 @@ class LiveDiagnostics(L.Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if not isinstance(pl_module, KeypointMethod) or pl_module.batch_type is not FramePairs:
             raise ConfigurationError(
-                f"LiveDiagnostics judges methods that read FramePairs, not {type(pl_module).__name__}.",
+                f"LiveDiagnostics needs a method that reads FramePairs, not {type(pl_module).__name__}.",
                 remedy="Remove it from trainer.callbacks.",
             )
 
@@ -85,20 +84,20 @@ class LiveDiagnostics(L.Callback):
         if not parts:
             return
         self.diagnosis = diagnose(Evidence.joined(parts), steps=trainer.global_step)
-        figures = logged_figures(self.diagnosis)
-        # Every process logs the same figures: their mean is right, and Lightning need not warn.
-        pl_module.log_dict(figures, on_epoch=True, sync_dist=True, batch_size=1)
+        metrics = logged_metrics(self.diagnosis)
+        # Every process logs equal values, so their mean is right and Lightning does not warn.
+        pl_module.log_dict(metrics, on_epoch=True, sync_dist=True, batch_size=1)
         if trainer.is_global_zero:
             log_rows(trainer.loggers, "val/verdicts", *verdict_rows(self.diagnosis), trainer.global_step)
 
     @property
     def verdict(self) -> Verdict | None:
-        """The latest verdict on the run, or None before the first validation."""
+        """Latest verdict on the run, or None before the first validation."""
         return self.diagnosis.verdict if self.diagnosis else None
 
 
 def verdict_rows(diagnosis: Diagnosis) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows of the verdicts: the run's first, then one per keypoint."""
+    """Column names and rows of the verdicts: first the run, then one row per keypoint."""
     run = ["run", str(diagnosis.verdict), diagnosis.reason, str(diagnosis.remedy)]
     keypoints = [
         [f"kp{k + 1:02d}", str(each.verdict), each.reason, str(each.remedy)]
@@ -107,9 +106,9 @@ def verdict_rows(diagnosis: Diagnosis) -> tuple[list[str], list[list[str]]]:
     return ["keypoint", "verdict", "why", "remedy"], [run, *keypoints]
 
 
-def logged_figures(diagnosis: Diagnosis) -> dict[str, float]:
-    """Figures of a diagnosis by logged name; counts are numbers of keypoints, NaN is left out."""
-    figures = {
+def logged_metrics(diagnosis: Diagnosis) -> dict[str, float]:
+    """Metrics of a diagnosis by logged name. Counts are numbers of keypoints; NaN is left out."""
+    metrics = {
         "val/found": float(len(diagnosis.found)),
         "val/duplicates": float(diagnosis.count(Problem.DUPLICATE)),
         "val/centre": float(diagnosis.count(Problem.CENTRE)),
@@ -118,18 +117,18 @@ def logged_figures(diagnosis: Diagnosis) -> dict[str, float]:
         "val/equivariance_px": diagnosis.mean("rotation_px"),
         "val/jitter_px": diagnosis.mean("jitter_px"),
     }
-    return {name: value for name, value in figures.items() if math.isfinite(value)}
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
 def _batch_count(trainer: L.Trainer, dataloader_idx: int) -> float:
-    """Number of batches of the running evaluation; 1 for a stream of unknown length, whose start is taken."""
+    """Number of validation batches; 1 for a stream of unknown length, which means that its start is used."""
     counts = trainer.num_val_batches
     count = counts[dataloader_idx] if isinstance(counts, list) else counts
     return float(count) if math.isfinite(count) else 1.0
 
 
 def _backgrounds(trainer: L.Trainer) -> dict[int, Background]:
-    """Backgrounds from the whole of the datamodule's map-style data; empty where it has none."""
+    """Backgrounds from all of the datamodule's map-style data; empty without such data."""
     held = getattr(getattr(trainer, "datamodule", None), "datasets", {})
     pairs = [held[stage] for stage in ("train", "val") if stage in held and len(held[stage])]
     usable = [dataset for dataset in pairs if isinstance(dataset[0], FramePairs)]
@@ -137,7 +136,7 @@ def _backgrounds(trainer: L.Trainer) -> dict[int, Background]:
 
 
 def _of_all_processes(evidence: Evidence | None) -> list[Evidence]:
-    """The evidence of every process, in the same order everywhere; all of them have to call this."""
+    """Evidence of every process, in the same order on each. Every process has to call this."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return [evidence] if evidence is not None else []
     gathered: list[Evidence | None] = [None] * torch.distributed.get_world_size()

@@ -1,4 +1,4 @@
-"""Checks that belong to training on several devices."""
+"""Checks for training on several devices."""
 
 from typing import Any
 
@@ -9,15 +9,16 @@ from lightning_kp.errors import ConfigurationError
 from lightning_kp.method import Method
 
 REMEDY = "Use --trainer.strategy=ddp_find_unused_parameters_true"
+MAX_MODULES_SHOWN = 4
 
 
 class UnusedParameters(L.Callback):
-    """Says what to change when plain ``ddp`` meets parameters that no loss term uses yet.
+    """Raises an error that names the remedy if plain ``ddp`` meets parameters that no loss term uses yet.
 
-    A term whose weight is 0, or that a curriculum starts later, is not computed, and the parameters that
-    only it uses get no gradient; plain ddp then stops in the second step with a message about its buckets.
-    Which parameters these are is known only from a backward pass (a late term may have none of its own), so
-    the first one is looked at, before ddp complains.  Without plain ddp nothing is checked.
+    A term whose weight is 0, or that a curriculum starts later, is not computed, so parameters that only this
+    term uses get no gradient. Plain ddp then stops in the second step with a message about its buckets. Only a
+    backward pass shows which parameters these are (a late term may have none of its own), so the callback checks
+    after the first one, before ddp fails. With any other strategy nothing is checked.
     """
 
     def __init__(self) -> None:
@@ -36,7 +37,7 @@ class UnusedParameters(L.Callback):
 
 
 def is_plain_ddp(strategy: Any) -> bool:
-    """Whether the strategy is ddp that expects a gradient for every parameter in every step."""
+    """Whether the strategy is ddp and expects a gradient for every parameter in every step."""
     if not isinstance(strategy, DDPStrategy):
         return False
     settings = strategy._ddp_kwargs
@@ -44,18 +45,18 @@ def is_plain_ddp(strategy: Any) -> bool:
 
 
 def idle_parameters(method: L.LightningModule) -> list[str]:
-    """Names of the trainable parameters that the last backward pass gave no gradient."""
+    """Names of the trainable parameters without a gradient after the last backward pass."""
     return [name for name, value in method.named_parameters() if value.requires_grad and value.grad is None]
 
 
 def message(method: L.LightningModule, idle: list[str]) -> str:
-    """The idle parameters by their modules, and the terms that are off, one of which they may wait for."""
+    """Error message with the modules of the idle parameters and the terms that are switched off."""
     parts = sorted({name.rpartition(".")[0] or name for name in idle})
-    told = ", ".join(parts[:4]) + (", ..." if len(parts) > 4 else "")
+    shown = ", ".join(parts[:MAX_MODULES_SHOWN]) + (", ..." if len(parts) > MAX_MODULES_SHOWN else "")
     off = (
         [name for name, weight in method.loss_weights.items() if weight == 0]
         if isinstance(method, Method)
         else []
     )
-    why = f" while the term {' and '.join(off)} is off" if off else ""
-    return f"Plain ddp needs a gradient for every parameter in every step; {told} had none{why}."
+    why = f" while the weight of {' and '.join(off)} is 0" if off else ""
+    return f"Plain ddp needs a gradient for every parameter in every step, but {shown} had none{why}."

@@ -1,4 +1,8 @@
-"""The seed of an epoch, so that a resumed training draws what it would have drawn."""
+"""Seeds the random number generators anew in every epoch, so that a resumed run repeats an uninterrupted one.
+
+``kp fit`` adds this callback to every training (ours; no paper). Lightning's checkpoints hold no state of the
+generators of torch, NumPy and Python, so a resumed run would otherwise draw other augmentations and orders.
+"""
 
 import os
 import random
@@ -10,10 +14,11 @@ import torch
 
 
 class EpochSeed(L.Callback):
-    """Random numbers as a function of seed and epoch, so that a resumed run repeats the undisturbed one.
+    """Makes random numbers a function of the configured seed (``seed_everything``) and the epoch.
 
-    Lightning's checkpoints hold no state of the generators.  One stream serves the loading of the first batch,
-    another what comes after: starting workers draws a number, and a resumed run starts them anew.
+    Each epoch has two streams: one for loading its first batch and one for everything after it. They are separate
+    because starting worker processes draws a number, and only a resumed run starts them in the middle of training.
+    Without a configured seed the callback does nothing.
     """
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -27,10 +32,10 @@ class EpochSeed(L.Callback):
 
 
 def _seed(stream: int) -> None:
-    """Seed torch, numpy and random with the configured seed and a stream; without a seed leave them alone."""
+    """Seed torch, NumPy and random from the configured seed and the stream; do nothing without a seed."""
     base = os.environ.get("PL_GLOBAL_SEED")
     if base is not None:
         mixed = int(np.random.SeedSequence((int(base), stream)).generate_state(1)[0])
         torch.manual_seed(mixed)
-        np.random.seed(mixed)  # noqa: NPY002  (libraries that draw from the global generator)
+        np.random.seed(mixed)  # noqa: NPY002  (some libraries draw from the global generator)
         random.seed(mixed)

@@ -1,4 +1,4 @@
-"""Pictures of the keypoints while they are being discovered, for every logger that takes images."""
+"""Logs pictures of the keypoints during training, with every logger that accepts images."""
 
 import math
 from typing import Any, cast
@@ -10,35 +10,39 @@ from torch import Tensor
 
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.geometry import to_pixels
-from lightning_kp.images.drawing import Image, draw_keypoints, tile
+from lightning_kp.images.drawing import draw_keypoints, tile
+from lightning_kp.images.files import Image
 from lightning_kp.method import KeypointMethod
 from lightning_kp.runs.loggers import log_pictures
 
 NAME = "val/keypoints"
-LEAST_SIDE_PX = 192  # ours: smaller frames are enlarged, or markers would hide the animal
+MIN_SIDE_PX = 192  # ours: smaller frames are enlarged so that markers do not hide the animal
 
 
 class KeypointOverlay(L.Callback):
-    """Draws the keypoints onto the same validation frames again and again, and logs the picture.
+    """Draws the keypoints onto a fixed set of validation frames and logs the picture.
 
-    The frames come from batches spread evenly over the validation set, one each.  Opacity is confidence
-    relative to the picture's 90 % quantile.  A method that finds no keypoints, or batches without a field
-    ``image`` or ``future``, leave it without effect.
+    The frames come from batches spread evenly over the validation set, one frame per batch. The opacity of a
+    marker is its confidence relative to the 90 % quantile of the picture. Without effect for methods that find no
+    keypoints and for batches without a field ``image`` or ``future``.
 
     Args:
         frames: Frames in a picture.
         columns: Frames side by side.
-        every_n_epochs: Distance of pictures; default: after epochs 1, 2, 4, 8, ... and the last one, since
-            keypoints change most in the beginning.
+        every_n_epochs: Epochs from one picture to the next. By default after epochs 1, 2, 4, 8, ... and the last
+            one, since keypoints change most at the beginning.
+
+    Raises:
+        ConfigurationError: A number is below 1.
     """
 
     def __init__(self, frames: int = 8, columns: int = 4, every_n_epochs: int | None = None) -> None:
         super().__init__()
         if min(frames, columns, every_n_epochs or 1) < 1:
             raise ConfigurationError(
-                f"KeypointOverlay needs numbers of at least 1, got frames={frames}, columns={columns}, "
+                f"KeypointOverlay needs numbers of at least 1, but got frames={frames}, columns={columns}, "
                 f"every_n_epochs={every_n_epochs}.",
-                remedy="--trainer.logger=false logs nothing at all.",
+                remedy="To log nothing at all, use --trainer.logger=false.",
             )
         self.frames = frames
         self.columns = columns
@@ -79,27 +83,36 @@ class KeypointOverlay(L.Callback):
 
 
 def frames_of(batch: Any) -> Tensor | None:
-    """The images (B, 3, H, W) of a batch, in [0, 1]; of a pair the later frame; None where there are none."""
+    """Images (B, 3, H, W) of a batch, in [0, 1]; the later frame of a pair. None if the batch has no images."""
     for name in ("future", "image"):
-        held = getattr(batch, name, None)
-        if isinstance(held, Tensor) and held.ndim == 4:
-            return held
+        value = getattr(batch, name, None)
+        if isinstance(value, Tensor) and value.ndim == 4:
+            return value
     return None
 
 
 def draw(method: KeypointMethod, images: list[Tensor], columns: int) -> Image:
-    """Images (3, H, W) in [0, 1] of one size with their keypoints, as one picture (h, w, 3)."""
+    """Draw the keypoints that the method finds onto images and arrange them as one picture.
+
+    Args:
+        method: In evaluation mode; finds keypoints in images (N, 3, H, W).
+        images: N images (3, H, W) of one size, in [0, 1].
+        columns: Images side by side.
+
+    Returns:
+        Picture (height, width, 3), uint8, in which each image has a longer side of about 192 px or more.
+    """
     stack = torch.stack(images)
     with torch.inference_mode():
         found = method(stack)
-    zoom = max(1, round(LEAST_SIDE_PX / max(stack.shape[-2:])))
+    zoom = max(1, round(MIN_SIDE_PX / max(stack.shape[-2:])))
     points = to_pixels(found.points.float().cpu(), (stack.shape[-2] * zoom, stack.shape[-1] * zoom)).numpy()
     confidence = found.confidence.float().cpu().numpy()
     pixels = (stack.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     full = float(np.quantile(confidence, 0.9)) or 1.0
     drawn = [
-        draw_keypoints(image.repeat(zoom, 0).repeat(zoom, 1), where, sure, full_confidence=full)
-        for image, where, sure in zip(pixels, points, confidence, strict=True)
+        draw_keypoints(image.repeat(zoom, 0).repeat(zoom, 1), points_px, opacity, full_confidence=full)
+        for image, points_px, opacity in zip(pixels, points, confidence, strict=True)
     ]
     return tile(drawn, columns)
 

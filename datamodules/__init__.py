@@ -1,7 +1,7 @@
 """The datamodules of lightning_kp, one module each; imported as ``lightning_kp.datamodules``."""
 
 if __name__ != "lightning_kp.datamodules":
-    # From the repository root this folder is importable a second time, which would register each class twice.
+    # From the repository's root, this folder could be imported a second time, which would register each class twice.
     raise ImportError("Import lightning_kp.datamodules, not datamodules.")
 
 from lightning_kp.datamodules.calms21 import CalMS21 as CalMS21

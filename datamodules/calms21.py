@@ -1,8 +1,8 @@
 """CalMS21, task 1: two mice in a cage, seven keypoints each, one behaviour per frame.
 
 Source: Sun, Karigo et al., The Multi-Agent Behavior Dataset, NeurIPS 2021; data.caltech.edu, record 1991.
-The official files ``calms21_task1_train.json`` and ``calms21_task1_test.json``, or the .npy files that the
-official converter makes of them, hold::
+Layout of the official files ``calms21_task1_train.json`` and ``calms21_task1_test.json``, and of the .npy files
+that the official converter makes of them::
 
     annotator-id_0 / task1/train/mouse001_task1_annotator1 / keypoints   (frames, 2 mice, x y, 7 points), px
                                                              scores      (frames, 2 mice, 7 points)
@@ -11,7 +11,7 @@ official converter makes of them, hold::
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,31 +26,24 @@ from lightning_kp.errors import DataError
 from lightning_kp.tracks.table import TrackInfo, Tracks, make_tracks
 
 PARTS = ("nose", "left_ear", "right_ear", "neck", "left_hip", "right_hip", "tail_base")
-MICE = 2  # the resident first
+MICE = 2  # the resident comes first
 FRAME_SIZE = (570, 1024)  # height, width (000, 5.5)
 FPS = 30.0  # 000, 5.8
 VOCABULARY = ("attack", "investigation", "mount", "other")
 
 
 class CalMS21(BehaviourModule):
-    """Windows of the CalMS21 benchmark, task 1: train on its training split, score its test split.
+    """Windows of the CalMS21 benchmark, task 1: train on its training split, test on its test split.
+
+    The defaults of the windows are those of the benchmark: pose, 100 steps of 2 frames before and after the frame,
+    batches of 128, every frame drawn once, no validation.
 
     Args:
-        train_file: The official training file, .json or .npy, from ``root``.
-        test_file: The official test file.
-        tracks: Folder of tracks that replace the official keypoints, from ``root``: one file for each
-            sequence, named like its last part (``mouse001_task1_annotator1.csv``).
-        features: Of pose, confidence, covariance, speed, acceleration, distances, angles.
-        past: Steps of the window before the frame (the benchmark's).
-        future: Steps after it (the benchmark's).
-        stride: Frames in a step (the benchmark's).
-        balance: How much more often rare behaviours are drawn; the benchmark draws every frame once.
-        val_fraction: Share at the end of each training sequence that validates; the benchmark has none.
-        longest_gap: Missing points of ``tracks`` are bridged by a line over at most this many frames.
-        min_confidence: Points below it count as missing.
-        root: Folder that relative paths start from.
-        batch_size: Windows in a batch (the benchmark's).
-        num_workers: Processes that load.
+        train_file: Official training file, .json or .npy; relative paths start from ``root``.
+        test_file: Official test file.
+        tracks: Folder of tracks that replace the official keypoints: one file for each sequence, named like the last
+            part of the sequence's name (``mouse001_task1_annotator1.csv``).
+        windows: Options of the windows; see :class:`lightning_kp.behaviour.bases.BehaviourModule`.
     """
 
     def __init__(
@@ -58,38 +51,27 @@ class CalMS21(BehaviourModule):
         train_file: str = "calms21_task1_train.json",
         test_file: str = "calms21_task1_test.json",
         tracks: str | None = None,
-        features: Sequence[str] = ("pose",),
-        past: int = 100,
-        future: int = 100,
-        stride: int = 2,
-        balance: float = 0.0,
-        val_fraction: float = 0.0,
-        longest_gap: int = 10,
-        min_confidence: float = 0.0,
-        root: str = ".",
-        batch_size: int = 128,
-        num_workers: int = 0,
+        **windows: Any,
     ) -> None:
-        super().__init__(
-            features, past, future, stride, balance, val_fraction, longest_gap, min_confidence,
-            root, batch_size, num_workers,
-        )  # fmt: skip
+        super().__init__(**windows)
         self.train_file, self.test_file, self.tracks = train_file, test_file, tracks
 
     def read(self, split: Split) -> list[Recording]:
-        """Every sequence of the split's file, in its order."""
+        """All sequences of the split's file, in its order."""
         path = self.path(self.train_file if split == "train" else self.test_file)
         recordings = []
         for name, sequence, vocabulary in read_sequences(path):
             if not self.behaviours:
                 self.behaviours, self.background = vocabulary, "other" if "other" in vocabulary else None
             if vocabulary != self.behaviours:
-                raise _refuse(path, name, "metadata/vocab", f"{vocabulary}, elsewhere {self.behaviours}")
+                raise _refuse(
+                    path, name, "metadata/vocab", f"{vocabulary}, but other sequences have {self.behaviours}"
+                )
             recordings.append(self._with_own_tracks(sequence))
         return recordings
 
     def _with_own_tracks(self, recording: Recording) -> Recording:
-        """The recording with the keypoints found in ``tracks``, if those are to be used."""
+        """The recording with its keypoints replaced by those in the folder ``tracks``, if one was given."""
         if self.tracks is None:
             return recording
         name = recording.name.rsplit("/", 1)[-1]
@@ -97,25 +79,25 @@ class CalMS21(BehaviourModule):
         found = read_keypoints(path, FPS, FRAME_SIZE)
         if len(found) != len(recording):
             raise DataError(
-                f"{path} has {len(found)} frames, the annotations of {recording.name} have {len(recording)}.",
-                remedy="Track the video of this very sequence.",
+                f"{path} has {len(found)} frames, but the annotations of {recording.name} have {len(recording)}.",
+                remedy="Track the video of this sequence.",
             )
         return Recording(recording.name, found, recording.labels)
 
 
 def read_sequences(path: Path) -> list[tuple[str, Recording, tuple[str, ...]]]:
-    """(name, recording, behaviours in the order of the labels) of an official file.
+    """Read an official file: (name, recording, behaviours in the order of the labels) for each sequence.
 
-    Raises DataError, naming file, sequence and key, where it differs from the official layout.
+    Raises DataError, with file, sequence and key, if the file differs from the official layout.
     """
     content = _load(path)
     found = []
     for annotator, sequences in content.items():
         if not isinstance(sequences, Mapping) or not sequences:
-            raise _refuse(path, annotator, "", "no sequences")
+            raise _refuse(path, annotator, "", "it has no sequences")
         for name, sequence in sequences.items():
             if not isinstance(sequence, Mapping):
-                raise _refuse(path, name, "", f"a {type(sequence).__name__} in place of keys")
+                raise _refuse(path, name, "", f"it is a {type(sequence).__name__}, not a mapping of keys")
             found.append((str(name), *_recording(path, str(name), sequence)))
     return found
 
@@ -131,12 +113,12 @@ def _load(path: Path) -> Mapping[str, Any]:
     except FileNotFoundError as error:
         raise DataError(
             f"There is no file {path}.",
-            remedy="Download task 1 of CalMS21 (data.caltech.edu, record 1991) and name its folder: --data.root",
+            remedy="Download task 1 of CalMS21 (data.caltech.edu, record 1991), and set --data.root to its folder.",
         ) from error
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read: {error}.", remedy="Download it again.") from error
     if not isinstance(content, Mapping) or not content:
-        raise DataError(f"{path} holds no annotators.", remedy="Give an official file of task 1.")
+        raise DataError(f"{path} has no annotators.", remedy="Give an official file of task 1.")
     return content
 
 
@@ -148,9 +130,14 @@ def _recording(path: Path, name: str, sequence: Mapping[str, Any]) -> tuple[Reco
     metadata = sequence.get("metadata")
     vocab = metadata.get("vocab") if isinstance(metadata, Mapping) else None
     if not isinstance(vocab, Mapping) or sorted(vocab.values()) != list(range(len(vocab))):
-        raise _refuse(path, name, "metadata/vocab", f"{vocab}, needed names with numbers from 0")
+        raise _refuse(path, name, "metadata/vocab", f"{vocab}, but names numbered from 0 are needed")
     if len(labels) and not 0 <= labels.min() <= labels.max() < len(vocab):
-        raise _refuse(path, name, "annotations", f"numbers up to {labels.max()} for {len(vocab)} behaviours")
+        raise _refuse(
+            path,
+            name,
+            "annotations",
+            f"numbers {labels.min()} to {labels.max()} for {len(vocab)} behaviours",
+        )
     info = TrackInfo(name, FRAME_SIZE, FPS, PARTS, MICE)
     arrays = {
         "times_s": np.arange(frames) / FPS,
@@ -165,22 +152,22 @@ def _recording(path: Path, name: str, sequence: Mapping[str, Any]) -> tuple[Reco
 def _array(
     path: Path, name: str, sequence: Mapping[str, Any], key: str, shape: tuple[int | None, ...]
 ) -> NDArray[np.float64]:
-    """A key as numbers of the needed shape; None stands for any length."""
+    """Values of a key as an array of ``shape``, in which None stands for any length."""
     if key not in sequence:
-        raise _refuse(path, name, key, f"missing; there are {', '.join(map(str, sequence))}")
+        raise _refuse(path, name, key, f"it is missing; the keys are {', '.join(map(str, sequence))}")
     try:
         values = np.asarray(sequence[key], np.float64)
     except (ValueError, TypeError) as error:
         raise _refuse(path, name, key, str(error)) from error
     fits = values.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, values.shape, strict=True))
     if not fits:
-        wanted = tuple("frames" if n is None else n for n in shape)
-        raise _refuse(path, name, key, f"shape {values.shape}, needed {wanted}")
+        needed = tuple("frames" if n is None else n for n in shape)
+        raise _refuse(path, name, key, f"shape {values.shape}, but {needed} is needed")
     if not np.isfinite(values).all():
-        raise _refuse(path, name, key, "a value that is not finite")
+        raise _refuse(path, name, key, "it has a value that is not finite")
     return values
 
 
 def _refuse(path: Path, sequence: str, key: str, problem: str) -> DataError:
-    place = f"{path}, sequence {sequence}" + (f", key {key}" if key else "")
-    return DataError(f"{place}: {problem}.", remedy="It should be an official file of CalMS21, task 1.")
+    location = f"{path}, sequence {sequence}" + (f", key {key}" if key else "")
+    return DataError(f"{location}: {problem}.", remedy="Give an official file of CalMS21, task 1.")

@@ -1,4 +1,4 @@
-"""Images sorted into classes: folders named like them, or the files of CIFAR-10 and CIFAR-100."""
+"""Images sorted into classes: one folder for each class, or the files of CIFAR-10 and CIFAR-100."""
 
 from typing import Literal
 
@@ -8,26 +8,32 @@ import torch
 from lightning_kp.batches import ClassifiedImages
 from lightning_kp.datamodule import KeypointDataModule
 from lightning_kp.errors import ConfigurationError, DataError
-from lightning_kp.frames.stills import ClassDataset, ClassSet, read_class_folder, same_classes, split_rows
+from lightning_kp.frames.stills import (
+    ClassDataset,
+    ClassSet,
+    check_same_classes,
+    read_class_folder,
+    split_rows,
+)
 from lightning_kp.geometry import Fit
 
 
 class ClassFolders(KeypointDataModule):
-    """Folders of images, one for each class: ``train/cat/1.jpg``, ``test/cat/7.jpg``.
+    """Images (B, 3, S, S) from folders, one for each class: ``train/cat/1.jpg``, ``test/cat/7.jpg``.
 
     Args:
-        train: Folder of the classes' folders to train on, from ``root``.
-        test: The same for the test; empty tests on what validates.
-        size: Side of the square that the network sees, in pixels.
-        fit: What becomes of images that are not square: ``pad``, ``crop`` or ``squash``.
-        val_fraction: Share of the training images that validates; 0 for no validation (000: a tenth).
-        shift: In training, move images by up to so many pixels each way (000: 4 of 32).
-        flip: In training, mirror every second image, left and right.
-        hold_gb: Keep images in memory where all of a folder take at most this many gigabytes.
-        seed: Fixes which images validate; the order of training is that of ``--seed_everything``.
-        root: Folder that relative paths start from.
+        train: Folder that holds the class folders of the training images; relative paths start from ``root``.
+        test: Folder that holds the class folders of the test images; empty: test on the validation images.
+        size: Side of the square image that the network sees, in pixels.
+        fit: How an image that is not square is made square: ``pad``, ``crop`` or ``squash``.
+        val_fraction: Share of the training images held out for validation; 0 for no validation (000: a tenth).
+        shift: In training, shift images by up to this many pixels in each direction (000: 4 of 32).
+        flip: In training, mirror half of the images horizontally, at random.
+        hold_gb: Keep the images of a folder in memory if they need at most this many GB.
+        seed: Decides which images validate; the order of training follows ``--seed_everything``.
+        root: Folder where relative paths start.
         batch_size: Images in a batch.
-        num_workers: Processes that load; 0 is fast enough for images in memory.
+        num_workers: Processes that load data; 0 is fast enough for images in memory.
     """
 
     batch_type = ClassifiedImages
@@ -62,12 +68,12 @@ class ClassFolders(KeypointDataModule):
             self._use(*self.read())
 
     def read(self) -> tuple[ClassSet, ClassSet | None]:
-        """The images to train on and those for the test, if there are any."""
+        """Read the training images and, if there are any, the test images."""
         train = read_class_folder(self.path(self.train), self.size, self.fit, self.hold_gb)
         if not self.test:
             return train, None
         test = read_class_folder(self.path(self.test), self.size, self.fit, self.hold_gb)
-        same_classes(train.names, test.names, self.path(self.test))
+        check_same_classes(train.names, test.names, self.path(self.test))
         return train, test
 
     def _use(self, train: ClassSet, test: ClassSet | None) -> None:
@@ -81,19 +87,19 @@ class ClassFolders(KeypointDataModule):
 
 
 class CIFAR(ClassFolders):
-    """CIFAR-10 or CIFAR-100 from the files that torchvision knows (``cifar-10-batches-py`` and the like).
+    """CIFAR-10 or CIFAR-100 from the files that torchvision reads (such as ``cifar-10-batches-py``).
 
-    Nothing is downloaded: https://www.cs.toronto.edu/~kriz/cifar.html has the archives (python version).
+    Nothing is downloaded; the archives (python version) are at https://www.cs.toronto.edu/~kriz/cifar.html.
 
     Args:
         kind: ``cifar10`` or ``cifar100``.
-        val_fraction: Share of the training images that validates; 0 for no validation (000: a tenth).
-        shift: In training, move images by up to so many pixels each way (000: 4).
-        flip: In training, mirror every second image, left and right.
-        seed: Fixes which images validate; the order of training is that of ``--seed_everything``.
+        val_fraction: Share of the training images held out for validation; 0 for no validation (000: a tenth).
+        shift: In training, shift images by up to this many pixels in each direction (000: 4).
+        flip: In training, mirror half of the images horizontally, at random.
+        seed: Decides which images validate; the order of training follows ``--seed_everything``.
         root: Folder that holds the unpacked archive.
         batch_size: Images in a batch.
-        num_workers: Processes that load; 0 is fast enough.
+        num_workers: Processes that load data; 0 is fast enough.
     """
 
     def __init__(
@@ -114,7 +120,7 @@ class CIFAR(ClassFolders):
         self.kind = kind
 
     def read(self) -> tuple[ClassSet, ClassSet | None]:
-        """The training images and the test images of the archive."""
+        """Read the training images and the test images of the archive."""
         return self._part(train=True), self._part(train=False)
 
     def _part(self, *, train: bool) -> ClassSet:
@@ -125,7 +131,7 @@ class CIFAR(ClassFolders):
             found = kind(str(self.root), train=train, download=False)
         except RuntimeError as error:
             raise DataError(
-                f"{self.root} holds no {kind.base_folder}, or files in it that differ from the original.",
+                f"{self.root} has no folder {kind.base_folder}, or its files differ from the original.",
                 remedy=f"Unpack {kind.filename} there ({kind.url}).",
             ) from error
         images = torch.from_numpy(found.data).permute(0, 3, 1, 2).contiguous()
@@ -135,6 +141,6 @@ class CIFAR(ClassFolders):
 def _check(val_fraction: float, shift: int) -> None:
     if not 0 <= val_fraction < 1 or shift < 0:
         raise ConfigurationError(
-            f"val_fraction is {val_fraction}, shift {shift}.",
-            remedy="They must be in [0, 1) and not negative.",
+            f"val_fraction is {val_fraction} and shift is {shift}.",
+            remedy="Give a --data.val_fraction from 0 to below 1 and a --data.shift of at least 0.",
         )

@@ -1,38 +1,38 @@
-"""COCO-crowd (000, 3.4): the regions of COCO, or of any file in its style, where people overlap."""
+"""COCO-crowd (000, 3.4): the regions of COCO, or of any file in its format, where people overlap."""
 
 from pathlib import Path
 
-import numpy as np
-
 from lightning_kp.errors import ConfigurationError, DataError
+from lightning_kp.loading import drawn_parts
 from lightning_kp.people.coco import CocoPeople, chosen_crowds, missing_images, read_people
-from lightning_kp.people.coco_checks import check_pictures
+from lightning_kp.people.coco_checks import MAX_NAMED, check_images
 from lightning_kp.people.crowd_data import CrowdAugmentation, CrowdModule
 from lightning_kp.people.crowds import OVERLAP, Crowd
 
 
 class COCOCrowd(CrowdModule):
-    """Crowd regions cut out of whole pictures, from COCO keypoint files or from those of ``kp crowds``.
+    """Crowd regions cropped from images, with annotations from COCO keypoint files or files of ``kp crowds``.
 
-    Without ``test`` the crowds of ``val`` are halved at random, as the paper's 6,672 of COCO's 2014 validation
-    pictures are.
+    Without ``test``, the crowds of ``val`` are divided at random into halves that validate and test, like the paper's
+    6,672 crowds of COCO's 2014 validation images.
 
     Args:
-        train: Keypoint file whose crowds train; relative paths are taken from ``root``.
-        val: One whose crowds validate.
-        test: One whose crowds test.
-        images: Folders of the pictures; they are looked for beside the files too.
-        overlap: Intersection over union from which boxes are linked (3.4: 0.1); files of ``kp crowds`` have theirs.
-        most: Leave out crowds of more people (at least 2); by default none.
-        mirror: Which keypoint each one becomes in a mirrored picture (numbers from 0); by default told from left
-            and right in their names.
-        size: Side of the square that the network sees, in pixels (3.6: 512).
-        augmentation: Random changes of the training views.
-        jitter_px: Move the edges of the test regions by up to so many pixels (Table 3.3: 5, 10, 15).
-        seed: Fixes the augmentation, the jitter and the halves.
-        root: Folder that relative paths start from.
+        train: Keypoint file of the training crowds; relative paths start from ``root``.
+        val: Keypoint file of the validation crowds.
+        test: Keypoint file of the test crowds.
+        images: Folders of the images; images are looked for beside the keypoint files, too.
+        overlap: Lower limit on the intersection over union of boxes that are linked to a crowd (3.4: 0.1); files of
+            ``kp crowds`` have their own.
+        most: Leave out crowds of more than this many people (at least 2); by default none.
+        mirror: For each keypoint, the number (from 0) of its counterpart in a mirrored image; by default found from
+            left and right in the names.
+        size: Side of the square image that the network sees, in pixels (3.6: 512).
+        augmentation: Random changes of the training crops.
+        jitter_px: Shift each edge of the test regions at random by up to this many pixels (Table 3.3: 5, 10, 15).
+        seed: Decides the augmentation, the jitter and the halves.
+        root: Folder where relative paths start.
         batch_size: Crowds in a batch (3.6: 32 on 8 GPUs).
-        num_workers: Processes that read pictures.
+        num_workers: Processes that load images.
     """
 
     def __init__(
@@ -53,14 +53,18 @@ class COCOCrowd(CrowdModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__(size, augmentation, jitter_px, seed, root, batch_size, num_workers)
-        if train is val is test is None or not 0 < overlap <= 1:
+        if train is val is test is None:
             raise ConfigurationError(
-                f"No keypoint file was given, or an overlap of {overlap}.",
-                remedy="--data.train=FILE, --data.val=FILE or --data.test=FILE; an overlap above 0 and at most 1.",
+                "No keypoint file was given.",
+                remedy="Add --data.train=FILE, --data.val=FILE or --data.test=FILE.",
+            )
+        if not 0 < overlap <= 1:
+            raise ConfigurationError(
+                f"overlap is {overlap}.", remedy="Give an --data.overlap above 0 and at most 1, such as 0.1."
             )
         if most is not None and most < 2:
             raise ConfigurationError(
-                f"most is {most}.", remedy="--data.most=2 or more: a crowd has two people."
+                f"most is {most}, but a crowd has at least 2 people.", remedy="Set --data.most=2 or more."
             )
         self.save_hyperparameters(ignore=["augmentation"], logger=False)
         self.files = {"train": train, "val": val, "test": test}
@@ -79,8 +83,8 @@ class COCOCrowd(CrowdModule):
                 people = self._read(self.path(file))
                 crowds[name] = self._crowds(people, self.path(file))
         if "val" in crowds and "test" not in crowds:
-            order = np.random.default_rng(self.seed).permutation(len(crowds["val"]))
-            halves = np.sort(order[: len(order) // 2]), np.sort(order[len(order) // 2 :])
+            count = len(crowds["val"])
+            halves = drawn_parts(count, (count // 2,), self.seed)
             crowds["test"], crowds["val"] = ([crowds["val"][row] for row in half] for half in halves)
         self.serve({name: each for name, each in crowds.items() if each})
 
@@ -88,8 +92,9 @@ class COCOCrowd(CrowdModule):
         people = read_people(file, self._folders(file))
         if self.part_names not in ((), people.names):
             raise DataError(
-                f"{file} names {', '.join(people.names)}; another file {', '.join(self.part_names)}.",
-                remedy="Train, validate and test with files of one kind.",
+                f"The keypoints of {file} are {', '.join(people.names)}, but those of another file are "
+                f"{', '.join(self.part_names)}.",
+                remedy="Give train, val and test files with the same keypoints.",
             )
         self.part_names = people.names
         if self.mirror_given is not None:
@@ -101,11 +106,11 @@ class COCOCrowd(CrowdModule):
         found = chosen_crowds(people, file, self.overlap, self.most, "--data.")
         if missing := missing_images(found, self._folders(file)):
             raise DataError(
-                f"{len(missing)} pictures of {file.name} are missing: {', '.join(missing[:4])}"
-                + (" and others." if len(missing) > 4 else "."),
-                remedy="Name their folder with --data.images=[FOLDER].",
+                f"{len(missing)} image(s) of {file.name} are missing: {', '.join(missing[:MAX_NAMED])}"
+                + (" and others." if len(missing) > MAX_NAMED else "."),
+                remedy="Give their folder: --data.images=[FOLDER].",
             )
-        check_pictures(found, self._folders(file), file)
+        check_images(found, self._folders(file), file)
         return found
 
     def _folders(self, file: Path) -> list[Path]:

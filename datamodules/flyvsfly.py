@@ -1,14 +1,14 @@
-"""Fly vs. Fly: two flies in a chamber, tracked by FlyTracker, bouts of each fly scored by experts.
+"""Fly vs. Fly: two flies in a chamber, tracked by FlyTracker; experts annotated the bouts of each fly.
 
-Source: Eyjolfsdottir et al., Detecting Social Actions of Fruit Flies, ECCV 2014; layout as published, and as
-FlyTracker documents it.  One folder for each movie, with MATLAB files (before version 7.3)::
+Source: Eyjolfsdottir et al., Detecting Social Actions of Fruit Flies, ECCV 2014; layout as published and as
+documented by FlyTracker: one folder for each movie, with MATLAB files (before version 7.3)::
 
     movie1/movie1_track.mat    trk.names {1 x fields}, trk.data [2 flies x frames x fields]
     movie1/movie1_feat.mat     feat.names, feat.data   (hand-crafted features, in the same layout)
     movie1/movie1_actions.mat  behs {1 x behaviours}, bouts {2 flies x behaviours} of [first last flag], from 1
 
 Each fly is a recording of its own, ``movie1/fly1``, in which it comes first and the other fly second (ours:
-the paper does not say whose behaviour its classifiers tell).
+the paper does not say whose behaviour its classifiers predict).
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from lightning_kp.tracks.trajectories import fill_gaps
 
 PARTS = ("head", "body", "abdomen", "left_wing", "right_wing")
 FLIES = 2
-HAND_CRAFTED = "flytracker"  # the features of feat.mat in place of ours (Table 5.2, first row)
+HAND_CRAFTED = "flytracker"  # the features of feat.mat instead of ours (000, Table 5.2, first row)
 BACKGROUND = "other"
 NEEDED = ("pos x", "pos y", "ori", "major axis len", "wing l x", "wing l y", "wing r x", "wing r y")
 
@@ -35,27 +35,21 @@ NEEDED = ("pos x", "pos y", "ori", "major axis len", "wing l x", "wing l y", "wi
 class FlyVsFly(BehaviourModule):
     """Windows of Fly vs. Fly movies.
 
+    The windows are those of CalMS21 with steps of one frame (000, 5.8).
+
     Args:
-        train: Numbers of the movies to learn from.
-        test: Numbers of the movies to be scored.
-        folder: Where the movies' folders lie, from ``root``.
-        behaviours: Those of interest; empty takes all with more than ``min_frames`` training frames (5.8).
+        train: Numbers of the movies to train on.
+        test: Numbers of the movies to test on.
+        folder: Folder that holds the folders of the movies; relative paths start from ``root``.
+        behaviours: Behaviours of interest; empty: all with more than ``min_frames`` training frames (000, 5.8).
         min_frames: See ``behaviours``.
         tracks: Folder of tracks of two animals that replace FlyTracker's, one file for each movie (``movie1.csv``).
-        features: Of pose, confidence, covariance, speed, acceleration, distances, angles; or ``flytracker``
+        features: Any of pose, confidence, covariance, speed, acceleration, distances, angles; or ``flytracker``
             alone, the hand-crafted features that come with the movies.
         frame_size: Height and width of the movies in pixels (000, 5.8).
         fps: Frames per second (000, 5.8).
-        past: Steps of the window before the frame (000, 5.8: those of CalMS21).
-        future: Steps after it.
         stride: Frames in a step (000, 5.8: flies move faster than mice).
-        balance: How much more often rare behaviours are drawn: 0 not at all, 1 all equally often.
-        val_fraction: Share at the end of each training movie that validates.
-        longest_gap: Missing points are bridged by a line over at most this many frames.
-        min_confidence: Points below it count as missing.
-        root: Folder that relative paths start from.
-        batch_size: Windows in a batch.
-        num_workers: Processes that load.
+        windows: Other options of the windows; see :class:`lightning_kp.behaviour.bases.BehaviourModule`.
     """
 
     def __init__(
@@ -69,29 +63,19 @@ class FlyVsFly(BehaviourModule):
         features: Sequence[str] = ("speed", "acceleration", "distances", "angles"),
         frame_size: Sequence[int] = (144, 144),
         fps: float = 30.0,
-        past: int = 100,
-        future: int = 100,
         stride: int = 1,
-        balance: float = 0.0,
-        val_fraction: float = 0.0,
-        longest_gap: int = 10,
-        min_confidence: float = 0.0,
-        root: str = ".",
-        batch_size: int = 128,
-        num_workers: int = 0,
+        **windows: Any,
     ) -> None:
-        super().__init__(
-            features, past, future, stride, balance, val_fraction, longest_gap, min_confidence,
-            root, batch_size, num_workers,
-        )  # fmt: skip
+        super().__init__(features=features, stride=stride, **windows)
         if both := sorted(set(train) & set(test)):
             raise ConfigurationError(
-                f"Movie {both[0]} would train and be scored.", remedy="--data.test=[...]"
+                f"Movie {both[0]} is in both train and test.",
+                remedy="Give other numbers of movies: --data.test=[...].",
             )
         if HAND_CRAFTED in features and len(self.features) > 1:
             raise ConfigurationError(
-                f"{HAND_CRAFTED} cannot be mixed with other features.",
-                remedy=f"--data.features=[{HAND_CRAFTED}]",
+                f"The features {HAND_CRAFTED} cannot be combined with other features.",
+                remedy=f"Set --data.features=[{HAND_CRAFTED}].",
             )
         self.train, self.test, self.folder = tuple(train), tuple(test), folder
         self.wanted, self.min_frames, self.tracks = tuple(behaviours), min_frames, tracks
@@ -117,7 +101,7 @@ class FlyVsFly(BehaviourModule):
         return self.path(self.folder) / name / f"{name}_{kind}.mat"
 
     def _choose(self, bouts: dict[str, list[list[Bout]]]) -> tuple[str, ...]:
-        """The behaviours of interest and, last, the background."""
+        """The behaviours of interest, followed by the background."""
         frames: dict[str, int] = {}
         for bout in (bout for flies in bouts.values() for each in flies for bout in each):
             frames[bout.behaviour] = frames.get(bout.behaviour, 0) + bout.stop - bout.start + 1
@@ -125,10 +109,14 @@ class FlyVsFly(BehaviourModule):
         missing = [name for name in chosen if name not in frames]
         if missing or not chosen:
             counted = ", ".join(f"{name} {count}" for name, count in sorted(frames.items()))
-            problem = f"show no {missing[0]}" if missing else "show no behaviour often enough"
+            problem = (
+                f"have no {missing[0]}"
+                if missing
+                else f"have no behaviour in more than {self.min_frames} frames"
+            )
             raise DataError(
-                f"The training movies {problem}; their frames: {counted or 'no bouts at all'}.",
-                remedy="Choose others with --data.behaviours, or lower --data.min_frames.",
+                f"The training movies {problem}; annotated frames: {counted or 'none'}.",
+                remedy="Choose other --data.behaviours, or lower --data.min_frames.",
             )
         return (*chosen, BACKGROUND)
 
@@ -139,7 +127,9 @@ class FlyVsFly(BehaviourModule):
         behs, cells = _key(path, content, "behs"), _key(path, content, "bouts")
         names = [str(np.ravel(each)[0]) for each in np.ravel(behs)]
         if cells.shape != (FLIES, len(names)):
-            raise _refuse(path, "bouts", f"shape {cells.shape}, needed {(FLIES, len(names))} as behs has")
+            raise _refuse(
+                path, "bouts", f"shape {cells.shape}, but {(FLIES, len(names))} is needed to match behs"
+            )
         return [
             [bout for beh, cell in zip(names, row, strict=True) for bout in _cell(path, fly, beh, cell)]
             for fly, row in enumerate(cells)
@@ -154,13 +144,13 @@ class FlyVsFly(BehaviourModule):
         tracks = read_keypoints(found, self.fps, self.frame_size)
         if tracks.points_px.shape[1] != FLIES:
             raise DataError(
-                f"{found} holds {tracks.points_px.shape[1]} animals, needed {FLIES}.",
-                remedy="Track with a method for several animals.",
+                f"{found} has {tracks.points_px.shape[1]} animals, but {FLIES} are needed.",
+                remedy="Track the movie with a method for several animals.",
             )
         return tracks
 
     def _crafted(self, name: str) -> Floats | None:
-        """The hand-crafted features (flies, frames, F), gaps filled, where those are asked for."""
+        """Hand-crafted features (flies, frames, F) with gaps filled; None unless they were chosen."""
         if HAND_CRAFTED not in self.features:
             return None
         data, _ = _table(self._file(name, "feat"), "feat")
@@ -174,7 +164,7 @@ def _ordered(tracks: Tracks, order: list[int]) -> Tracks:
 
 
 def _from_flytracker(info: TrackInfo, data: Floats, names: list[str], path: Path) -> Tracks:
-    """Head, body, abdomen and wing tips from FlyTracker's ellipse; its angles turn against the clock."""
+    """Head, body, abdomen and wing tips from FlyTracker's ellipse, whose angles are counter-clockwise."""
     if missing := [name for name in NEEDED if name not in names]:
         raise _refuse(path, "trk.names", f"{missing[0]} is missing")
     x, y, angle, major, *wings = (data[..., names.index(name)] for name in NEEDED)
@@ -194,28 +184,28 @@ def _from_flytracker(info: TrackInfo, data: Floats, names: list[str], path: Path
 
 
 def _table(path: Path, key: str) -> tuple[Floats, list[str]]:
-    """``key.data`` (flies, frames, fields) and ``key.names``."""
+    """Read ``key.data`` (flies, frames, fields) and ``key.names`` of a MATLAB file."""
     struct = _key(path, _load(path), key)
     if struct.dtype.names is None or not {"names", "data"} <= set(struct.dtype.names):
-        raise _refuse(path, key, "it is no struct with names and data")
+        raise _refuse(path, key, "it is not a struct with names and data")
     data = np.asarray(struct["data"].flat[0])
     names = [str(np.ravel(each)[0]) for each in np.ravel(struct["names"].flat[0])]
     if data.ndim != 3 or data.shape[0] != FLIES or data.shape[2] != len(names):
-        wanted = f"({FLIES}, frames, {len(names)})"
-        raise _refuse(path, f"{key}.data", f"shape {data.shape}, needed {wanted} as {key}.names has")
+        needed = f"({FLIES}, frames, {len(names)})"
+        raise _refuse(path, f"{key}.data", f"shape {data.shape}, but {needed} is needed to match {key}.names")
     return data.astype(np.float64), names
 
 
 def _cell(path: Path, fly: int, behaviour: str, cell: Any) -> list[Bout]:
-    """One cell of bouts; frames count from 1 in the file and from 0 here."""
+    """Bouts of one cell; frames count from 1 in the file and from 0 in a Bout."""
     if not np.size(cell):
         return []
-    place = f"bouts, fly {fly + 1}, {behaviour}"
+    key = f"bouts, fly {fly + 1}, {behaviour}"
     if np.ndim(cell) != 2 or np.shape(cell)[1] < 2:
-        raise _refuse(path, place, f"shape {np.shape(cell)}, needed (bouts, 3)")
+        raise _refuse(path, key, f"shape {np.shape(cell)}, but (bouts, 3) is needed")
     first, last = np.asarray(cell, np.int64)[:, :2].T
     if (first < 1).any() or (last < first).any():
-        raise _refuse(path, place, "a bout that begins before frame 1 or ends before it begins")
+        raise _refuse(path, key, "a bout begins before frame 1 or ends before it begins")
     return [Bout(behaviour, int(a) - 1, int(b) - 1) for a, b in zip(first, last, strict=True)]
 
 
@@ -227,20 +217,22 @@ def _load(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise DataError(
             f"There is no file {path}.",
-            remedy="Give the folder that holds the movies: --data.root, --data.folder.",
+            remedy="Give the folder that holds the folders of the movies: --data.root=FOLDER, --data.folder=FOLDER.",
         ) from error
     except NotImplementedError as error:
         raise DataError(
-            f"{path} is a MATLAB 7.3 file.", remedy="Save it in MATLAB with the option -v7."
+            f"{path} is a MATLAB 7.3 file.", remedy="Save it again in MATLAB with the option -v7."
         ) from error
     except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"{path} cannot be read as a MATLAB file: {error}.") from error
+        raise DataError(
+            f"{path} cannot be read as a MATLAB file: {error}.", remedy="Download it again."
+        ) from error
 
 
 def _key(path: Path, content: dict[str, Any], key: str) -> Any:
     if key not in content:
         raise _refuse(
-            path, key, f"missing; there are {', '.join(k for k in content if k[0] != '_') or 'none'}"
+            path, key, f"it is missing; the keys are {', '.join(k for k in content if k[0] != '_') or 'none'}"
         )
     return content[key]
 
@@ -248,5 +240,5 @@ def _key(path: Path, content: dict[str, Any], key: str) -> Any:
 def _refuse(path: Path, key: str, problem: str) -> DataError:
     movie = path.parent.name
     return DataError(
-        f"{path}, movie {movie}, key {key}: {problem}.", remedy="It should be a published Fly vs. Fly file."
+        f"{path}, movie {movie}, key {key}: {problem}.", remedy="Give a published Fly vs. Fly file."
     )

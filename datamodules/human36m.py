@@ -1,4 +1,4 @@
-"""Human3.6M: pairs of images of people for discovery, labelled crops for the regression of 000, Table 5.3."""
+"""Human3.6M: pairs of images of people for discovery, and labelled crops for the regression of 000, Table 5.3."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -20,24 +20,24 @@ from lightning_kp.people.human36m_images import PoseFrames, PoseImages, PosePair
 
 
 class Human36M(KeypointDataModule):
-    """Pairs (t, t + gap) of people, both cut out with the box of the first, from extracted images.
+    """Pairs (t, t + gap) of extracted images, both cropped with the person's bounding box in the first.
 
-    Three layouts are known (see :mod:`lightning_kp.people.human36m`); which one ``root`` has is found
-    out.  ``test`` yields pairs of the test subjects, ``predict`` their images, :meth:`poses` images
-    with their 16 joints.
+    One of three layouts is detected below ``root`` (see :mod:`lightning_kp.people.human36m`).  ``test`` serves pairs
+    of the test subjects, ``predict`` their images, and :meth:`poses` images with their 16 joints.
 
     Args:
         root: Folder that holds S1, S5 and so on.
-        size: Side of the square that the network sees, in pixels.
-        fit: What becomes of boxes that reach beyond the image: ``pad``, ``crop`` or ``squash``.
-        gap: Images between the two of a pair, counted as they were extracted (000: 20).
-        pair_stride: Use every n-th pair; the reference code takes every ``gap``-th.
-        activities: Only these, say ``[Waiting, Walking]``; by default the six of Simplified Human3.6M.
-        train_subjects: Who trains and validates.
-        test_subjects: Who tests.
-        val_fraction: Share of the training sequences, evenly spread, that validate; 0 for none.
+        size: Side of the square image that the network sees, in pixels.
+        fit: How a crop that is not square, because its box exceeds the image, is made square: ``pad``, ``crop`` or
+            ``squash``.
+        gap: Distance of the two images of a pair, in extracted images (000: 20).
+        pair_stride: Use every n-th pair; the reference code uses every ``gap``-th.
+        activities: Activities to use, such as ``[Waiting, Walking]``; by default the six of Simplified Human3.6M.
+        train_subjects: Subjects for training and validation.
+        test_subjects: Subjects for the test.
+        val_fraction: Share of the training sequences, evenly spread, held out for validation; 0 for none.
         batch_size: Pairs in a batch (000: 36).
-        num_workers: Processes that read images.
+        num_workers: Processes that load images.
     """
 
     batch_type = FramePairs
@@ -59,8 +59,8 @@ class Human36M(KeypointDataModule):
         super().__init__(root, batch_size, num_workers)
         if gap < 1 or pair_stride < 1 or not 0 <= val_fraction < 1:
             raise ConfigurationError(
-                f"gap is {gap}, pair_stride {pair_stride}, val_fraction {val_fraction}.",
-                remedy="They must be at least 1, at least 1, and in [0, 1).",
+                f"gap is {gap}, pair_stride is {pair_stride} and val_fraction is {val_fraction}.",
+                remedy="Set --data.gap and --data.pair_stride to at least 1, and --data.val_fraction in [0, 1).",
             )
         self.save_hyperparameters(logger=False)
         self.size = size
@@ -73,7 +73,8 @@ class Human36M(KeypointDataModule):
         self.val_fraction = val_fraction
         if both := sorted({*self.train_subjects} & {*self.test_subjects}):
             raise ConfigurationError(
-                f"{', '.join(both)} would train and test.", remedy="Give each subject to one side."
+                f"{', '.join(both)} would be used for both training and test.",
+                remedy="Give each subject to only one of --data.train_subjects and --data.test_subjects.",
             )
 
     def setup(self, stage: str | None = None) -> None:
@@ -91,7 +92,10 @@ class Human36M(KeypointDataModule):
     def poses(
         self, side: Literal["train", "test"], activity: str, *, stride: int = 1, as_seen: bool = False
     ) -> DataLoader[LabelledImages]:
-        """Every ``stride``-th image of one activity with its 16 joints, in order."""
+        """Serve every ``stride``-th image of one activity in order, as LabelledImages with points (B, 1, 16, 2).
+
+        ``as_seen``: left and right as they appear in the image; see :class:`PoseImages`.
+        """
         subjects = self.train_subjects if side == "train" else self.test_subjects
         sequences = find_sequences(self.root, subjects, [activity])
         images = PoseImages(sequences, stride, self.size, self.fit, as_seen=as_seen)
@@ -105,8 +109,9 @@ class Human36M(KeypointDataModule):
         if not len(pairs):
             longest = max((len(each.images) for each in sequences), default=0)
             raise DataError(
-                f"The longest of {len(sequences)} sequences has {longest} images; a pair needs two, {self.gap} apart.",
-                remedy="Set a shorter gap, or extract more frames.",
+                f"The longest of {len(sequences)} sequences has {longest} images, but a pair needs two that are "
+                f"{self.gap} apart.",
+                remedy="Set a smaller --data.gap, or extract more images.",
             )
         return pairs
 
@@ -114,7 +119,10 @@ class Human36M(KeypointDataModule):
 def _held_out(
     sequences: list[PoseSequence], fraction: float
 ) -> tuple[list[PoseSequence], list[PoseSequence]]:
-    """Training and validation sequences: about ``fraction`` of them, evenly spread; at least one on each side."""
+    """Divide sequences into training and validation: about ``fraction`` of them validate, evenly spread.
+
+    Each part has at least one sequence, if there are two.
+    """
     if fraction == 0 or len(sequences) < 2:
         return sequences, sequences if fraction else []
     step = max(2, round(1 / fraction))

@@ -1,16 +1,16 @@
-"""Immediacy (Chu et al. 2015; 000, 3.6): pictures of people in contact, 12 points of the upper body each.
+"""Immediacy (Chu et al. 2015; 000, 3.6): images of people in contact, with 12 points of each upper body.
 
-What is known of the data set from the paper and from its authors' page: 7,500 training and 2,500 test images, 20,499
-people, head top, neck, and both shoulders, elbows, wrists, hands and hips.  Its files were not at hand.  Assumed are
-COCO-style files, ``train.json`` and ``test.json`` below ``root``, whose category names those 12 points, and pictures in
-``images``; whoever has the original annotations converts them to that.
+According to the paper and its authors' page, there are 7,500 training and 2,500 test images with 20,499 people; the
+points are head top, neck, and both shoulders, elbows, wrists, hands and hips.  The original files were not available.
+Expected are COCO-style files, ``train.json`` and ``test.json`` below ``root``, whose category names those 12 points,
+and images in ``images``; original annotations have to be converted to that.
 """
 
 import numpy as np
 
 from lightning_kp.errors import DataError
 from lightning_kp.people.coco import read_people
-from lightning_kp.people.coco_checks import check_pictures
+from lightning_kp.people.coco_checks import check_images
 from lightning_kp.people.crowd_data import CrowdAugmentation, CrowdModule
 from lightning_kp.people.crowds import Crowd, Scene
 
@@ -21,19 +21,19 @@ NAMES = (
 
 
 class Immediacy(CrowdModule):
-    """Whole pictures with everybody in them; some of the training pictures validate.
+    """Whole images with all people in them; some of the training images validate.
 
     Args:
-        train: Keypoint file of the training pictures, from ``root``.
-        test: That of the test pictures.
-        images: Folder of the pictures, from ``root``.
-        val_images: Training pictures that validate, drawn by ``seed`` (3.6: 500).
-        size: Side of the square that the network sees, in pixels (3.6: 512).
-        augmentation: Random changes of the training views.
-        seed: Fixes what validates and the augmentation.
-        root: Folder that relative paths start from.
-        batch_size: Pictures in a batch (3.6: 12).
-        num_workers: Processes that read pictures.
+        train: Keypoint file of the training images; relative paths start from ``root``.
+        test: Keypoint file of the test images.
+        images: Folder of the images.
+        val_images: Number of training images held out for validation, drawn by ``seed`` (3.6: 500).
+        size: Side of the square image that the network sees, in pixels (3.6: 512).
+        augmentation: Random changes of the training crops.
+        seed: Decides which images validate, and the augmentation.
+        root: Folder where relative paths start.
+        batch_size: Images in a batch (3.6: 12).
+        num_workers: Processes that load images.
     """
 
     def __init__(
@@ -57,14 +57,15 @@ class Immediacy(CrowdModule):
         self.part_names = NAMES
 
     def setup(self, stage: str | None = None) -> None:
-        """Read both files, once, and draw what validates."""
+        """Read both files, once, and draw the validation images."""
         if self.datasets:
             return
         crowds = {name: self._read(file) for name, file in self.files.items()}
-        if not 0 <= self.val_images < len(crowds["train"]):
+        count = len(crowds["train"])
+        if not 0 <= self.val_images < count:
             raise DataError(
-                f"{self.val_images} of {len(crowds['train'])} training pictures cannot validate.",
-                remedy="Give a smaller --data.val_images; 0 for none.",
+                f"val_images is {self.val_images}, but 1 or more of the {count} training images must train.",
+                remedy=f"Give --data.val_images from 0 (no validation) to {count - 1}.",
             )
         order = np.random.default_rng(self.seed).permutation(len(crowds["train"]))
         held_out = set(order[: self.val_images].tolist())
@@ -76,18 +77,19 @@ class Immediacy(CrowdModule):
         people = read_people(self.path(file), [self.path(self.images)])
         if people.names != NAMES:
             raise DataError(
-                f"{file} names {', '.join(people.names)}.", remedy=f"Immediacy has {', '.join(NAMES)}."
+                f"The keypoints of {file} are {', '.join(people.names)}.",
+                remedy=f"Its category must name the keypoints {', '.join(NAMES)}.",
             )
         self.mirror = people.scenes[0].mirror if people.scenes else ()
         crowds = [
             _everybody(scene) for scene in people.scenes if any(each.is_labelled for each in scene.people)
         ]
-        check_pictures(crowds, [self.path(self.images)], self.path(file))
+        check_images(crowds, [self.path(self.images)], self.path(file))
         return crowds
 
 
 def _everybody(scene: Scene) -> Crowd:
-    """The whole picture as one crowd."""
+    """The whole image as one crowd."""
     height, width = scene.size
     people = tuple(each for each in scene.people if each.is_labelled)
     others = tuple(each for each in scene.people if not each.is_labelled)

@@ -7,29 +7,28 @@ import numpy as np
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.metrics.protocols import LSP as PROTOCOL
 from lightning_kp.people.lsp import read_lsp
-from lightning_kp.people.person_data import Person, PersonAugmentation, PersonModule, drawn
+from lightning_kp.people.person_data import PersonAugmentation, PersonModule, PlacedPerson, hold_out
 
 
 class LSP(PersonModule):
-    """People doing sports with 14 joints (Johnson and Everingham 2010, 2011), one in an image.
+    """People doing sports with 14 joints (Johnson and Everingham 2010, 2011), one in each image.
 
-    Each folder holds ``joints.mat`` and ``images/``, as published.  The crop is the square around the
-    labelled joints.
+    Each folder holds ``joints.mat`` and ``images/``, as published.  The crop is the square around the labelled joints.
 
     Args:
-        folders: Folders of LSP and LSP extended; relative ones are taken from ``root``.
-        split: ``official``: the second half of LSP tests, everything else trains; ``drawn``: ``test_fraction``
-            of all people, by ``seed``, for a part of the data or the extension alone.
-        test_fraction: Share that tests with ``drawn``.
-        val_fraction: Share of the others that validates; 0 for none.
-        size: Side of the square that the network sees, in pixels (000, section 2.5: 256).
-        margin: Side of the crop in extents of the labelled joints (ours).
-        augmentation: How pictures are changed while training.
-        seed: Fixes who tests and validates, and how pictures change.
-        hold_gb: Pictures are kept decoded as long as they fit into this.
-        root: Folder that relative paths start from.
+        folders: Folders of LSP and LSP extended; relative paths start from ``root``.
+        split: ``official``: the second half of LSP tests, all other people train; ``drawn``: ``test_fraction`` of all
+            people, drawn by ``seed``, for a part of the data or for the extension alone.
+        test_fraction: Share of the people that ``drawn`` holds out for the test.
+        val_fraction: Share of the others held out for validation; 0 for none.
+        size: Side of the square image that the network sees, in pixels (000, section 2.5: 256).
+        margin: Side of the crop, in multiples of the extent of the labelled joints (ours).
+        augmentation: Random changes of the training images.
+        seed: Decides who tests and validates, and the augmentation.
+        hold_gb: Keep decoded images in memory, up to this many GB.
+        root: Folder where relative paths start.
         batch_size: Images in a batch.
-        num_workers: Processes that load.
+        num_workers: Processes that load data.
     """
 
     protocol = PROTOCOL
@@ -62,10 +61,10 @@ class LSP(PersonModule):
         self.margin = margin
 
     def setup(self, stage: str | None = None) -> None:
-        """Read the folders, once, and divide their people."""
+        """Read the folders, once, and divide their people into training, validation and test."""
         if self.datasets:
             return
-        people: list[Person] = []
+        people: list[PlacedPerson] = []
         testing: list[int] = []
         for folder in self.folders:
             found, is_lsp = read_lsp(self.path(folder), self.margin)
@@ -74,14 +73,14 @@ class LSP(PersonModule):
             people += found
         rows = np.arange(len(people))
         if self.split == "drawn":
-            rest, test = drawn(rows, self.test_fraction, self.seed, "test_fraction")
+            rest, test = hold_out(rows, self.test_fraction, self.seed, "test_fraction")
         else:
             rest, test = np.setdiff1d(rows, testing), np.array(testing, np.int64)
         if not len(test) and self.split == "official":
             raise ConfigurationError(
-                "LSP extended is for training alone; its official split has nobody to test on.",
-                remedy="Name LSP's folder too, or draw a test part: --data.split=drawn.",
+                "The official split has no test people: LSP extended is for training only.",
+                remedy="Add the folder of LSP to --data.folders, or draw test people with --data.split=drawn.",
             )
-        train, val = drawn(rest, self.val_fraction, self.seed + 1, "val_fraction")
+        train, val = hold_out(rest, self.val_fraction, self.seed + 1, "val_fraction")
         stages = {"train": train, "val": val, "test": test}
         self.serve({name: [people[row] for row in each] for name, each in stages.items() if len(each)})

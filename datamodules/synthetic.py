@@ -1,4 +1,4 @@
-"""A rendered arena as training data: real video files whose every keypoint is known."""
+"""A rendered arena as training data: video files with the ground truth of every keypoint."""
 
 import zlib
 from pathlib import Path
@@ -6,7 +6,8 @@ from typing import Literal
 
 from lightning_kp.arena.recording import ArenaSettings, ArenaTruth, read_truth, write_arena
 from lightning_kp.errors import ConfigurationError
-from lightning_kp.frames.pairs import FramePairsModule, PairDataset, PairRows, pair_rows
+from lightning_kp.frames.pair_rows import PairRows, pair_rows
+from lightning_kp.frames.pairs import FramePairsModule, PairDataset
 from lightning_kp.frames.preprocessing import Preprocessing
 from lightning_kp.frames.thinning import parse_gap
 from lightning_kp.geometry import Fit
@@ -17,38 +18,38 @@ from lightning_kp.labels.reading import read_labels
 class SyntheticArena(FramePairsModule):
     """Frame pairs of two rendered animals that walk, turn, chase and touch.
 
-    Two videos are written below ``root`` and then read like anybody's: video 0, whose pairs train
-    and validate, and video 1, rendered from another seed, whose pairs test.  ``predict`` yields the
-    frames of both, :meth:`labels` the true points.
+    Two videos are written below ``root`` and then read like other videos: pairs of video 0 train and validate, and
+    pairs of video 1, rendered from another seed, test.  ``predict`` serves the frames of both, :meth:`labels` the
+    true points.
 
     Args:
         frames: Frames of the training video.
         test_frames: Frames of the test video.
         frame_px: Side of the videos in pixels (even).
         fps: Frames per second.
-        animals: 1 to 4.
+        animals: Number of animals, 1 to 4.
         look_alike: Give all animals the same coat.
         shadow: Let the animals cast shadows.
-        shadow_reach: How far these lie from the animals, in image sides (at most 0.1).
-        flicker: Standard deviation of the brightness over time, as a fraction of it.
+        shadow_reach: Distance of the shadows from the animals, in image sides (at most 0.1).
+        flicker: Standard deviation of the brightness over time, as a fraction of the brightness.
         shake: Standard deviation of the camera's displacement, in pixels.
-        drift: The same for a displacement that takes half a minute and more to come and go.
+        drift: Standard deviation of a slow displacement of the camera, with periods of over half a minute, in pixels.
         noise: Standard deviation of the sensor noise, as a fraction of full scale.
-        arena_seed: Fixes the training video.
-        test_seed: Fixes the test video; another number than ``arena_seed``.
-        folder: Where the videos are written, from ``root``.
-        size: Side of the square that the network sees, in pixels.
-        fit: Without effect on what is seen, since the videos are square.
-        gap: Distance of the two frames: time (``0.2s``) or a number of frames (``6``).
+        arena_seed: Seed of the training video.
+        test_seed: Seed of the test video; it must differ from ``arena_seed``.
+        folder: Folder where the videos are written; relative paths start from ``root``.
+        size: Side of the square image that the network sees, in pixels.
+        fit: Has no effect, since the videos are square.
+        gap: Distance of the two frames of a pair: a time (``0.2s``) or a number of frames (``6``).
         pair_stride: Use every n-th pair of each video.
         preprocessing: Shadow removal and registration, as for ``VideoFramePairs``.
-        val_fraction: Share of the training video that validates: one block of time; 0 for none.
+        val_fraction: Share of the training video, one block of time, held out for validation; 0 for none.
         cache_dir: Folder of the frame cache; by default the user's cache folder, or ``KP_CACHE_DIR``.
-        cache_gb: Bound on the cache.
-        seed: Fixes what validates and the order of training.
-        root: Folder that relative paths start from.
+        cache_gb: Largest size of the cache in GB.
+        seed: Decides which pairs validate, and the order of training.
+        root: Folder where relative paths start.
         batch_size: Pairs in a batch.
-        num_workers: Processes that load.
+        num_workers: Processes that load data.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class SyntheticArena(FramePairsModule):
     ) -> None:
         if arena_seed == test_seed:
             raise ConfigurationError(
-                f"Training and test video would be the same: arena_seed and test_seed are both {test_seed}.",
+                f"arena_seed and test_seed are both {test_seed}, so the training and test videos would be the same.",
                 remedy="Give them different numbers.",
             )
 
@@ -107,33 +108,33 @@ class SyntheticArena(FramePairsModule):
         return [self.path(name) for name in self.videos]
 
     def prepare_data(self) -> None:
-        """Render the videos that are not there yet, and build the cache."""
+        """Render the videos that do not exist yet, and build the cache."""
         for path, settings in zip(self.video_paths(), self.settings.values(), strict=True):
             write_arena(settings, path.parent, path.stem)
         super().prepare_data()
 
     def setup(self, stage: str | None = None) -> None:
-        """Open the cache; the test video's pairs go to ``test`` and nowhere else."""
+        """Open the cache; pairs of the test video are only used for ``test``."""
         super().setup(stage)
         video = self.cached[1]
         self.datasets["test"] = PairDataset(self.cached, pair_rows(video, 1, parse_gap(self.gap, video.fps)))
 
     def truth(self, video: Literal["train", "test"] = "test") -> ArenaTruth:
-        """Everything that is known about one of the two videos."""
+        """Ground truth of one of the two videos."""
         return read_truth(self._path_of(video))
 
     def labels(self, video: Literal["train", "test"] = "test", *, at_most: int = 600) -> LabelledSet:
-        """Images and true points (N, I K, 2) of at most ``at_most`` evenly spread frames, covered points too."""
+        """Images (N, 3, S, S) and true points (N, I * K, 2), covered ones too, of up to ``at_most`` thinned frames."""
         truth = self._path_of(video).with_suffix(".truth.npz")
         return read_labels(truth, self.size, self.fit, at_most=at_most, preprocessing=self.preprocessing)
 
     def _path_of(self, video: Literal["train", "test"]) -> Path:
         return self.video_paths()[list(self.settings).index(video)]
 
-    def _divide(self, pairs: list[PairRows], gaps: list[int]) -> tuple[PairRows, PairRows]:
-        return super()._divide(pairs[:1], gaps[:1])
+    def split_pairs(self, pairs: list[PairRows], gaps: list[int]) -> tuple[PairRows, PairRows]:
+        return super().split_pairs(pairs[:1], gaps[:1])
 
 
 def _name(settings: ArenaSettings) -> str:
-    """Every set of settings has files of its own, so that two runs can share a folder."""
+    """File name that is unique to the settings, so that several runs can share a folder."""
     return f"arena_seed{settings.seed}_{zlib.crc32(repr(settings).encode()):08x}"

@@ -1,33 +1,33 @@
-"""Rendered crowds as training data: 2 to 5 animals that overlap, every keypoint known."""
+"""Rendered crowds as training data: 2 to 5 overlapping animals with the ground truth of every keypoint."""
 
 from lightning_kp.arena.body import KEYPOINT_NAMES, MIRROR
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.people.crowd_data import CrowdAugmentation, CrowdModule
-from lightning_kp.people.rendered import CrowdSettings, DrawnCrowds, stored_crowds
+from lightning_kp.people.rendered import CrowdSettings, RenderedCrowds, stored_crowds
 
 
 class SyntheticCrowd(CrowdModule):
-    """Crops of rendered crowds with all points of all animals, covered ones too.
+    """Crops of rendered crowds with all points of all animals, covered points too.
 
-    Drawn once and kept below ``root``; training, validation and test crowds differ by their seeds.
+    Images are rendered once and kept below ``root``; training, validation and test crowds have different seeds.
 
     Args:
-        train: Crowds that train.
-        val: Crowds that validate; 0 for none.
-        test: Crowds that test.
-        least: Fewest animals in a crowd.
-        most: Most animals in a crowd.
+        train: Number of training crowds.
+        val: Number of validation crowds; 0 for none.
+        test: Number of test crowds.
+        least: Smallest number of animals in a crowd.
+        most: Largest number of animals in a crowd.
         look_alike: Give all animals of a crowd the same coat.
-        frame_px: Side of the drawn pictures, of which the crowd's region is cut.
-        crowd_seed: Fixes the pictures.
-        folder: Where they are kept, from ``root``.
-        size: Side of the square that the network sees, in pixels.
+        frame_px: Side of the rendered images, from which the crowd's region is cropped, in pixels.
+        crowd_seed: Seed of the rendered images.
+        folder: Folder where the images are kept; relative paths start from ``root``.
+        size: Side of the square image that the network sees, in pixels.
         augmentation: Random changes of the training crops.
-        jitter_px: Move the edges of the test crops by up to so many pixels of the pictures (000, Table 3.3).
-        seed: Fixes the augmentation.
-        root: Folder that relative paths start from.
+        jitter_px: Shift each edge of the test crops at random by up to this many pixels (000, Table 3.3).
+        seed: Seed of the augmentation and the jitter.
+        root: Folder where relative paths start.
         batch_size: Crowds in a batch.
-        num_workers: Processes that load.
+        num_workers: Processes that load data.
     """
 
     def __init__(
@@ -52,14 +52,14 @@ class SyntheticCrowd(CrowdModule):
         super().__init__(size, augmentation, jitter_px, seed, root, batch_size, num_workers)
         if train < 1 or test < 1 or val < 0:
             raise ConfigurationError(
-                f"{train} crowds train, {val} validate and {test} test.",
-                remedy="Give at least one to train and one to test.",
+                f"train is {train}, val is {val} and test is {test}.",
+                remedy="Set --data.train and --data.test to at least 1, and --data.val to at least 0.",
             )
         self.save_hyperparameters(ignore=["augmentation"], logger=False)
         numbers = {"train": train, "val": val, "test": test}
         self.settings = {
-            stage: CrowdSettings(number, frame_px, least, most, look_alike, seed=3 * crowd_seed + place)
-            for place, (stage, number) in enumerate(numbers.items())
+            stage: CrowdSettings(number, frame_px, least, most, look_alike, seed=3 * crowd_seed + position)
+            for position, (stage, number) in enumerate(numbers.items())
             if number
         }
         self.folder = self.path(folder)
@@ -67,15 +67,15 @@ class SyntheticCrowd(CrowdModule):
         self.mirror = MIRROR
 
     def prepare_data(self) -> None:
-        """Draw what is not there yet."""
+        """Render the images that do not exist yet."""
         for stage in self.settings:
-            self.drawn(stage)
+            self.rendered(stage)
 
     def setup(self, stage: str | None = None) -> None:
-        """Read the pictures, once."""
+        """Read the images, once."""
         if not self.datasets:
-            self.serve({name: self.drawn(name).crowds() for name in self.settings})
+            self.serve({name: self.rendered(name).crowds() for name in self.settings})
 
-    def drawn(self, stage: str) -> DrawnCrowds:
-        """Pictures and truth of ``train``, ``val`` or ``test``."""
+    def rendered(self, stage: str) -> RenderedCrowds:
+        """Images and ground truth of ``train``, ``val`` or ``test``."""
         return stored_crowds(self.settings[stage], self.folder)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 class Images(NamedTuple):
-    """Images (B, 3, H, W)."""
+    """Unlabelled images: ``image`` (B, 3, H, W)."""
 
     image: Tensor
 
@@ -23,19 +23,19 @@ class Images(NamedTuple):
 class Frames(NamedTuple):
     """Frames of videos, for prediction.
 
-    ``image`` (B, 3, H, W), ``video`` (B,) number of the video, ``index`` (B,) displayed frame.
+    ``image`` (B, 3, H, W), ``video`` (B,) number of the video, ``index`` (B,) number of the displayed frame.
     """
 
     image: Tensor
     video: Tensor
-    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a batch
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which no batch needs
 
 
 class FramePairs(NamedTuple):
     """Two frames of one video: ``frame`` at t and ``future`` at t + gap, each (B, 3, H, W).
 
-    ``video`` (B,) and ``index`` (B,) say where the pair comes from (number of the video, displayed
-    frame t), so that an error can name it.
+    ``video`` (B,) and ``index`` (B,) hold the number of the video and the displayed frame t, so that an
+    error can name the pair.
     """
 
     frame: Tensor
@@ -45,7 +45,7 @@ class FramePairs(NamedTuple):
 
 
 class LabelledImages(NamedTuple):
-    """Images (B, 3, H, W) with ``points`` (B, I, K, 2) and ``confidence`` (B, I, K), 0 = unlabelled."""
+    """Images (B, 3, H, W) with ``points`` (B, I, K, 2), normalised, and ``confidence`` (B, I, K), 0 = unlabelled."""
 
     image: Tensor
     points: Tensor
@@ -55,10 +55,10 @@ class LabelledImages(NamedTuple):
 class CrowdImages(NamedTuple):
     """Crowds (B, 3, H, W) with ``points`` (B, I, K, 2) and ``confidence`` (B, I, K) as in LabelledImages.
 
-    ``area`` (B, I) of the instances in px^2 of the original picture, ``side`` (B,) of the square that is shown
-    in px of it, ``counts`` (B, H, W) bool: False where somebody is who need not be found
-    (an outline, or the whole box, in which somebody to be found may stand, too); ``others`` (B, O, 4),
-    the boxes of those, left, top, right and bottom normalised, NaN where there are fewer.
+    ``area`` (B, I) of the instances in px^2 of the original image; ``side`` (B,) of the square that is shown,
+    in px of the original image; ``counts`` (B, H, W) bool, False on instances that need not be found (their
+    outline, or their whole bounding box, in which an instance to be found may stand as well); ``others`` (B, O, 4),
+    the bounding boxes of those instances: left, top, right and bottom, normalised, NaN as padding.
     """
 
     image: Tensor
@@ -71,14 +71,14 @@ class CrowdImages(NamedTuple):
 
 
 class ClassifiedImages(NamedTuple):
-    """Images (B, 3, H, W) with the class of each, ``label`` (B,), from 0."""
+    """Images (B, 3, H, W) with the class of each, ``label`` (B,), int64 from 0."""
 
     image: Tensor
     label: Tensor
 
 
 class PairsAndLabels(NamedTuple):
-    """A batch of FramePairs with M labelled images beside it, M not bound to B and perhaps 0.
+    """A batch of FramePairs with M labelled images beside it; M is independent of B and may be 0.
 
     ``frame``, ``future``, ``video``, ``index`` as in :class:`FramePairs`; ``image`` (M, 3, H, W),
     ``points`` (M, I, K, 2) and ``confidence`` (M, I, K) as in :class:`LabelledImages`.
@@ -94,7 +94,7 @@ class PairsAndLabels(NamedTuple):
 
 
 class LabelledAndUnlabelled(NamedTuple):
-    """Labelled images with M unlabelled ones beside them, M not bound to B and perhaps 0.
+    """Labelled images with M unlabelled images beside them; M is independent of B and may be 0.
 
     ``image``, ``points``, ``confidence`` as in :class:`LabelledImages`; ``unlabelled`` (M, 3, H, W).
     """
@@ -106,9 +106,9 @@ class LabelledAndUnlabelled(NamedTuple):
 
 
 class LabelledWindows(NamedTuple):
-    """Features around a frame, ``window`` (B, T, F), and what the animal does in it, ``behaviour`` (B,).
+    """Features around a frame, ``window`` (B, T, F), with F features, and its class, ``behaviour`` (B,).
 
-    ``video`` (B,) number of the recording, ``index`` (B,) the frame.
+    ``video`` (B,) number of the recording, ``index`` (B,) number of the frame.
     """
 
     window: Tensor
@@ -118,5 +118,9 @@ class LabelledWindows(NamedTuple):
 
 
 def floats_in_unit_range(value: Tensor) -> Tensor:
-    """uint8 images -> float32 in [0, 1]; everything else unchanged."""
+    """Convert uint8 images (..., H, W) in [0, 255] to float32 in [0, 1]; return every other tensor unchanged.
+
+    >>> floats_in_unit_range(torch.tensor([0, 255], dtype=torch.uint8)).tolist()
+    [0.0, 1.0]
+    """
     return value.float().div_(255) if value.dtype == torch.uint8 else value

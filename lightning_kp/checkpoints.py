@@ -1,11 +1,10 @@
-"""Checkpoints: written whole or not at all, read without running code, refused with the reason.
+"""Checkpoints: written whole or not at all, read without running code, and refused with a reason.
 
 A checkpoint of :class:`lightning_kp.method.Method` carries, under ``lightning_kp``, the class path, the
-version and the settings of the data, so that it can be applied to new videos without its configuration.
+version and the settings of the data, so that it can be applied to new videos without a configuration.
 """
 
 import io
-import os
 import pickle
 import zipfile
 from collections.abc import Iterator
@@ -21,39 +20,33 @@ from torch import Tensor
 from lightning_kp import plugins
 from lightning_kp.datamodule import KeypointDataModule
 from lightning_kp.errors import CheckpointError
+from lightning_kp.files import writing
 from lightning_kp.method import Method, class_path
 
-KEY = "lightning_kp"
+CHECKPOINT_KEY = "lightning_kp"
 T = TypeVar("T")
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the target and renames, so that a killed run leaves the old checkpoint or the new one.
 
-    Lightning's own writer goes through the folder for temporary files and copies when that is another disk.
+    Lightning's own writer uses the system's folder for temporary files and copies if that is on another disk.
     """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
     ) -> None:
-        target = Path(path)
-        partial = target.with_name(target.name + ".partial")
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
-                file.write(buffer.getbuffer())
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(target)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise OSError(error.errno, error.strerror, str(target)) from error
+        with writing(Path(path), flush_to_disk=True) as file:
+            file.write(buffer.getbuffer())
 
 
 def find_checkpoint(run_or_file: str | Path) -> Path:
-    """The checkpoint of a run folder (``checkpoints/last.ckpt``, else the newest), or the file itself."""
+    """Return the checkpoint of a run folder (``checkpoints/last.ckpt``, else the newest), or the file itself.
+
+    Raises CheckpointError where there is none.
+    """
     path = Path(run_or_file).expanduser()
     if path.is_file():
         return path
@@ -68,12 +61,15 @@ def find_checkpoint(run_or_file: str | Path) -> Path:
             return found[-1]
     raise CheckpointError(
         f"The folder {path} holds no checkpoint.",
-        remedy="Give a .ckpt file or the folder of a run that finished an epoch.",
+        remedy="Give a .ckpt file or the folder of a run that completed an epoch.",
     )
 
 
 def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
-    """The content of a checkpoint file; only tensors and plain values are read, code never runs."""
+    """Read the content of a checkpoint file: tensors and plain values only, so that no code runs.
+
+    Raises CheckpointError for a file that is damaged, holds anything else, or is not a checkpoint.
+    """
     file = find_checkpoint(path)
     with file.open("rb") as stream:
         start = stream.read(4)
@@ -89,8 +85,8 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
         content = torch.load(file, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"The checkpoint {file} holds more than numbers, which could run foreign code when loaded.",
-            remedy="It was refused; use only checkpoints that `kp` wrote.",
+            f"The checkpoint {file} was refused: it holds more than numbers, which could run foreign code when loaded.",
+            remedy="Use only checkpoints that `kp` wrote.",
         ) from error
     except (RuntimeError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise CheckpointError(
@@ -104,10 +100,11 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
 def load_method(
     path: str | Path, map_location: Any = "cpu", method: str | type[Method] | None = None
 ) -> Method:
-    """The trained method of a checkpoint file or run folder, in evaluation mode.
+    """Load the trained method of a checkpoint file or run folder, in evaluation mode.
 
-    The class is looked up among those already known (ours, plug-ins, imported ones): a name in a file
-    never makes a module run.  ``method``, a class or its path as the user typed it, may be any.
+    The class is looked up among known ones (of lightning_kp, of plug-ins, or already imported), since a name in a
+    file must not cause an import.  ``method``, a class or its path as the user typed it, may be any.
+    Raises CheckpointError where the method is unknown or differs from the checkpoint's.
     """
     file = find_checkpoint(path)
     content = read_checkpoint(file, map_location)
@@ -119,7 +116,7 @@ def load_method(
         built = kind(**options)
     except TypeError as error:
         raise CheckpointError(
-            f"The checkpoint {file} does not suit {kind.__name__} of this version: {error}.",
+            f"The checkpoint {file} does not match {kind.__name__} of this version: {error}.",
             remedy=f"It was written by version {_note(content).get('version', 'unknown')}.",
         ) from error
     _refuse_other_shapes(file, content, built)
@@ -128,36 +125,36 @@ def load_method(
 
 
 def data_settings(path: str | Path) -> dict[str, Any]:
-    """The plain settings of the datamodule that a checkpoint was trained with; empty if there was none."""
+    """Return the plain settings of the datamodule that a checkpoint was trained with; empty if there was none."""
     return dict(_note(read_checkpoint(path)).get("data", {}))
 
 
 def data_class(path: str | Path) -> type[KeypointDataModule] | None:
-    """The class of the datamodule that a checkpoint was trained with, if it is known here."""
+    """Return the class of the datamodule that a checkpoint was trained with, or None if it is unknown here."""
     return known_class(str(_note(read_checkpoint(path)).get("data_class_path", "")), KeypointDataModule)
 
 
 def write_method(path: Path, method: Method, data: dict[str, Any]) -> None:
-    """Write a method that no Trainer trained as a checkpoint; ``data`` are the settings of its images."""
+    """Write a method as a checkpoint without a Trainer; ``data`` holds the settings of its images."""
     content: dict[str, Any] = {
         "state_dict": method.state_dict(),
         "hyper_parameters": dict(method.hparams),
         "pytorch-lightning_version": L.__version__,
     }
     method.on_save_checkpoint(content)
-    content[KEY]["data"] = data
+    content[CHECKPOINT_KEY]["data"] = data
     AtomicCheckpointIO().save_checkpoint(content, path)
 
 
-def refuse_foreign(path: Path, method: Method) -> None:
-    """Raise CheckpointError unless the checkpoint belongs to this method with these shapes."""
+def require_same_method(path: Path, method: Method) -> None:
+    """Raise CheckpointError unless the checkpoint belongs to this method and its weights have these shapes."""
     content = read_checkpoint(path)
     _refuse_other_class(path, content, type(method))
     _refuse_other_shapes(path, content, method)
 
 
 def _note(content: dict[str, Any]) -> dict[str, Any]:
-    note = content.get(KEY)
+    note = content.get(CHECKPOINT_KEY)
     return note if isinstance(note, dict) else {}
 
 
@@ -171,7 +168,8 @@ def _given_class(method: str | type[Method]) -> type[Method]:
         kind = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise CheckpointError(
-            f"There is no method {method} ({error}).", remedy="`kp methods` lists all; yours is FILE.CLASS."
+            f"There is no method {method} ({error}).",
+            remedy="`kp methods` lists all; write your own as FILE.CLASS.",
         ) from error
     if not (isinstance(kind, type) and issubclass(kind, Method)):
         raise CheckpointError(f"{method} is not a method of lightning_kp.")
@@ -182,25 +180,28 @@ def _known_class(file: Path, content: dict[str, Any]) -> type[Method]:
     wanted = _note(content).get("class_path")
     if not isinstance(wanted, str):
         raise CheckpointError(
-            f"The checkpoint {file} does not say which method it belongs to.",
-            remedy="Name it: --model CLASS.",
+            f"The checkpoint {file} does not hold the name of its method.",
+            remedy="Add it: --model CLASS.",
         )
     if (kind := known_class(wanted, Method)) is not None:  # type: ignore[type-abstract]
         return kind
     raise CheckpointError(
         f"The checkpoint {file} belongs to {wanted}, which is not installed here.",
-        remedy=f"If you trust that code, name it: --model {wanted}",
+        remedy=f"If you trust that code, add --model {wanted}",
     )
 
 
 def known_class(path: str, base: type[T]) -> type[T] | None:
-    """The class of that path among ours, plug-ins and imported ones; no module runs because of a name."""
+    """Return the class of that path among those of lightning_kp, plug-ins and imported modules; None if unknown.
+
+    The path itself imports nothing.
+    """
     plugins.load_all()
     return next((kind for kind in _subclasses(base) if class_path(kind) == path), None)
 
 
 def _typed(path: str) -> str:
-    """How a class path is typed: ours by the short name."""
+    """Return the class path as users write it: the short name for classes of lightning_kp."""
     return path.rsplit(".", 1)[-1] if path.startswith("lightning_kp.") else path
 
 
@@ -220,11 +221,11 @@ def _refuse_other_class(file: Path, content: dict[str, Any], kind: type[Method])
 
 
 def _refuse_other_shapes(file: Path, content: dict[str, Any], method: Method) -> None:
-    """Compare hyper-parameters first, for their names say more than the shapes of tensors do."""
+    """Compare hyper-parameters first, since their names say more than the shapes of tensors."""
     saved: dict[str, Tensor] = content["state_dict"]
     own = method.state_dict()
     different = [name for name in own if name in saved and saved[name].shape != own[name].shape]
-    # A method that takes its names from the data has no network yet.
+    # A method that takes its keypoint names from the data has no network yet.
     if not own or (not different and saved.keys() == own.keys()):
         return
     then = dict(content.get("hyper_parameters") or {})
@@ -233,13 +234,15 @@ def _refuse_other_shapes(file: Path, content: dict[str, Any], method: Method) ->
     if "keypoints" in changed:
         changed = ["keypoints"]
     if changed:
-        told = ", ".join(f"{name}={then[name]} (here {now[name]})" for name in changed)
+        differences = ", ".join(f"{name}={then[name]} (here {now[name]})" for name in changed)
         raise CheckpointError(
-            f"The checkpoint {file} was trained with {told}.",
+            f"The checkpoint {file} was trained with {differences}.",
             remedy="Use "
             + " ".join(f"--model.{name}={then[name]}" for name in changed)
             + ", another checkpoint, or another run folder.",
         )
     name = different[0] if different else min(saved.keys() ^ own.keys())
-    detail = f"{tuple(saved[name].shape)}, not {tuple(own[name].shape)}" if different else "on one side only"
+    detail = (
+        f"{tuple(saved[name].shape)}, not {tuple(own[name].shape)}" if different else "in only one of them"
+    )
     raise CheckpointError(f"The checkpoint {file} does not fit {type(method).__name__}: {name} is {detail}.")

@@ -1,4 +1,4 @@
-"""Base of every datamodule: a data root, loaders, and the batch type that methods are matched with."""
+"""Base of every datamodule: a data root, loaders, and the batch type that a method must read."""
 
 import os
 from pathlib import Path
@@ -9,39 +9,39 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_kp.errors import ConfigurationError, DataError
-from lightning_kp.loading import EachOnce, EpochShuffle, ResumableLoader, WholeBatches, as_it_is
+from lightning_kp.loading import EachOnce, EpochShuffle, ResumableLoader, WholeBatches, keep_batch
 from lightning_kp.skeleton import numbered
 
 
 class KeypointDataModule(L.LightningDataModule):
-    """Files -> batches of ``batch_type``.
+    """Reads files and yields batches of ``batch_type``.
 
     A subclass fills ``datasets`` ("train", "val", "test", "predict") in ``setup``.  Relative paths
-    are taken from ``root``, so that a project can move to another computer.
+    start at ``root``, so that a project can move to another computer.
     """
 
     batch_type: ClassVar[type]
     cropped: ClassVar[bool] = False
-    """Whether images are cut out around what is looked for, with boxes that no video has by itself."""
+    """Whether images are crops around animals, which need bounding boxes that a video alone does not have."""
     sampler_type: ClassVar[type[EpochShuffle]] = EpochShuffle
-    """The order of training; a data set that changes from epoch to epoch needs EpochRows."""
+    """Sampler of the training order; a data set that changes from epoch to epoch needs EpochRows."""
     in_order: ClassVar[bool] = True
-    """Whether an animal has its own row among the labelled ones of all images."""
+    """Whether each labelled animal keeps its own row (its position along I) in all images."""
     part_names: tuple[str, ...] = ()
-    """Labelled points of one animal, as batches order them; from ``setup`` on."""
+    """Labelled points of one animal, in the order of the batches; known after ``setup``."""
     animals: int = 1
-    """The most animals that are labelled in an image; from ``setup`` on."""
+    """Largest number of labelled animals in an image; known after ``setup``."""
 
     def __init__(self, root: str = ".", batch_size: int = 16, num_workers: int = 0) -> None:
         super().__init__()
         if batch_size < 1:
             raise ConfigurationError(
-                f"batch_size is {batch_size}; a batch needs at least 1.", remedy="Say --data.batch_size=16."
+                f"batch_size is {batch_size}; a batch needs at least 1.", remedy="Set --data.batch_size=16."
             )
         if num_workers < 0:
             raise ConfigurationError(
-                f"num_workers is {num_workers}; it is a number of processes.",
-                remedy="Say --data.num_workers=0 to load without any.",
+                f"num_workers is {num_workers}; a number of processes, 0 or more, is needed.",
+                remedy="Set --data.num_workers=0 to load images in the main process.",
             )
         self.root = Path(root).expanduser()
         self.batch_size = batch_size
@@ -49,24 +49,24 @@ class KeypointDataModule(L.LightningDataModule):
         self.datasets: dict[str, Dataset[Any]] = {}
 
     def path(self, name: str | Path) -> Path:
-        """A path of the configuration: absolute as it is, relative from the data root."""
+        """Resolve a path of the configuration: relative paths start at the data root, absolute ones stay."""
         return self.root / Path(name).expanduser()
 
     @property
     def point_names(self) -> tuple[str, ...]:
-        """Labelled points of all animals one after another: ``part_names``, or name_1, ..., name_2, ..."""
+        """Names of the labelled points of all animals: ``part_names``, or name_1, ..., name_2, ... for several."""
         return numbered(self.part_names, self.animals)
 
     @property
     def order_seed(self) -> int:
-        """Seed of the order of training: that of ``--seed_everything``, unless a subclass has its own."""
+        """Seed of the training order: that of ``--seed_everything``, unless a subclass has its own."""
         return int(os.environ.get("PL_GLOBAL_SEED", "0"))  # where Lightning keeps it
 
     def loader(self, stage: str, *, shuffle: bool = False, drop_last: bool = False) -> DataLoader[Any]:
-        """The loader of one stage; an error names a stage that this datamodule has no data for.
+        """Return the loader of one stage.  Raises DataError for a stage that this datamodule has no data for.
 
-        Shuffled, its order is a function of seed and epoch, so that a resumed run meets the same batches.  A last,
-        smaller batch is dropped with ``drop_last``, unless it is the only one.
+        With ``shuffle`` the order is a function of seed and epoch, so that a resumed run gets the same batches.
+        ``drop_last`` drops a last, smaller batch unless it is the only one.
         """
         if stage not in self.datasets:
             raise DataError(
@@ -79,14 +79,17 @@ class KeypointDataModule(L.LightningDataModule):
             "drop_last": drop_last and len(dataset) >= self.batch_size,
             "num_workers": self.num_workers,
             "persistent_workers": self.num_workers > 0,
-            "collate_fn": as_it_is if isinstance(dataset, WholeBatches) else None,
+            "collate_fn": keep_batch if isinstance(dataset, WholeBatches) else None,
         }
         if not shuffle:
             return DataLoader(dataset, sampler=self._shares(len(dataset)), **options)
         return ResumableLoader(dataset, sampler=self.sampler_type(len(dataset), self.order_seed), **options)
 
     def _shares(self, length: int) -> EachOnce | None:
-        """What each of several processes scores; in training, Lightning's shares of one length (it synchronises)."""
+        """Sampler of this process's share when several processes validate or test; None otherwise.
+
+        In training, Lightning's own sampler gives all processes shares of one length, since they synchronise.
+        """
         trainer = self.trainer
         scoring = trainer is not None and trainer.state.fn in (TrainerFn.VALIDATING, TrainerFn.TESTING)
         if trainer is None or not scoring or not 1 < trainer.world_size <= length:
@@ -97,7 +100,7 @@ class KeypointDataModule(L.LightningDataModule):
         return self.loader("train", shuffle=True, drop_last=True)
 
     def val_dataloader(self) -> Any:
-        """No loader at all where nothing validates; asked for by `kp validate`, that is an error."""
+        """Return no loader where there is no validation data, except for `kp validate`, which raises DataError."""
         validating = self.trainer is not None and self.trainer.state.fn == TrainerFn.VALIDATING
         return self.loader("val") if "val" in self.datasets or validating else []
 

@@ -6,11 +6,11 @@ import os
 from collections.abc import Iterable, Iterator
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Numbers of system errors that free space would mend."""
+"""Numbers of system errors that free space would solve."""
 
 
 class KeypointError(Exception):
-    """Base of every error that a user of the ``kp`` command can cause and mend.
+    """Base of every error that a user of the ``kp`` command can cause and fix.
 
     The command line prints such an error as one line, without a traceback.
     """
@@ -22,7 +22,7 @@ class KeypointError(Exception):
 
 
 class ConfigurationError(KeypointError, ValueError):
-    """Options that cannot work together, or a value out of its range."""
+    """Options that cannot be combined, or a value outside its range."""
 
 
 class DataError(KeypointError, ValueError):
@@ -30,15 +30,15 @@ class DataError(KeypointError, ValueError):
 
 
 class VideoError(DataError):
-    """A video without a usable frame, or one that cannot be opened."""
+    """A video that cannot be opened or has no usable frame."""
 
 
 class CheckpointError(KeypointError, RuntimeError):
-    """A checkpoint that is damaged, unsafe, or belongs to another model."""
+    """A checkpoint that is damaged, unsafe, or belongs to another method."""
 
 
 class ExportError(KeypointError, RuntimeError):
-    """A method that cannot be exported, or whose exported graph computes something else."""
+    """A method that cannot be exported, or whose exported graph computes different values."""
 
 
 class DivergenceError(KeypointError, RuntimeError):
@@ -46,14 +46,22 @@ class DivergenceError(KeypointError, RuntimeError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that is spelt most like the given one, if any comes near."""
+    """Return the known name whose spelling is closest to the given one; None if no name is close.
+
+    >>> nearest("resnet5O", ["resnet18", "resnet50"])
+    'resnet50'
+    """
     by_lower = {option.lower(): option for option in known}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
     return by_lower[near[0]] if near else None
 
 
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """The remedy for a misspelt name: the nearest one, or all there are."""
+    """Suggest the nearest known name, or list all known names where none is close.
+
+    >>> did_you_mean("nose", ["snout", "tail"])
+    'There are: snout, tail.'
+    """
     choices = sorted(known)
     near = nearest(name, choices)
     if near is not None:
@@ -62,7 +70,7 @@ def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
 
 
 def explain(error: BaseException) -> str | None:
-    """One line for an error that the user can mend (also one nested in another); None for a bug of ours."""
+    """Describe an error that the user can fix (or one among its causes) in one line; None for a bug of ours."""
     for link in _chain(error):
         if isinstance(link, KeypointError):
             return one_line(str(link))
@@ -73,7 +81,7 @@ def explain(error: BaseException) -> str | None:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and what caused it, outermost first."""
+    """Yield the error and its causes, outermost first."""
     link: BaseException | None = error
     seen: set[int] = set()
     while link is not None and id(link) not in seen:
@@ -84,17 +92,17 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def _explain_os_error(error: OSError) -> str | None:
     path = error.filename2 or error.filename
-    place = os.fsdecode(path) if isinstance(path, (str, bytes)) else ""
+    name = os.fsdecode(path) if isinstance(path, (str, bytes)) else ""
     if error.errno in DISK_FULL:
-        where = f" while writing {place}" if place else ""
+        where = f" while writing {name}" if name else ""
         return f"The disk is full{where}. Free some space, or write to another disk."
-    if not place:
+    if not name:
         return None
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"No permission for {place}. Choose a folder that you may write to, or change its permissions."
-    return f"{error.strerror}: {place}."
+        return f"No permission for {name}. Choose a folder that you may write to, or change its permissions."
+    return f"{error.strerror}: {name}."
 
 
 def one_line(text: str) -> str:
-    """The text with every run of white space as one blank."""
+    """Replace every run of white space in the text by one blank."""
     return " ".join(text.split())

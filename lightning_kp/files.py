@@ -1,45 +1,122 @@
-"""Files written whole or not at all, JSON, the mark of a file, and where caches lie."""
+"""Files written whole or not at all, JSON, fingerprints of files, and where caches lie.
+
+Every file that replaces another one is written beside it under a temporary name and then renamed, so that a reader
+sees the old or the new content and never a part.  The forms differ in what writes: :func:`write_whole` a text,
+:func:`writing` a binary file, :func:`replacing` a library that opens a path itself, :func:`writing_cache` a cache.
+"""
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from lightning_kp.errors import DataError
+from lightning_kp.errors import DISK_FULL, DataError
 
-_BLOCK = 1 << 16
-_REMEDY = "Set cache_dir (or KP_CACHE_DIR) to a folder with room, or lower cache_gb."
+CACHE_REMEDY = "Set cache_dir (or KP_CACHE_DIR) to a folder with room, or lower cache_gb."
+_BLOCK_BYTES = 1 << 16
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object of the run folder; empty where there is no file.  Raises DataError for a damaged one."""
+    """Read a JSON object; a missing file gives an empty one.  Raises DataError for a damaged file."""
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return {}
     except (ValueError, TypeError) as error:
         raise DataError(
-            f"{path} is damaged ({error}).", remedy="Delete it; it is then written anew."
+            f"{path} is damaged ({error}).", remedy="Delete it; it will be written again."
         ) from error
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old or the new content, never a part."""
+    """Write a text file (UTF-8, line ends as given) that appears under its name only when it is complete."""
+    with _renamed(path.with_name(f"{path.name}.part"), path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+@contextlib.contextmanager
+def writing(path: Path, *, several_writers: bool = False, flush_to_disk: bool = False) -> Iterator[BinaryIO]:
+    """Open a binary file that appears under its name only when it is complete; a failed one leaves nothing.
+
+    Args:
+        path: The final path.
+        several_writers: Other processes may write the same path.  The temporary name then holds host and process,
+            which also tells whether a leftover temporary is abandoned.
+        flush_to_disk: Wait until the content is on the disk, so that it survives a power cut.
+    """
+    owner = f".{socket.gethostname()}.{os.getpid()}" if several_writers else ""
+    with (
+        _renamed(path.with_name(f"{path.name}{owner}.part"), path) as temporary,
+        temporary.open("wb") as file,
+    ):
+        yield file
+        if flush_to_disk:
+            file.flush()
+            os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, several_writers: bool = False) -> Iterator[Path]:
+    """Yield a temporary path with the suffix of ``path``, renamed to ``path`` when the block succeeds.
+
+    For libraries that open a path themselves and choose the format by its suffix.  ``several_writers`` as in
+    :func:`writing`.
+    """
+    owner = f".{socket.gethostname()}.{os.getpid()}" if several_writers else ""
+    with _renamed(path.with_name(f".{path.stem}{owner}.partial{path.suffix}"), path) as temporary:
+        yield temporary
+
+
+@contextlib.contextmanager
+def writing_cache(path: Path) -> Iterator[BinaryIO]:
+    """Open a cache file as :func:`writing` does for several writers.  Raises DataError that names the cache options."""
+    try:
+        with writing(path, several_writers=True) as file:
+            yield file
+    except OSError as error:
+        raise cache_error(error, path.parent) from error
+
+
+def cache_error(error: OSError, folder: Path) -> DataError:
+    """Explain why the cache in ``folder`` cannot be written, and which options help."""
+    if error.errno in DISK_FULL:
+        problem = f"The disk is full: the frame cache in {folder} could not be written."
+    else:
+        problem = f"The frame cache in {folder} cannot be written: {error.strerror or error}."
+    return DataError(problem, remedy=CACHE_REMEDY)
+
+
+@contextlib.contextmanager
+def _renamed(temporary: Path, path: Path) -> Iterator[Path]:
+    """Yield ``temporary`` to be written, then give it its name; remove it if anything fails.
+
+    An OSError about the temporary names ``path`` instead, which is the name that users know.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    try:
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        unnamed_full_disk = error.filename is None and error.errno in DISK_FULL
+        if unnamed_full_disk or str(temporary) in map(str, (error.filename, error.filename2)):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def unique_stems(paths: list[Path]) -> list[str]:
-    """A result name per video: its stem, with a number where two videos share one."""
+    """Return one result name per video: its stem, numbered where several videos share it.
+
+    >>> unique_stems([Path("a/mouse.mp4"), Path("b/mouse.avi"), Path("c/fly.mp4")])
+    ['mouse', 'mouse_2', 'fly']
+    """
     names: list[str] = []
     for path in paths:
         path = path if path.name not in ("", "..") else path.resolve()  # "." has no name of its own
@@ -50,24 +127,12 @@ def unique_stems(paths: list[Path]) -> list[str]:
 
 
 def companion(stem: Path, suffix: str) -> Path:
-    """``stem`` plus ``suffix``; unlike ``with_suffix`` right for names with dots (session.2024-05-01)."""
+    """Append ``suffix`` to ``stem``; unlike ``with_suffix``, right for names with dots (session.2024-05-01)."""
     return stem.with_name(stem.name + suffix)
 
 
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` with the same suffix; renamed to ``path`` when the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def default_cache_dir() -> Path:
-    """``KP_CACHE_DIR``, or the user's cache folder: videos often lie where their user may not write."""
+    """Return ``KP_CACHE_DIR`` or the user's cache folder, since videos often lie in read-only folders."""
     if "KP_CACHE_DIR" in os.environ:
         return Path(os.environ["KP_CACHE_DIR"]).expanduser()
     if sys.platform == "win32":
@@ -79,38 +144,10 @@ def default_cache_dir() -> Path:
     return Path(base).expanduser() / "lightning_kp"
 
 
-@contextmanager
-def writing(target: Path) -> Iterator[BinaryIO]:
-    """A file that gets its name only when it is complete; nothing stays of one that is not.
+def file_fingerprint(path: Path, *, with_time: bool = False) -> str:
+    """Hash the size of a file and 64 KiB at its start, middle and end; for a folder, the names and sizes of its files.
 
-    The temporary's name tells whose it is, so that a killed process's is found.
-    """
-    temporary = target.with_name(f"{target.name}.{socket.gethostname()}.{os.getpid()}.part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            yield file
-        temporary.replace(target)
-    except OSError as error:
-        raise _explained(error, target.parent) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _explained(error: OSError, folder: Path) -> DataError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DataError(
-            f"The disk is full: the frame cache in {folder} could not be written.", remedy=_REMEDY
-        )
-    return DataError(
-        f"The frame cache in {folder} cannot be written: {error.strerror or error}.", remedy=_REMEDY
-    )
-
-
-def file_mark(path: Path, *, with_time: bool = False) -> str:
-    """Changes with a file's size and its bytes at the head, the middle and the tail; of a folder, with its files.
-
-    Without ``with_time`` a copy has the mark of its original.
+    Without ``with_time`` a copy has the fingerprint of its original; with it, the time of the last change counts too.
     """
 
     def facts(entry: Path) -> str:
@@ -125,7 +162,7 @@ def file_mark(path: Path, *, with_time: bool = False) -> str:
     status = path.stat()
     digest.update(facts(path).encode())
     with path.open("rb") as file:
-        for position in (0, status.st_size // 2, max(0, status.st_size - _BLOCK)):
+        for position in (0, status.st_size // 2, max(0, status.st_size - _BLOCK_BYTES)):
             file.seek(position)
-            digest.update(file.read(_BLOCK))
+            digest.update(file.read(_BLOCK_BYTES))
     return digest.hexdigest()

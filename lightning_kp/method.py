@@ -1,4 +1,4 @@
-"""Base classes of every method: a subclass says its networks and its loss terms, the rest is here."""
+"""Base classes of every method: a subclass adds its networks and its loss terms."""
 
 import dataclasses
 import inspect
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lightning_kp import __version__
 from lightning_kp.batches import Frames, floats_in_unit_range
-from lightning_kp.contract import refuse_unfit_pair
+from lightning_kp.contract import require_batch_type
 from lightning_kp.errors import ConfigurationError, DivergenceError
 from lightning_kp.heatmaps import Moments, expectation, moments, to_keypoints
 from lightning_kp.keypoints import Keypoints
@@ -23,23 +23,25 @@ from lightning_kp.schedules import WarmupCosine
 
 OptimizerCallable = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
 LRSchedulerCallable = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
+MAX_FRAMES_NAMED = 8
+"""Frames of a batch that an error names."""
 
 
 class Prediction(NamedTuple):
-    """What a keypoint method says of a batch of frames; travels from ``predict_step`` to the writers.
+    """The prediction of a keypoint method for a batch of frames, which ``predict_step`` hands to the writers.
 
-    ``keypoints`` as everywhere, ``covariance`` (B, I, K, 3) = (var x, var y, cov xy) in normalised
-    units, ``video`` (B,) and ``index`` (B,) as in :class:`lightning_kp.batches.Frames`.
+    ``keypoints`` (B, I, K, 2), normalised, with confidence; ``covariance`` (B, I, K, 3) = (var x, var y, cov xy) in
+    squared normalised units; ``video`` (B,) and ``index`` (B,) as in :class:`lightning_kp.batches.Frames`.
     """
 
     keypoints: Keypoints
     covariance: Tensor
     video: Tensor
-    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a prediction
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which no prediction needs
 
 
 class Method(L.LightningModule):
-    """A training objective: ``terms(batch)`` returns unweighted losses by name, the base does the rest.
+    """A training objective: ``terms(batch)`` returns unweighted losses by name, and the base class does the rest.
 
     Class attributes: ``batch_type`` (what ``terms`` reads), ``weights_type`` (a frozen dataclass
     whose fields are exactly the names that ``terms`` may return), ``paper`` (source, for
@@ -49,14 +51,14 @@ class Method(L.LightningModule):
     batch_type: ClassVar[type]
     weights_type: ClassVar[type]
     paper: ClassVar[str] = ""
-    # Options that say where first weights come from; false when a checkpoint brings the weights.
     weight_sources: ClassVar[tuple[str, ...]] = ("pretrained", "perceptual_weights")
-    # Whether a test yields figures that the loss does not tell; `kp trial` runs one then.
-    has_test_figures: ClassVar[bool] = False
-    reading: str = ""
-    """How a test reads, where that is not the usual way: part of its figures' names in ``metrics.json``."""
-    read_with: ClassVar[tuple[str, ...]] = ()
-    """Options that change what a test finds but not what was learnt: noted beside its figures."""
+    """Options that choose the initial weights; set to False when a checkpoint provides the weights."""
+    has_test_metrics: ClassVar[bool] = False
+    """Whether a test measures more than the losses, so that `kp trial` runs one."""
+    decoding: str = ""
+    """Marks a test whose decoding is not the default: part of the names of its metrics in ``metrics.json``."""
+    decoding_options: ClassVar[tuple[str, ...]] = ()
+    """Options that change predictions but not training; their values are saved with the metrics of a test."""
 
     def __init__(
         self,
@@ -72,24 +74,24 @@ class Method(L.LightningModule):
 
     @abstractmethod
     def terms(self, batch: Any) -> dict[str, Tensor]:
-        """Unweighted scalar losses by name; a term of weight 0 may be left out, and its work with it."""
+        """Return unweighted scalar losses () by name; terms of weight 0 may be omitted, to save their computation."""
 
     def is_active(self, term: str) -> bool:
-        """Whether the term counts at present (its weight is not 0)."""
+        """Whether the current weight of the term differs from 0."""
         return self.loss_weights[term] != 0
 
     def batch_generator(self, purpose: int = 0) -> torch.Generator:
-        """For random draws of a training batch: a function of how many there were before, and of the process.
+        """Return a generator for the random draws of a training batch, seeded by its number and by the process.
 
-        A resumed run draws what the undisturbed one would; batches that are accumulated into one step, and those
-        of several processes, draw apart.  ``purpose`` (0 or 1) tells two uses in one batch apart.
+        A resumed run draws the same values as an uninterrupted one.  Batches that are accumulated into one step, and
+        batches of different processes, get different draws.  ``purpose`` (0 or 1) separates two uses in one batch.
         """
         trainer = self._trainer
         batches = self.global_step if trainer is None else max(0, trainer.fit_loop.total_batch_idx)
         return torch.Generator().manual_seed(2 * batches + purpose + (self.global_rank << 40))
 
     def default_optimizer(self) -> torch.optim.Optimizer:
-        """The optimiser of the method's paper, used when the configuration names none."""
+        """Return the optimiser of the method's paper, used when the configuration has none."""
         return torch.optim.AdamW(self.parameters(), lr=1e-3)
 
     def configure_optimizers(self) -> Any:
@@ -99,11 +101,11 @@ class Method(L.LightningModule):
         scheduler = self._scheduler(optimizer)
         if not isinstance(scheduler, WarmupCosine):
             return {"optimizer": optimizer, "lr_scheduler": scheduler}
-        scheduler.last_for(int(self.trainer.estimated_stepping_batches))
+        scheduler.set_total_steps(int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """uint8 images become floats in [0, 1] on the device."""
+        """Convert uint8 images to floats in [0, 1] on the device."""
         if isinstance(batch, tuple) and hasattr(batch, "_fields"):
             return type(batch)(*(floats_in_unit_range(field) for field in batch))
         return batch
@@ -112,15 +114,15 @@ class Method(L.LightningModule):
         """Refuse a datamodule whose batches this method cannot read."""
         datamodule = getattr(self.trainer, "datamodule", None) if self._trainer is not None else None
         if stage in ("fit", "validate", "test") and datamodule is not None:
-            refuse_unfit_pair(type(self), type(datamodule))
+            require_batch_type(type(self), type(datamodule))
 
     def on_fit_start(self) -> None:
-        """On a CPU the memory of one step is kept for the next."""
+        """On a CPU, keep the memory of one step for the next."""
         if self.device.type == "cpu":
             keep_freed_memory()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Note whose checkpoint it is and how its images were made, for use without the configuration."""
+        """Save the class of the method and the settings of its images, so that loading needs no configuration."""
         refuse_broken_weights(self, self._trainer)
         datamodule = getattr(self.trainer, "datamodule", None) if self._trainer is not None else None
         checkpoint["lightning_kp"] = {
@@ -135,7 +137,7 @@ class Method(L.LightningModule):
         if not torch.isfinite(loss):
             raise DivergenceError(
                 f"The loss became {loss.item():.0f} in epoch {self.current_epoch}, batch {batch_idx}: "
-                f"{_culprits(terms)}{_origin(batch)}.",
+                f"{_non_finite(terms)}{_frames_of(batch)}.",
                 remedy=advice(self._trainer),
             )
         return loss
@@ -157,12 +159,12 @@ class Method(L.LightningModule):
             )
         if not terms:
             raise ConfigurationError(
-                f"{type(self).__name__} has nothing to learn from: every weight is 0.",
-                remedy="Give a term a weight above 0, as in --model.weights."
+                f"{type(self).__name__} has no loss to train with: every weight is 0.",
+                remedy="Set a weight above 0, such as --model.weights."
                 f"{next(iter(self.loss_weights), 'NAME')}=1.",
             )
         loss = torch.stack([self.loss_weights[name] * term for name, term in terms.items()]).sum()
-        # Lightning takes the mean of the processes' whole numbers of images for a whole number: counted so, it is one.
+        # Lightning averages the batch size over processes and needs an integer; a multiple of their number is one.
         size = len(batch[0]) * (1 if self._trainer is None else self.trainer.world_size)
         on_step = stage == "train"
         self.log_dict(
@@ -177,16 +179,16 @@ class Method(L.LightningModule):
 
 
 class KeypointMethod(Method):
-    """A method that finds keypoints: ``heatmaps(image)`` is all it adds to its loss terms.
+    """A method that finds keypoints: a subclass adds ``heatmaps(image)`` to its loss terms.
 
-    ``keypoint_names`` are those of the heatmaps, in their order; none where keypoints are discovered.
+    ``keypoint_names`` (K) are the names of the heatmaps, in their order; empty where keypoints are discovered.
     """
 
     keypoint_names: tuple[str, ...] = ()
 
     @property
     def finds_whole_animals(self) -> bool:
-        """Whether an instance's keypoints belong together by themselves; else `kp track` groups them over time."""
+        """Whether each predicted instance is one whole animal; otherwise `kp track` groups keypoints over time."""
         return False
 
     @abstractmethod
@@ -194,42 +196,42 @@ class KeypointMethod(Method):
         """Images (B, 3, H, W) in [0, 1] -> heatmaps (B, K, h, w) that sum to one over h, w."""
 
     def forward(self, image: Tensor) -> Keypoints:
-        """Images (B, 3, H, W) in [0, 1] -> Keypoints (B, I, K, 2); the same in training and evaluation."""
+        """Images (B, 3, H, W) in [0, 1] -> Keypoints (B, I, K, 2), normalised; the same in training and evaluation."""
         return to_keypoints(self.heatmaps(image))
 
     def predict_step(self, batch: Frames, batch_idx: int = 0) -> Prediction:
-        """Keypoints with confidence (heatmap peak) and covariance for a batch of frames."""
+        """Frames (B, 3, H, W) -> keypoints (B, I, K, 2) whose confidence is the heatmap peak, and their covariance."""
         points, covariance, peak = self.locate(batch.image)
         return Prediction(Keypoints(points, peak), covariance, batch.video, batch.index)
 
     def locate(self, image: Tensor) -> Moments:
-        """Images (B, 3, H, W) in [0, 1] -> Moments of every animal's heatmaps, (B, I, K, ...)."""
+        """Images (B, 3, H, W) in [0, 1] -> Moments (B, I, K, ...) of the heatmaps of every animal."""
         return Moments(*(value.unsqueeze(1) for value in moments(self.heatmaps(image))))
 
     def exported(self, image: Tensor) -> dict[str, Tensor]:
-        """What an exported graph gives for images (B, 3, H, W) in [0, 1], by name (`kp export`).
+        """Images (B, 3, H, W) in [0, 1] -> the outputs of the exported graph by name (`kp export`).
 
         By default ``points`` (B, I, K, 2), ``confidence`` (B, I, K) and ``covariance`` (B, I, K, 3).  A method whose
-        decoding no graph can hold returns what its network computes.
+        decoding cannot be part of a graph returns the outputs of its network.
         """
         found = self.locate(image)
         return {"points": found.points, "confidence": found.peak, "covariance": found.covariance}
 
     def points(self, image: Tensor) -> Tensor:
-        """Images (B, 3, H, W) in [0, 1] -> points (B, K, 2) of the only instance."""
+        """Images (B, 3, H, W) in [0, 1] -> points (B, K, 2), normalised, of the only instance."""
         return expectation(self.heatmaps(image))
 
 
 def class_path(kind: type) -> str:
-    """Where a class is imported from, as the command line names it."""
+    """Return the import path of a class, as users write it on the command line."""
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def plain_settings(owner: Any) -> dict[str, Any]:
-    """Arguments of the owner's ``__init__`` (and of its bases) as values that any checkpoint reader accepts.
+    """Return the arguments of the owner's ``__init__`` (and of its bases) as plain values for a checkpoint.
 
-    Taken from ``hparams`` where the owner saved them, else from attributes of the same name; an argument
-    that is no number, text, path, or list or mapping of such is left out.
+    Values come from ``hparams`` if the owner saved them there, else from attributes of the same name.  Only numbers,
+    texts, paths, and lists and mappings of these are returned.
     """
     saved = dict(getattr(owner, "hparams", {}))
     names = [
@@ -261,14 +263,14 @@ def _plain(value: Any) -> Any:
     return _NOT_PLAIN
 
 
-def _culprits(terms: Mapping[str, Tensor]) -> str:
+def _non_finite(terms: Mapping[str, Tensor]) -> str:
     bad = [name for name, term in terms.items() if not torch.isfinite(term)]
     return f"term {', '.join(bad)}" if bad else "their weighted sum"
 
 
-def _origin(batch: Any) -> str:
+def _frames_of(batch: Any) -> str:
     if not (hasattr(batch, "video") and hasattr(batch, "index")):
         return ""
     pairs = list(zip(batch.video.tolist(), batch.index.tolist(), strict=True))
-    shown = ", ".join(f"{video}:{index}" for video, index in pairs[:8])
-    return f" (video:frame {shown}{', ...' if len(pairs) > 8 else ''})"
+    shown = ", ".join(f"{video}:{index}" for video, index in pairs[:MAX_FRAMES_NAMED])
+    return f" (video:frame {shown}{', ...' if len(pairs) > MAX_FRAMES_NAMED else ''})"

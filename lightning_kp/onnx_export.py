@@ -1,8 +1,8 @@
-"""Keypoint methods -> ONNX files, checked against torch before they are left behind.
+"""Export of keypoint methods as ONNX files, which are checked against torch.
 
-The graph takes ``image`` (batch, 3, S, S), float32 RGB in [0, 1], and gives what
-:meth:`lightning_kp.method.KeypointMethod.exported` says; the batch is free, the side is not.  How frames become
-images, the names of the keypoints and the meaning of the outputs are kept in the file's metadata.
+The graph takes ``image`` (B, 3, S, S), float32 RGB in [0, 1], and returns the outputs of
+:meth:`lightning_kp.method.KeypointMethod.exported`; B is free, S is fixed.  The file's metadata hold how frames become
+images, the names of the keypoints and the meaning of the outputs.
 """
 
 import contextlib
@@ -25,16 +25,17 @@ from lightning_kp.errors import ConfigurationError, ExportError
 from lightning_kp.method import KeypointMethod, class_path
 
 METADATA_KEY = "lightning_kp"
-NEEDED = ("onnx", "onnxscript", "onnxruntime")
+REQUIRED_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 TOLERANCE_PX = 0.01
-"""Greatest difference of a coordinate that counts as equal, in pixels of the image (ours)."""
-TOLERANCE = 1e-3
-"""The same of every other output, as a share of its greatest absolute value, but at least of 1e-3 (ours)."""
+"""Largest difference at which a coordinate counts as equal, in pixels of the image (ours)."""
+RELATIVE_TOLERANCE = 1e-3
+"""Largest difference of every other output, as a share of its largest absolute value or of 1e-3 (ours)."""
 COORDINATES = ("points",)
+"""Outputs that are normalised coordinates."""
 
 
 class _Graph(nn.Module):
-    """A method as a function of images alone, its outputs in a fixed order."""
+    """A method as a function of images (B, 3, S, S) alone, with its outputs in a fixed order."""
 
     def __init__(self, method: KeypointMethod) -> None:
         super().__init__()
@@ -45,8 +46,8 @@ class _Graph(nn.Module):
 
 
 def require_onnx() -> None:
-    """Raise ConfigurationError that says what to install."""
-    missing = [name for name in NEEDED if find_spec(name) is None]
+    """Raise ConfigurationError that lists the packages to install, if any is missing."""
+    missing = [name for name in REQUIRED_PACKAGES if find_spec(name) is None]
     if missing:
         raise ConfigurationError(
             f"Export needs {', '.join(missing)}.", remedy="Install them: pip install 'lightning-kp[onnx]'."
@@ -54,9 +55,9 @@ def require_onnx() -> None:
 
 
 def write_onnx(method: KeypointMethod, path: Path, size: int, notes: Mapping[str, Any]) -> tuple[str, ...]:
-    """Export ``method`` for images of side ``size`` to ``path``; returns the names of the outputs.
+    """Export ``method`` for images (B, 3, size, size) to ``path`` and return the names of the outputs.
 
-    ``notes`` are added to the metadata.  Raises ExportError where a step of the method has no ONNX counterpart.
+    ``notes`` are added to the metadata.  Raises ExportError for a step of the method without an ONNX counterpart.
     """
     method = method.eval().cpu()
     image = torch.rand(2, 3, size, size)
@@ -71,12 +72,13 @@ def write_onnx(method: KeypointMethod, path: Path, size: int, notes: Mapping[str
             )  # fmt: skip
         except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
             raise ExportError(
-                f"{type(method).__name__} cannot become an ONNX graph: {_cause(error)}.",
-                remedy="Let its `exported(image)` return what the network computes, before that step.",
+                f"{type(method).__name__} cannot be exported as an ONNX graph: {_cause(error)}.",
+                remedy="Let its `exported(image)` return the outputs of the network before that step.",
             ) from error
     if program is None:
         raise ExportError(
-            f"{type(method).__name__} gave no graph.", remedy="Set KP_DEBUG=1 for the whole log."
+            f"The export of {type(method).__name__} returned no graph.",
+            remedy="Set KP_DEBUG=1 for the whole log.",
         )
     program.model.metadata_props[METADATA_KEY] = json.dumps(_metadata(method, size, names) | dict(notes))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,10 +89,10 @@ def write_onnx(method: KeypointMethod, path: Path, size: int, notes: Mapping[str
 def largest_differences(
     method: KeypointMethod, path: Path, images: Sequence[Tensor]
 ) -> dict[str, tuple[float, float]]:
-    """By output: the greatest difference between torch and ONNX Runtime over batches of images, and its bound.
+    """Return, by output, the largest difference between torch and ONNX Runtime over batches of images, and its bound.
 
-    Differences of coordinates are in pixels of the image, others in the output's own unit.  Raises ExportError where
-    shapes differ or the graph does not run.
+    ``images`` are batches (B, 3, S, S) in [0, 1].  Differences of coordinates are in pixels of the image, others in
+    the unit of the output.  Raises ExportError if shapes differ or the graph does not run.
     """
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as runtime
@@ -99,9 +101,9 @@ def largest_differences(
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except (runtime.NotImplemented, runtime.InvalidGraph, runtime.Fail) as error:
         raise ExportError(
-            f"ONNX Runtime {onnxruntime.__version__} cannot run the graph, so that nothing was compared: "
+            f"ONNX Runtime {onnxruntime.__version__} cannot run the graph, so it could not be checked: "
             f"{_cause(error)}.",
-            remedy="Install a newer one: pip install --upgrade onnxruntime.",
+            remedy="Install a newer version: pip install --upgrade onnxruntime.",
         ) from error
     method = method.eval().cpu()
     worst: dict[str, tuple[float, float]] = {}
@@ -113,7 +115,7 @@ def largest_differences(
         except (runtime.InvalidArgument, runtime.Fail, runtime.RuntimeException) as error:
             raise ExportError(
                 f"The exported graph does not run on {batch.shape[0]} images: {_cause(error)}.",
-                remedy="If it took the number of images for a constant: use tensor.shape[0], not len(tensor).",
+                remedy="Use tensor.shape[0] instead of len(tensor), which makes the number of images a constant.",
             ) from error
         found = dict(zip(wanted, outputs, strict=True))
         for name, value in wanted.items():
@@ -127,18 +129,18 @@ def _difference(name: str, wanted: NDArray[Any], found: NDArray[Any], side: int)
     if wanted.shape != found.shape:
         raise ExportError(
             f"Output {name} has shape {found.shape} in ONNX and {wanted.shape} in torch.",
-            remedy="A step of the method depends on values in a way that the graph does not hold.",
+            remedy="A step of the method depends on values in a way that a graph cannot represent.",
         )
     if not wanted.size:
-        return 0.0, TOLERANCE
+        return 0.0, RELATIVE_TOLERANCE
     difference = float(np.abs(wanted.astype(np.float64) - found).max())
     if name in COORDINATES:
         return difference * side / 2, TOLERANCE_PX
-    return difference, TOLERANCE * max(1e-3, float(np.abs(wanted).max()))
+    return difference, RELATIVE_TOLERANCE * max(1e-3, float(np.abs(wanted).max()))
 
 
 def refuse_differences(path: Path, differences: Mapping[str, tuple[float, float]]) -> None:
-    """Remove the file and raise ExportError if an output differs by more than its bound, or is not a number."""
+    """Remove the file and raise ExportError if an output is NaN or differs by more than its bound."""
     wrong = [
         f"{name} by {difference:.3g} (allowed {bound:.3g})"
         for name, (difference, bound) in differences.items()
@@ -147,8 +149,8 @@ def refuse_differences(path: Path, differences: Mapping[str, tuple[float, float]
     if wrong:
         path.unlink(missing_ok=True)
         raise ExportError(
-            f"The exported graph computes something else: {', '.join(wrong)}; it was removed.",
-            remedy="Try --video with one of your own; newer versions of onnxscript and onnxruntime may help.",
+            f"The exported graph differs from the method: {', '.join(wrong)}. It was removed.",
+            remedy="Try --video with a video of your own; newer versions of onnxscript and onnxruntime may help.",
         )
 
 
@@ -161,17 +163,17 @@ def _metadata(method: KeypointMethod, size: int, names: Sequence[str]) -> dict[s
         "coordinates": "points are (x, y) in [-1, 1]; -1 and +1 are the outer edges of the image",
         "keypoint_names": list(method.keypoint_names),
         "size": size,
-        "note": note_of(method),
+        "note": export_note(method),
     }
 
 
-def note_of(method: KeypointMethod) -> str:
-    """In what the graph differs from the method; empty for most."""
+def export_note(method: KeypointMethod) -> str:
+    """Return how the graph differs from the method on purpose; empty for most methods."""
     return str(getattr(method, "export_note", ""))
 
 
 def _cause(error: BaseException) -> str:
-    """The innermost reason, its first line."""
+    """Return the first line of the innermost error."""
     link: BaseException = error
     while link.__cause__ is not None:
         link = link.__cause__
@@ -180,7 +182,7 @@ def _cause(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's progress and its warnings about itself from the terminal."""
+    """Hide the exporter's progress and its warnings about itself."""
     log = logging.getLogger("torch.onnx")
     before = log.level
     log.setLevel(logging.ERROR)

@@ -1,8 +1,8 @@
-"""Methods, datamodules and callbacks: those of lightning_kp and those of installed plug-ins.
+"""Methods, datamodules and callbacks of lightning_kp and of installed plug-ins, by short name.
 
-A package joins through the entry-point groups ``lightning_kp.methods``, ``lightning_kp.datamodules``
-and ``lightning_kp.callbacks``; an entry names a class (``octopus:OctopusBKinD``) or a module.  Once
-imported, a class goes by its short name on the command line.
+A package registers its classes through the entry-point groups ``lightning_kp.methods``, ``lightning_kp.datamodules``
+and ``lightning_kp.callbacks``; an entry names a class (``octopus:OctopusBKinD``) or a module.  On
+the command line, users write the short name of the class.
 """
 
 import functools
@@ -19,9 +19,9 @@ GROUPS = ("methods", "datamodules", "callbacks")
 
 @functools.cache
 def registered(group: str) -> dict[str, type]:
-    """Short name -> class of one of GROUPS: our own first, then the plug-ins; a plug-in never hides our own.
+    """Return the classes of one of GROUPS by short name: those of lightning_kp first, then those of plug-ins.
 
-    A plug-in that cannot be imported is named in a warning and left out.
+    A plug-in cannot replace a class of lightning_kp.  One that cannot be imported is skipped with a warning.
     """
     package = importlib.import_module(f"lightning_kp.{group}")
     base = _base(group)
@@ -31,7 +31,7 @@ def registered(group: str) -> dict[str, type]:
     for entry in entry_points(group=f"lightning_kp.{group}"):
         try:
             loaded = entry.load()
-        except Exception as error:  # noqa: BLE001  (it is foreign code, which may raise anything)
+        except Exception as error:  # noqa: BLE001  (third-party code may raise anything)
             _warn(entry, f"cannot be loaded ({type(error).__name__}: {error})")
             continue
         for name, kind in _offered(loaded, base):
@@ -43,7 +43,7 @@ def registered(group: str) -> dict[str, type]:
 
 
 def load_all() -> None:
-    """Import everything that goes by a short name."""
+    """Import all classes that have a short name."""
     for group in GROUPS:
         registered(group)
 
@@ -75,4 +75,4 @@ def _classes(module: ModuleType, base: type) -> Iterator[tuple[str, type]]:
 
 def _warn(entry: Any, problem: str) -> None:
     origin = f" of {entry.dist.name}" if entry.dist is not None else ""
-    warnings.warn(f"Plug-in {entry.name} = {entry.value}{origin} {problem}; it is left out.", stacklevel=3)
+    warnings.warn(f"Plug-in {entry.name} = {entry.value}{origin} {problem}; it is skipped.", stacklevel=3)

@@ -1,7 +1,7 @@
-"""The methods of lightning_kp, one module each; imported as ``lightning_kp.methods``."""
+"""The methods of lightning_kp, one module each. Import them from ``lightning_kp.methods``."""
 
 if __name__ != "lightning_kp.methods":
-    # From the repository root this folder is importable a second time, which would register each class twice.
+    # From the repository root this folder can be imported a second time, which would register each class twice.
     raise ImportError("Import lightning_kp.methods, not methods.")
 
 from lightning_kp.methods.anchor_classification import AnchorClassifier as AnchorClassifier

@@ -1,12 +1,12 @@
-"""Classification of images by the anchor loss and the losses that it is compared with.
+"""Image classification with the anchor loss and the losses that the paper compares with it.
 
 Source: 000, chapter 2 (Ryou, Jeong and Perona, Anchor Loss, ICCV 2019): equations 2.1, 2.2 and 2.15 to 2.18,
 Tables 2.1, 2.3 and 2.8.
 
-Deviations: momentum 0.9, weight decay 1e-4 and batches of 128 are those of He et al. (2016, section 4.2), which
-the paper's text leaves open; images are normalised by ImageNet's colours; the first epochs' softmax cross
-entropy is a term of its own, and a validation has the final loss from the first epoch on.  The shared curriculum
-is not used for it: that starts terms, and this one ends.
+Deviations: the paper's text does not state momentum, weight decay and batch size; the values 0.9, 1e-4 and 128 are
+those of He et al. (2016, section 4.2). Images are normalised by ImageNet statistics. The softmax cross entropy of the
+first epochs is a separate term, and validation uses the final loss from the first epoch on. The curriculum callback
+is not used for it, because that callback starts terms and this term ends.
 """
 
 import re
@@ -28,52 +28,58 @@ from lightning_kp.nn.classifiers import build_classifier
 from lightning_kp.nn.weights import Pretrained
 
 TOP = 5
-SOFTMAX = ("ce", "ohem")
+SOFTMAX_LOSSES = ("ce", "ohem")
 DROPS = (160, 180)  # epochs; section 2.5, Implementation details
 
 
 @dataclass(frozen=True)
 class AnchorWeights:
-    """Terms of :class:`AnchorClassifier`: the chosen loss, and the cross entropy of the first epochs."""
+    """Weights of :class:`AnchorClassifier`: the chosen loss, and the softmax cross entropy of the first epochs."""
 
     classification: float = 1.0
     warmup: float = 1.0
 
 
 class ClassPrediction(NamedTuple):
-    """``probability`` (B, C) of each class, of sigmoids unless the loss was a softmax's; ``label`` (B,) as given."""
+    """Class probabilities of a batch.
+
+    ``probability`` (B, C) in [0, 1], from sigmoids or, for the losses of a softmax, from a softmax; ``label`` (B,)
+    as in :class:`lightning_kp.batches.ClassifiedImages`.
+    """
 
     probability: Tensor
     label: Tensor
 
 
 class AnchorClassifier(Method):
-    """A network that says what an image shows.
+    """Image classifier: images (B, 3, H, W) in [0, 1] -> logits (B, C).
 
-    Logs the top-1 and top-5 error in per cent, ``val/error`` and ``val/error_top5``, and the same of the test.
+    Logs the top-1 and top-5 error in per cent, ``val/error`` and ``val/error_top5``; in a test, ``test/error`` and
+    ``test/error_top5``.
 
     Args:
         network: ``cifar_resnet110`` (6n + 2 layers), a torchvision model, or ``timm/NAME``.
-        classes: Their names, in the order of the labels; empty takes the datamodule's.
-        pretrained: ImageNet weights (true), a state dict (a path), or none.
+        classes: Class names, in the order of the labels; by default those of the datamodule.
+        pretrained: ImageNet weights (true), the path of a state dict, or none (false).
         loss: ``anchor``, ``ce`` (softmax), ``bce`` (sigmoids), ``focal`` or ``ohem``.
-        gamma: Exponent of anchor and focal loss (Table 2.1: 0.5).
-        delta: Margin of the anchor (section 2.4).
-        design: Which classes the anchor loss modulates: ``background`` (the paper's choice), ``target`` or ``both``.
-        anchor: A fixed anchor probability in place of the prediction's (Table 2.3).
+        gamma: Exponent of the anchor and the focal loss, at least 0 (Table 2.1: 0.5).
+        delta: Margin of the anchor, in [0, 1] (section 2.4).
+        design: Classes that the anchor loss modulates: ``background`` (the paper's choice), ``target`` or ``both``.
+        anchor: A fixed anchor probability in place of the predicted one (Table 2.3).
         detach: Keep the gradient out of the anchor.
-        kappa: Balance of the focal loss's branches.
-        hardest: Share of a batch that ``ohem`` learns from (Table 2.1: 0.9).
+        kappa: Balance of the branches of the focal loss, in [0, 1].
+        hardest: Share of a batch that ``ohem`` keeps, in (0, 1] (Table 2.1: 0.9).
         warmup_epochs: Epochs of softmax cross entropy before the chosen loss (section 2.5: 5).
         weights: Weights of the terms.
-        optimizer: Default: SGD at 0.1 with momentum 0.9 and weight decay 1e-4.
-        scheduler: Default, with the default optimiser: a tenth of the rate from epoch 160 and again from 180.
+        optimizer: Default: SGD with learning rate 0.1, momentum 0.9 and weight decay 1e-4.
+        scheduler: Default, with the default optimiser: the learning rate falls to a tenth at epoch 160 and again
+            at epoch 180.
     """
 
     batch_type = ClassifiedImages
     weights_type = AnchorWeights
     paper = "000 ch. 2 (Ryou 2022; Ryou, Jeong and Perona 2019)"
-    has_test_figures = True
+    has_test_metrics = True
 
     def __init__(
         self,
@@ -99,22 +105,22 @@ class AnchorClassifier(Method):
         self.classes, self.warmup_epochs = tuple(classes), warmup_epochs
         options = AnchorOptions(gamma, delta, design, anchor, detach)
         self.loss = class_loss(loss, options, kappa, hardest)
-        self.is_softmax = loss in SOFTMAX
+        self.is_softmax = loss in SOFTMAX_LOSSES
         self.error, self.error_top5 = TopError(), TopError(TOP)
         self.network: nn.Module | None = None
         if classes:
             self._build()
 
     def setup(self, stage: str) -> None:
-        """Take the classes from the datamodule; refuse one that has others."""
+        """Use the classes of the datamodule, and raise ConfigurationError if it has others than the method."""
         super().setup(stage)
         data = getattr(self.trainer, "datamodule", None) if self._trainer is not None else None
         offered = tuple(getattr(data, "class_names", ()))
         if self.classes and offered and offered != self.classes:
             raise ConfigurationError(
-                f"{type(self).__name__} tells {_listed(self.classes)} apart; {type(data).__name__} yields "
+                f"{type(self).__name__} has the classes {_listed(self.classes)}; {type(data).__name__} yields "
                 f"{_listed(offered)}.",
-                remedy="Leave --model.classes out, or use the data that it was trained on.",
+                remedy="Leave --model.classes out, or use data with the classes that it was trained on.",
             )
         self.classes = self.classes or offered
         if self.network is None:
@@ -123,30 +129,35 @@ class AnchorClassifier(Method):
     def _build(self) -> None:
         if len(self.classes) < 2:
             raise ConfigurationError(
-                f"{type(self).__name__} knows {len(self.classes)} class(es); it needs two to tell apart.",
-                remedy="Use a datamodule of classes, or give --model.classes=[cat,dog].",
+                f"{type(self).__name__} needs at least 2 classes, got {len(self.classes)}.",
+                remedy="Use a datamodule that names its classes, or give --model.classes=[cat,dog].",
             )
         self.network = build_classifier(self.network_name, len(self.classes), self.pretrained).to(self.device)
-        # What was found is kept, so that a checkpoint is enough to build the network again.
+        # The classes are saved, so that the network can be rebuilt from a checkpoint alone.
         self.hparams.update(classes=list(self.classes))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Images (B, 3, H, W) in [0, 1] -> logits (B, C)."""
+        """Images (B, 3, H, W) in [0, 1] -> logits (B, C).
+
+        Raises ConfigurationError if the network does not accept images of this size.
+        """
         assert self.network is not None  # setup has built it
         try:
             logits: Tensor = self.network(image)
         except (RuntimeError, AssertionError) as error:
-            # Networks made for other sides say so in words of their own; all have "size" or "height" in them.
+            # Networks word this error differently; all mention "size" or "height".
             if isinstance(error, torch.OutOfMemoryError) or not re.search("size|height", str(error)):
                 raise
             side = "x".join(map(str, image.shape[-2:]))
             raise ConfigurationError(
-                f"The network '{self.network_name}' cannot take images of {side} px ({str(error).splitlines()[0]}).",
-                remedy="Give the --data.size that it was made for, such as 224.",
+                f"The network '{self.network_name}' cannot process images of {side} px "
+                f"({str(error).splitlines()[0]}).",
+                remedy="Set --data.size to the size that it was designed for, such as 224.",
             ) from error
         return logits
 
     def terms(self, batch: ClassifiedImages) -> dict[str, Tensor]:
+        """``classification``, or ``warmup`` in the first epochs of training, from images (B, 3, H, W)."""
         logits = self(batch.image)
         if not self.training:
             for error in (self.error, self.error_top5):
@@ -156,7 +167,7 @@ class AnchorClassifier(Method):
         return {"classification": self.loss(logits, batch.label)}
 
     def predict_step(self, batch: ClassifiedImages, batch_idx: int = 0) -> ClassPrediction:
-        """Probabilities of a batch of images."""
+        """Class probabilities (B, C) of a batch of images (B, 3, H, W)."""
         logits = self(batch.image)
         return ClassPrediction(logits.softmax(dim=1) if self.is_softmax else logits.sigmoid(), batch.label)
 
@@ -176,7 +187,7 @@ class AnchorClassifier(Method):
         return torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
 
     def configure_optimizers(self) -> Any:
-        """The paper's schedule goes with the paper's optimiser; another optimiser names its own."""
+        """Use the paper's schedule with the paper's optimiser only; another optimiser needs its own."""
         if self._optimizer is not None or self._scheduler is not None:
             return super().configure_optimizers()
         optimizer = self.default_optimizer()

@@ -1,15 +1,18 @@
-"""Behaviour from keypoints over time.
+"""Behaviour classification from keypoints over time.
 
-Source: 000, 5.5 and 5.8 (behaviour classification on CalMS21 and Fly vs. Fly), which takes network and
-hyper-parameters from the benchmark of Sun, Karigo et al., The Multi-Agent Behavior Dataset (CalMS21),
-NeurIPS 2021, task 1: a window of 100 frames before and 100 after, every second frame (every frame for
-flies); three blocks of convolution over time of 128, 64 and 32 channels and width 5; dropout 0.5; Adam at
-1e-3, batches of 128, 15 epochs, cross entropy.
+Source: 000, 5.5 and 5.8 (behaviour classification on CalMS21 and Fly vs. Fly). Network and hyper-parameters are those
+of the benchmark of Sun, Karigo et al., The Multi-Agent Behavior Dataset (CalMS21), NeurIPS 2021, task 1: a window of
+100 frames before and 100 after, every second frame (every frame for flies); three blocks of convolution over time
+with 128, 64 and 32 channels and width 5; dropout 0.5; Adam with learning rate 1e-3, batches of 128, 15 epochs, cross
+entropy.
 
-Deviations: written for any number of features and behaviours; rare behaviours may be drawn more often (an
-option of the datamodule, off for CalMS21 as in the benchmark); running averages of batch normalisation follow
-within tens of steps (momentum 0.1) rather than hundreds (Keras' 0.01), for recordings that are short, and the
-input's has a smaller epsilon, for features that vary little; figures are reported for each behaviour too.
+Deviations:
+
+- Any number of features and behaviours is possible.
+- Rare behaviours can be drawn more often (an option of the datamodule, off for CalMS21 as in the benchmark).
+- The running averages of batch normalisation adapt within tens of steps (momentum 0.1) rather than hundreds (0.01 in
+  Keras), because recordings may be short. That of the input has a smaller epsilon, for features that vary little.
+- Metrics are also reported for each behaviour.
 """
 
 from collections.abc import Sequence
@@ -29,32 +32,36 @@ from lightning_kp.nn.temporal import WindowClassifier, output_length
 
 @dataclass(frozen=True)
 class BehaviourWeights:
-    """The only term of :class:`BehaviourClassifier`."""
+    """Weight of the only term of :class:`BehaviourClassifier`."""
 
     classification: float = 1.0
 
 
 class BehaviourPrediction(NamedTuple):
-    """``probability`` (B, C) of each behaviour; ``video`` and ``index`` (B,) as in LabelledWindows."""
+    """Behaviour probabilities of a batch of windows.
+
+    ``probability`` (B, C) in [0, 1]; ``video`` and ``index`` (B,) as in
+    :class:`lightning_kp.batches.LabelledWindows`.
+    """
 
     probability: Tensor
     video: Tensor
-    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a prediction
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which is not needed
 
 
 class BehaviourClassifier(Method):
-    """What an animal does in each frame, from a window of features around it.
+    """Classifies the behaviour in each frame from a window of features: windows (B, T, F) -> logits (B, C).
 
     Args:
-        features: Numbers per frame; 0 takes what the datamodule yields.
-        length: Frames in a window; 0 takes the datamodule's.
-        behaviours: Their names, in the order of the labels; empty takes the datamodule's.
-        background: The one of them that means "nothing of interest", left out of the MAP.
-        widths: Channels of the convolutions (CalMS21's).
-        kernel: Frames that a convolution sees (CalMS21's).
-        dropout: Share that is dropped after each block (CalMS21's).
+        features: Features per frame; 0 uses the number of the datamodule.
+        length: Frames per window; 0 uses the length of the datamodule.
+        behaviours: Behaviour names, in the order of the labels; by default those of the datamodule.
+        background: The behaviour that means "nothing of interest"; it is left out of the mean average precision.
+        widths: Channels of the convolutions (as CalMS21).
+        kernel: Frames that a convolution covers (as CalMS21).
+        dropout: Probability of dropping a value after each block (as CalMS21).
         weights: Weight of the loss.
-        optimizer: Default: Adam at 1e-3 (CalMS21's).
+        optimizer: Default: Adam, learning rate 1e-3 (as CalMS21).
         scheduler: Default: none.
     """
 
@@ -85,7 +92,7 @@ class BehaviourClassifier(Method):
             self._build()
 
     def setup(self, stage: str) -> None:
-        """Take from the datamodule what was left open; refuse what does not fit it."""
+        """Complete the options from the datamodule, and raise ConfigurationError if they do not fit it."""
         super().setup(stage)
         data = getattr(self.trainer, "datamodule", None) if self._trainer is not None else None
         offered: dict[str, Any] = {
@@ -99,7 +106,7 @@ class BehaviourClassifier(Method):
                 setattr(self, name, value)
             elif value and own != value:
                 raise ConfigurationError(
-                    f"{type(self).__name__} was made for {name} {own}; {type(data).__name__} yields {value}.",
+                    f"{type(self).__name__} was built for {name} {own}; {type(data).__name__} yields {value}.",
                     remedy=f"Leave --model.{name} out, or train again.",
                 )
         self.background = self.background or getattr(data, "background", None)
@@ -109,20 +116,21 @@ class BehaviourClassifier(Method):
     def _build(self) -> None:
         if not (self.features and self.length and self.behaviours):
             raise ConfigurationError(
-                "BehaviourClassifier does not know the number of features, the window or the behaviours.",
-                remedy="Use a datamodule of behaviours, or give --model.features, length and behaviours.",
+                "BehaviourClassifier needs the number of features, the length of the window and the behaviours.",
+                remedy="Use a datamodule of behaviours, or give --model.features, --model.length and "
+                "--model.behaviours.",
             )
         if output_length(self.length, len(self.widths), self.kernel) < 1:
             raise ConfigurationError(
                 f"A window of {self.length} frames is too short for {len(self.widths)} blocks of width "
                 f"{self.kernel}.",
-                remedy="Widen it: --data.past=100 --data.future=100; or use fewer --model.widths.",
+                remedy="Widen it with --data.past=100 --data.future=100, or give fewer --model.widths.",
             )
         self.network = WindowClassifier(
             self.features, self.length, len(self.behaviours), self.widths, self.kernel, self.dropout
         ).to(self.device)
         self.scores = BehaviourScores(self.behaviours, self.background)
-        # What was found is kept, so that a checkpoint is enough to build the network again.
+        # These settings are saved, so that the network can be rebuilt from a checkpoint alone.
         found = ("features", "length", "background")
         self.hparams.update({name: getattr(self, name) for name in found})
         self.hparams.update(behaviours=list(self.behaviours), widths=list(self.widths))
@@ -134,13 +142,14 @@ class BehaviourClassifier(Method):
         return logits
 
     def terms(self, batch: LabelledWindows) -> dict[str, Tensor]:
+        """``classification``: cross entropy of windows (B, T, F) and behaviours (B,)."""
         logits = self(batch.window)
         if not self.training:
             self.scores.update(logits.detach().softmax(dim=1), batch.behaviour)
         return {"classification": F.cross_entropy(logits, batch.behaviour)}
 
     def predict_step(self, batch: LabelledWindows, batch_idx: int = 0) -> BehaviourPrediction:
-        """Probabilities of a batch of windows."""
+        """Behaviour probabilities (B, C) of a batch of windows (B, T, F)."""
         return BehaviourPrediction(self(batch.window).softmax(dim=1), batch.video, batch.index)
 
     def on_validation_epoch_end(self) -> None:

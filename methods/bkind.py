@@ -1,23 +1,24 @@
-"""B-KinD: keypoints from behaviour videos by reconstructing what moved.
+"""B-KinD: keypoints from behaviour videos by reconstructing moving regions.
 
-Ryou, PhD thesis, Caltech 2022 (000), chapter 5 with 5.8, and the architecture tables of 4.8; reference
-code: neuroethology/BKinD, Apache-2.0 (values compared in tests, nothing copied).
+Ryou, PhD thesis, Caltech 2022 (000), chapter 5 with 5.8, and the architecture tables of 4.8. Reference code:
+neuroethology/BKinD, Apache-2.0 (values are compared in tests, no code is copied).
 
-Terms: ``reconstruction`` eq. 5.1, ``rotation`` eq. 5.2, ``separation`` eq. 5.3, summed as eq. 5.4; the
-indicator of eq. 5.4 is the Curriculum callback.  ``focus`` and ``coverage`` are ours and off by default.
+Terms: ``reconstruction`` eq. 5.1, ``rotation`` eq. 5.2, ``separation`` eq. 5.3, summed as in eq. 5.4. The Curriculum
+callback is the indicator of eq. 5.4. ``focus`` and ``coverage`` are ours and off by default.
 
-Deviations from the paper: both frames and the rotated copies pass the encoder in one batch, so that
-batch normalisation sees them together; the separation loss is the mean over the frames that it is
-applied to (the later frame and its three rotated copies).
-Deviations from the reference code: see losses/ and nn/ (pixel grid, luminance in SSIM, order of
-upsampling and concatenation, convolutions per block, divisor of the perceptual terms); its two-fold
-encoder calls, its idle heads and its train-mode inference are not inherited.
+Deviations from the paper: both frames and the rotated copies pass through the encoder in one batch, so that batch
+normalisation sees them together. The separation loss is the mean over the frames that it is applied to (the later
+frame and its three rotated copies).
+
+Deviations from the reference code: see lightning_kp/losses and lightning_kp/nn (pixel grid, luminance in SSIM, order
+of upsampling and concatenation, convolutions per block, divisor of the perceptual terms). Its repeated encoder calls,
+its unused heads and its inference in training mode are not reproduced.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +34,7 @@ from lightning_kp.losses.coverage import coverage_loss
 from lightning_kp.losses.focus import focus_loss, moving_mask
 from lightning_kp.losses.reconstruction import feature_errors, perceptual_loss, structural_loss
 from lightning_kp.losses.rotation import REFERENCE_VARIANCE, rotation_loss
-from lightning_kp.losses.separation import REFERENCE_SIGMA, separation_loss
+from lightning_kp.losses.separation import REFERENCE_SIGMA, separation_over_turns
 from lightning_kp.method import KeypointMethod, LRSchedulerCallable, OptimizerCallable
 from lightning_kp.nn.encoders import ImageNetNormalise, build_encoder
 from lightning_kp.nn.perceptual import PerceptualFeatures
@@ -48,10 +49,10 @@ Rotations = Literal["all", "one", "any"]
 
 @dataclass(frozen=True)
 class BKinDWeights:
-    """Weights of eq. 5.4.  The paper does not state w_r and w_s; these are the reference code's.
+    """Weights of eq. 5.4. The paper does not state w_r and w_s; these are the values of the reference code.
 
-    It sums 0.05 times the mean over K^2 over four sets of points; with K = 10 that is 0.002 times
-    the sum of eq. 5.3.
+    The reference code sums 0.05 times the mean over K^2 over four sets of points. With K = 10 that is 0.002 times the
+    sum of eq. 5.3.
     """
 
     reconstruction: float = 1.0
@@ -62,37 +63,40 @@ class BKinDWeights:
 
 
 class BKinD(KeypointMethod):
-    """Self-supervised keypoints of moving animals before a resting background (000, ch. 5).
+    """Self-supervised keypoints of moving animals on a static background (000, ch. 5).
+
+    Images (B, 3, H, W) in [0, 1] -> Keypoints (B, 1, K, 2), normalised (x, y).
 
     Args:
         keypoints: Number of keypoints K (Table 5.11: 10).
         encoder: A torchvision network that has feature maps at strides 4, 8, 16 and 32 (ResNet, RegNet,
             ConvNeXt, EfficientNet, MobileNet, DenseNet, VGG, Swin), ``timm/NAME`` of a convolutional network
-            with such maps, or ours from scratch: ``small``, ``tiny``, ``fine`` (heatmaps at half the image's
-            side), ``turning`` (as fine, and eq. 5.2 holds for quarter turns by construction).
+            with such maps, or one of ours for training from scratch: ``small``, ``tiny``, ``fine`` (heatmaps of
+            half the image side), ``turning`` (like ``fine``, and eq. 5.2 holds for quarter turns by construction).
         pretrained: ImageNet weights of the encoder: true, false, or the path of a state dict.
-        target: What is reconstructed (5.4): ``ssim``, ``absolute``, ``raw``, or ``image``, the later frame.
+        target: Image to reconstruct (5.4): ``ssim``, ``absolute`` or ``raw`` difference, or ``image``, the later
+            frame.
         reconstruction: ``perceptual`` (eq. 5.1, VGG-19) or ``structural``, pixels plus SSIM (ours).
         perceptual_weights: Weights of VGG-19: true, or the path of a state dict.
-        rotations: ``all`` three quarter turns in every step, or ``one`` at random: the same
-            expectation at three fifths of the work; or one by ``any`` angle (ours), for networks that turn
-            with quarter turns by construction.
+        rotations: ``all`` three quarter turns in every step; ``one`` at random, with the same expectation at
+            three fifths of the cost; or one by ``any`` angle (ours), for networks that are equivariant to quarter
+            turns by construction.
         pose_width: Channels of the pose decoder (Table 4.3: 256).
         sharpness: Initial scale of its last normalisation; 5 when trained from scratch.
-        fuse: ``finest`` head alone (4.8) or the ``sum`` of all (4.4).
-        decoder_widths: Channels of the reconstruction decoder, one per doubling (Table 5.10).
+        fuse: ``finest`` head alone (4.8) or the ``sum`` of all heads (4.4).
+        decoder_widths: Channels of the reconstruction decoder, one per doubling of the resolution (Table 5.10).
         decoder_convolutions: Convolutions per block (Table 5.10: 1; reference code: 2).
         variances: Variance of the Gaussian maps at each resolution (4.8).
-        unit_amplitude: Gaussian maps with peak 1 in place of eq. 4.1's normaliser.
+        unit_amplitude: Use Gaussian maps with peak 1 in place of the normaliser of eq. 4.1.
         rotation_variance: Variance of the maps that eq. 5.2 compares.
         separation_sigma: sigma_s of eq. 5.3 in normalised units.
         augment: Train on randomly turned, swapped and re-lit pairs (ours; the paper does not).
-        any_angle: Turn them by any angle, not by quarter turns alone.
-        transplant: Share of the pairs in which, with ``augment``, what moves is put elsewhere on the
-            background, turned by an angle of its own (see :mod:`lightning_kp.images.augmentation`).
+        any_angle: Turn them by any angle rather than by quarter turns only.
+        transplant: With ``augment``, share of the pairs in which the moving region is moved to another place on
+            the background and turned by an angle of its own (see :mod:`lightning_kp.images.augmentation`).
         weights: Weights of the terms.
-        optimizer: Default SGD, learning rate 1e-3 (Table 5.11), momentum 0.9, weight decay 1e-4.
-        scheduler: Default none.
+        optimizer: Default: SGD, learning rate 1e-3 (Table 5.11), momentum 0.9, weight decay 1e-4.
+        scheduler: Default: none.
     """
 
     batch_type = FramePairs
@@ -126,10 +130,12 @@ class BKinD(KeypointMethod):
     ) -> None:
         super().__init__(weights, optimizer, scheduler)
         _check(
-            keypoints, decoder_widths=decoder_widths, variances=variances, pose_width=(pose_width,),
-            sharpness=(sharpness,), decoder_convolutions=(decoder_convolutions,),
-            rotation_variance=(rotation_variance,), separation_sigma=(separation_sigma,),
+            decoder_widths, variances, keypoints=(keypoints,), pose_width=(pose_width,), sharpness=(sharpness,),
+            decoder_convolutions=(decoder_convolutions,), rotation_variance=(rotation_variance,),
+            separation_sigma=(separation_sigma,),
         )  # fmt: skip
+        _check_choice("reconstruction", reconstruction, get_args(Reconstruction))
+        _check_choice("rotations", rotations, get_args(Rotations))
         self.save_hyperparameters(ignore=["weights", "optimizer", "scheduler"])
         self.target: Target = target
         self.rotations: Rotations = rotations
@@ -152,13 +158,15 @@ class BKinD(KeypointMethod):
         self.perceptual: nn.Module | None = None
         if reconstruction == "perceptual":
             self.perceptual = PerceptualFeatures(perceptual_weights)
-        # The layout in which CPUs and tensor cores convolve fastest; the images follow (ImageNetNormalise).
+        # CPUs and tensor cores convolve fastest in this layout; ImageNetNormalise puts images into it, too.
         self.to(memory_format=torch.channels_last)
 
     def heatmaps(self, image: Tensor) -> Tensor:
+        """Images (B, 3, H, W) in [0, 1] -> heatmaps (B, K, h, w) that sum to one over h, w."""
         return spatial_softmax(self.pose_decoder(self.encoder(self.normalise(image))))
 
     def terms(self, batch: FramePairs) -> dict[str, Tensor]:
+        """Active terms of eq. 5.4 from pairs of frames (B, 3, H, W) in [0, 1]."""
         batch = self._augmented(batch)
         turns = self._turns(len(batch.frame))
         pyramid = self.encoder(self.normalise(self._views(batch, turns)))
@@ -177,7 +185,7 @@ class BKinD(KeypointMethod):
     def _views(self, batch: FramePairs, turns: Sequence[Turn]) -> Tensor:
         """Later frames, earlier frames, turned copies of the later ones: (V B, 3, S, S).
 
-        One pass for all of them: large batches keep the arithmetic units busy.
+        They pass through the network together, since large batches use the hardware better.
         """
         copies = [turn_image(batch.future, turn) for turn in turns]
         return torch.cat((batch.future, batch.frame, *copies))
@@ -185,8 +193,15 @@ class BKinD(KeypointMethod):
     def discovery_terms(
         self, batch: FramePairs, turns: Sequence[Turn], coarsest: Tensor, heatmaps: Tensor
     ) -> dict[str, Tensor]:
-        """The terms of eq. 5.4 from ``coarsest`` features and ``heatmaps`` of the views, in their order."""
-        future, now, *rotated = self._read(heatmaps).split(len(batch.frame))
+        """Active terms of eq. 5.4 from features and heatmaps of the V views.
+
+        Args:
+            batch: Pairs of frames (B, 3, H, W).
+            turns: Turns of the rotated copies.
+            coarsest: Coarsest features (V B, C, h', w') of the later frames, the earlier frames and the copies.
+            heatmaps: Heatmaps (V B, K, h, w) in the same order.
+        """
+        future, now, *rotated = self._points_of(heatmaps).split(len(batch.frame))
         appearance = coarsest[len(batch.frame) : 2 * len(batch.frame)]
         terms = {}
         if self.is_active("reconstruction"):
@@ -194,8 +209,8 @@ class BKinD(KeypointMethod):
             terms["reconstruction"] = self._reconstruction(prediction, batch)
         if self.is_active("rotation"):
             size = (heatmaps.shape[-2] * 2, heatmaps.shape[-1] * 2)
-            pairs = zip(rotated, turns, strict=True)
-            per_turn = [self._rotation(future, found, turn, size) for found, turn in pairs]
+            copies = zip(rotated, turns, strict=True)
+            per_turn = [self._rotation(future, points, turn, size) for points, turn in copies]
             terms["rotation"] = torch.stack(per_turn).mean()
         if self.is_active("separation"):
             terms["separation"] = self._separation(future, rotated)
@@ -209,11 +224,12 @@ class BKinD(KeypointMethod):
             terms["coverage"] = self._coverage(torch.cat((future, now, *rotated)), masks)
         return terms
 
-    def _read(self, heatmaps: Tensor) -> Tensor:
-        """Heatmaps (B, K, h, w) -> points (B, K, 2), of which all but ``focus`` is computed."""
+    def _points_of(self, heatmaps: Tensor) -> Tensor:
+        """Heatmaps (B, K, h, w) -> points (B, K, 2), on which all terms except ``focus`` depend."""
         return expectation(heatmaps)
 
     def _rebuild(self, appearance: Tensor, now: Tensor, future: Tensor) -> Tensor:
+        """Appearance (B, C, h', w') and points (B, K, 2) of both frames -> image (B, 3, H', W')."""
         reconstruction: Tensor = self.decoder(appearance, now, future)
         return reconstruction
 
@@ -221,7 +237,7 @@ class BKinD(KeypointMethod):
         return coverage_loss(points, masks)
 
     def _turns(self, pairs: int) -> tuple[Turn, ...]:
-        """The turns of this step; validation takes the same ones each time."""
+        """Turns of this step; validation uses the same ones each time."""
         if not self.is_active("rotation"):
             return ()
         generator = self.batch_generator(1)
@@ -233,20 +249,17 @@ class BKinD(KeypointMethod):
             return QUARTER_TURNS
         return (QUARTER_TURNS[int(torch.randint(len(QUARTER_TURNS), (), generator=generator))],)
 
-    def _rotation(self, points: Tensor, found: Tensor, turn: Turn, size: tuple[int, int]) -> Tensor:
+    def _rotation(self, points: Tensor, rotated: Tensor, turn: Turn, size: tuple[int, int]) -> Tensor:
         amplitude = 1.0 if self.unit_amplitude else None
-        return rotation_loss(points, found, turn, size, variance=self.rotation_variance, amplitude=amplitude)
+        return rotation_loss(
+            points, rotated, turn, size, variance=self.rotation_variance, amplitude=amplitude
+        )
 
     def _separation(self, upright: Tensor, rotated: Sequence[Tensor]) -> Tensor:
-        loss = separation_loss(upright, self.separation_sigma)
-        if not rotated:
-            return loss
-        # The mean over the upright frame and its three turns, or, with one turn at random, its expectation.
-        share = 1 / (1 + len(QUARTER_TURNS))
-        return share * loss + (1 - share) * separation_loss(torch.cat(tuple(rotated)), self.separation_sigma)
+        return separation_over_turns(upright, rotated, self.separation_sigma)
 
     def _reconstruction(self, prediction: Tensor, batch: FramePairs) -> Tensor:
-        # Local variances cancel catastrophically in 16 bits.
+        # Local variances suffer from catastrophic cancellation in 16 bits.
         with torch.autocast(prediction.device.type, enabled=False):
             with torch.no_grad():
                 target = difference_target(self.target, batch.frame, batch.future)
@@ -256,27 +269,31 @@ class BKinD(KeypointMethod):
             if self.perceptual is None:
                 return structural_loss(prediction.float(), target)
         with torch.no_grad():
-            wanted = self.perceptual(target)
-        return perceptual_loss(feature_errors(self.perceptual(prediction), wanted))
+            target_features = self.perceptual(target)
+        return perceptual_loss(feature_errors(self.perceptual(prediction), target_features))
 
     def default_optimizer(self) -> torch.optim.Optimizer:
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         return torch.optim.SGD(trained, lr=1e-3, momentum=0.9, weight_decay=1e-4)
 
 
-def _check(
-    keypoints: int, *, decoder_widths: Sequence[int], variances: Sequence[float], **others: Sequence[float]
-) -> None:
-    if keypoints < 1:
-        raise ConfigurationError(f"BKinD needs a keypoint, got {keypoints}.", remedy="--model.keypoints=8")
+def _check(decoder_widths: Sequence[int], variances: Sequence[float], **others: Sequence[float]) -> None:
     if len(decoder_widths) != len(variances):
         raise ConfigurationError(
             f"decoder_widths has {len(decoder_widths)} entries and variances {len(variances)}.",
-            remedy="Give one variance per doubling of the resolution.",
+            remedy="Give one width and one variance per doubling of the resolution.",
         )
     for name, values in ({"decoder_widths": decoder_widths, "variances": variances} | others).items():
-        if wrong := [value for value in values if not value > 0]:  # not of NaN either
+        if wrong := [value for value in values if not value > 0]:  # this form refuses NaN, too
             raise ConfigurationError(
                 f"{name} must be above 0, got {wrong[0]}.",
-                remedy=f"Without --model.{name} it has its default.",
+                remedy=f"Leave --model.{name} out to use its default.",
             )
+
+
+def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigurationError(
+            f"{name} must be one of {', '.join(allowed)}, got {value!r}.",
+            remedy=f"Use --model.{name}={allowed[0]}.",
+        )

@@ -1,13 +1,14 @@
-"""SemiMultiPose: DirectPose that learns from unlabelled frames by agreeing with itself.
+"""SemiMultiPose: DirectPose that also learns from unlabelled frames, by making its branches agree.
 
 Blau et al., SemiMultiPose, arXiv 2204.07072 (001), section 3.3.
 
-Terms: those of eq. 7, ``fusion_labelled`` (alpha) and ``fusion_unlabelled`` (beta) of eq. 10.  The Curriculum
-callback switches them on by iteration (the paper: 2000 and 5000 of 15000).
-Deviations: the window of a pseudo keypoint has soft edges (lightning_kp/losses/direct_pose.py); eq. 9 is divided by
-the sum of its target, as the other focal terms.  A fusion term whose weight is 0, or that has not started, costs
-nothing.  Unlabelled frames pass the network apart from the labelled ones, so that batch normalisation's
-statistics of the labelled frames stay those of DirectPose.
+Terms: those of eq. 7, and ``fusion_labelled`` (alpha) and ``fusion_unlabelled`` (beta) of eq. 10. The Curriculum
+callback starts the fusion terms by iteration (the paper: 2000 and 5000 of 15000).
+
+Deviations: the window of a pseudo keypoint has soft edges (lightning_kp/losses/direct_pose.py). Eq. 9 is divided by the
+sum of its target, as the other focal terms are. A fusion term whose weight is 0, or that has not started, is not
+computed. Unlabelled frames pass through the network separately from the labelled ones, so that batch normalisation has
+the same statistics of the labelled frames as in DirectPose.
 """
 
 from dataclasses import dataclass
@@ -27,23 +28,25 @@ from lightning_kp.nn.direct_pose import Branches
 
 @dataclass(frozen=True)
 class SemiMultiPoseWeights(DirectPoseWeights):
-    """Those of eq. 10: alpha (5 to 10 with very few labels) and beta; with beta 0 it is the paper's "-labeled"."""
+    """Weights of eq. 10: alpha (5 to 10 with very few labels) and beta; beta 0 is the paper's "-labeled" variant."""
 
     fusion_labelled: float = 0.01
     fusion_unlabelled: float = 0.1
 
 
 class SemiMultiPose(DirectPose):
-    """DirectPose with the fusion of its branches on labelled and unlabelled frames (001, 3.3).
+    """DirectPose with fusion terms for its branches on labelled and unlabelled frames (001, 3.3).
+
+    Images (B, 3, H, W) in [0, 1] -> Keypoints (B, I, K, 2), normalised (x, y).
 
     Args:
-        weights: Weights of the terms: ``fusion_labelled`` is alpha, ``fusion_unlabelled`` beta.
-        optimizer: As DirectPose.
-        scheduler: As DirectPose.
-        options: Everything else that DirectPose takes.
+        weights: Weights of the terms: ``fusion_labelled`` is alpha, ``fusion_unlabelled`` is beta.
+        optimizer: As for DirectPose.
+        scheduler: As for DirectPose.
+        options: All other arguments of DirectPose.
     """
 
-    batch_type = LabelledAndUnlabelled  # type: ignore[assignment]  # its base need not promise its own
+    batch_type = LabelledAndUnlabelled  # type: ignore[assignment]  # differs from its base on purpose
     weights_type = SemiMultiPoseWeights
     paper = "001 3.3 (Blau et al. 2022)"
 
@@ -57,7 +60,7 @@ class SemiMultiPose(DirectPose):
         super().__init__(weights=weights, optimizer=optimizer, scheduler=scheduler, **options)
 
     def terms(self, batch: LabelledAndUnlabelled) -> dict[str, Tensor]:  # type: ignore[override]
-        """Eq. 10: those of DirectPose, ``fusion_labelled`` and ``fusion_unlabelled``."""
+        """Active terms of eq. 10: those of DirectPose, ``fusion_labelled`` and ``fusion_unlabelled``."""
         labelled = self._augmented(LabelledImages(batch.image, batch.points, batch.confidence))
         branches = self.raw(labelled.image)
         terms = self.supervised(branches, in_view(labelled.points, labelled.confidence))
@@ -68,14 +71,17 @@ class SemiMultiPose(DirectPose):
         return terms
 
     def fusion(self, branches: Branches) -> Tensor:
-        """Eq. 9: B1 against the keypoints of B2 and B3; gradients reach B1, and B3 through the target."""
+        """Eq. 9: B1 against the keypoints of B2 and B3, all on the grid (h, w) -> scalar.
+
+        Gradients reach B1, and B3 through the target.
+        """
         found = pseudo_keypoints(branches.boxes.sigmoid(), branches.points, self.threshold)
         batch, keypoints, height, width = branches.keypoints.shape
         target = pseudo_target(found, (batch, keypoints, height, width), self.window)
         return self._focal(branches.keypoints, target, torch.ones_like(target, dtype=torch.bool))
 
     def _changed(self, image: Tensor) -> Tensor:
-        """Unlabelled images (M, 3, H, W), with ``augment`` changed as the labelled ones are."""
+        """Unlabelled images (M, 3, H, W), augmented like the labelled ones if ``augment`` is set."""
         if not (self.augment and self.training):
             return image
         generator = self.batch_generator(1)

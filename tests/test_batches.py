@@ -1,4 +1,4 @@
-"""Batch types collate and move as they are; uint8 images become floats once."""
+"""Batch types keep their type in collation and transfer; uint8 images become floats once."""
 
 import pytest
 import torch
@@ -65,7 +65,7 @@ def test_a_loader_yields_the_type() -> None:
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_no_field_is_optional(kind) -> None:
-    """None and defaults do not collate."""
+    """The default collate handles neither None nor default values."""
     assert kind._field_defaults == {}
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints: written whole, read without running code, refused with the reason."""
+"""Checkpoints: written whole, read without running code, refused with a reason."""
 
 import errno
 import os
@@ -20,7 +20,7 @@ from lightning_kp.checkpoints import (
     find_checkpoint,
     load_method,
     read_checkpoint,
-    refuse_foreign,
+    require_same_method,
 )
 from lightning_kp.errors import CheckpointError
 from lightning_kp.method import plain_settings
@@ -103,9 +103,11 @@ def test_without_a_last_one_the_newest_counts(tmp_path: Path) -> None:
     assert find_checkpoint(tmp_path).name == "b.ckpt"
 
 
-@pytest.mark.parametrize(("name", "told"), [("none", "There is no checkpoint"), ("", "holds no checkpoint")])
-def test_no_checkpoint(tmp_path: Path, name: str, told: str) -> None:
-    with pytest.raises(CheckpointError, match=told):
+@pytest.mark.parametrize(
+    ("name", "message"), [("none", "There is no checkpoint"), ("", "holds no checkpoint")]
+)
+def test_no_checkpoint(tmp_path: Path, name: str, message: str) -> None:
+    with pytest.raises(CheckpointError, match=message):
         find_checkpoint(tmp_path / name)
 
 
@@ -149,17 +151,17 @@ def test_a_class_path_in_a_checkpoint_imports_nothing(
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"", "is not a checkpoint"),
         (b"any text", "is not a checkpoint"),
         (b"PK\x03\x04 and so on", "cut short"),
     ],
 )
-def test_files_that_are_none(tmp_path: Path, content: bytes, told: str) -> None:
+def test_files_that_are_none(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "x.ckpt"
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=told):
+    with pytest.raises(CheckpointError, match=message):
         load_method(path)
 
 
@@ -194,8 +196,8 @@ def test_another_number_of_keypoints_is_named(trained: Path) -> None:
     with pytest.raises(
         CheckpointError, match=r"trained with keypoints=4 \(here 3\)\. Use --model\.keypoints=4"
     ):
-        refuse_foreign(trained, toy.Toy(keypoints=3))
-    refuse_foreign(trained, toy.Toy(keypoints=4))
+        require_same_method(trained, toy.Toy(keypoints=3))
+    require_same_method(trained, toy.Toy(keypoints=4))
 
 
 def test_shapes_that_no_option_explains(trained: Path, tmp_path: Path) -> None:
@@ -204,7 +206,7 @@ def test_shapes_that_no_option_explains(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"net\.bias is \(9,\), not \(4,\)"):
         load_method(wrong)
     short = {name: value for name, value in state.items() if name != "net.bias"}
-    with pytest.raises(CheckpointError, match=r"net\.bias is on one side only"):
+    with pytest.raises(CheckpointError, match=r"net\.bias is in only one of them"):
         load_method(changed(trained, tmp_path / "y.ckpt", state_dict=short))
 
 

@@ -91,7 +91,8 @@ def test_unknown_verb(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_verb_without_arguments_takes_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["methods", "foo"]) == 2
     assert (
-        error_line(capsys) == "kp: error: foo is not an option of kp methods. `kp methods --help` lists all."
+        error_line(capsys)
+        == "kp: error: foo is not an option of kp methods. `kp methods --help` lists all options."
     )
 
 
@@ -147,9 +148,9 @@ def test_mistakes_in_a_configuration_file(tmp_path: Path, capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"\x00\x9d\xff", "given.yaml cannot be read (it is no text). A YAML text file is needed"),
+        (b"\x00\x9d\xff", "given.yaml cannot be read (it is not text). A YAML text file is needed"),
         (b"model: [1, 2", "given.yaml cannot be read (while parsing"),
-        (b"hello", "given.yaml holds no settings, such as `data: ...`. A YAML text file is needed"),
+        (b"hello", "given.yaml holds no settings such as `data: ...`. A YAML text file is needed"),
         (b"- a\n- b\n", "given.yaml holds no settings"),
     ],
 )
@@ -402,3 +403,24 @@ def test_every_epoch_is_kept_whether_it_validates_or_not() -> None:
     assert kept["epoch"] == 3
     assert fit("--trainer.max_epochs=1", "--trainer.check_val_every_n_epoch=3") == 0
     assert torch.load("runs/toy-2/checkpoints/last.ckpt", weights_only=False)["epoch"] == 0
+
+
+# ---------------------------------------------------------------- old names
+
+
+@pytest.mark.parametrize("old", cli.ALIASES)
+def test_old_verbs_work_and_name_the_new_one(old: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([old, "--help"])
+    printed = capsys.readouterr()
+    new = " ".join(cli.ALIASES[old])
+    assert f"`kp {old}` is now `kp {new}`" in printed.err
+    assert f"usage: kp {new.split(' --')[0]}" in printed.out
+    assert f"\n  {old} " not in cli.help_text()
+
+
+def test_measure_names_its_quantities(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["measure"]) == 0
+    assert "usage: kp measure pulse|wind" in capsys.readouterr().out
+    assert main(["measure", "puls", "x.csv"]) == 2
+    assert error_line(capsys) == "kp: error: kp measure cannot measure 'puls'. Did you mean pulse?"

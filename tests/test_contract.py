@@ -1,4 +1,4 @@
-"""Every method that reads labelled images meets every kind of them: right points train, others are told before."""
+"""Every method for labelled images with every kind of labels: matching points train, others are refused before."""
 
 import json
 from pathlib import Path
@@ -119,13 +119,13 @@ def test_squashed_images_are_scored_in_their_own_shape(kind: str, tmp_path: Path
         if kind == "frames"
         else LabelledGroups(labels, test_frames=2, **options)
     )
-    with pytest.warns(UserWarning, match=r"differ in shape \(height is 0.50 to 1.00 of the width\)"):
+    with pytest.warns(UserWarning, match=r"differ in aspect ratio \(height is 0.50 to 1.00 of the width\)"):
         data.setup()
 
 
 def test_more_animals_than_are_looked_for_are_told(tmp_path: Path) -> None:
     data = groups(tmp_path, archive(tmp_path, animals=3))
-    with pytest.warns(UserWarning, match="up to 3 animals.*looks for 2. --model.instances=3"):
+    with pytest.warns(UserWarning, match="up to 3 animals.*looks for 2. Add --model.instances=3"):
         fit("DirectPose", data, tmp_path, instances=2)
 
 
@@ -136,7 +136,7 @@ def test_pasted_animals_count_too(tmp_path: Path) -> None:
 
 
 def test_what_a_crop_leaves_out_is_neither_learnt_nor_missed(tmp_path: Path) -> None:
-    """The second animal lies outside of the box: who finds the first alone has missed nobody."""
+    """The second animal lies outside the box, so a method that finds only the first one has missed none."""
     labels = archive(tmp_path, animals=2)
     data = LabelledFrames(labels, size=32, boxes=[0, 0, 10, 10], root=str(tmp_path))
     method = fit("DirectPose", data, tmp_path)
@@ -167,7 +167,7 @@ def test_frames_that_train_and_test_are_told(tmp_path: Path) -> None:
     apart.setup()
     assert len(apart.datasets["test"]) == 2  # type: ignore[arg-type]
     for kind in (LabelledGroups, GroupsAndUnlabelled):
-        with pytest.raises(DataError, match=r"2 frame\(s\) are both in labels and in test_labels: .*4.png"):
+        with pytest.raises(DataError, match=r"2 frame\(s\) are in both labels and test_labels: .*4.png"):
             kind("labels.npz", test_labels="labels.npz#test", root=str(tmp_path), size=32).setup()
 
 

@@ -1,4 +1,4 @@
-"""The base of every datamodule: paths, loaders, and what it says when data are missing."""
+"""The base of every datamodule: paths, loaders, and errors for missing data."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def datamodule() -> Numbers:
 
 
 def test_training_is_shuffled_and_drops_the_rest(datamodule: Numbers) -> None:
-    """The order is a function of seed and epoch: a resumed run meets the same batches."""
+    """The order is a function of seed and epoch: a resumed run gets the same batches."""
     loader = datamodule.train_dataloader()
     epochs = [numbers(loader)]
     assert numbers(datamodule.train_dataloader()) == epochs[0]
@@ -77,7 +77,7 @@ class Triples(WholeBatches[Images]):
 
 
 def test_whole_batches_are_served_as_they_are(datamodule: Numbers) -> None:
-    """The default collate would stack the rows of a batch anew."""
+    """The default collate would stack the rows of a batch again."""
     datamodule.datasets["val"] = Triples()
     assert numbers(datamodule.val_dataloader()) == [[0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3], [4, 4, 4]]
 

@@ -33,7 +33,7 @@ def images() -> Tensor:
 
 
 def items(kind: type, count: int = 4) -> list[Any]:
-    """Items of a data set that yields this kind of batch; bytes, as they come from a video."""
+    """Items of a data set that yields this batch type; images are uint8, as from a video."""
     numbers = [(torch.tensor(0), torch.tensor(index)) for index in range(count)]
     if kind is FramePairs:
         return [FramePairs(images(), images(), *where) for where in numbers]

@@ -1,4 +1,4 @@
-"""Every experiment and preset is read by the real parser and runs a step on tiny data."""
+"""Every experiment and preset passes the real parser and runs one step on tiny data."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,14 +19,14 @@ from lightning_kp.arena.recording import ArenaSettings, write_arena
 from lightning_kp.cli import main
 from lightning_kp.command.arguments import flattened
 
-# Sweeps are no settings of `kp fit`; test_sweeps.py reads them.
+# Sweep files are not settings of `kp fit`; tests/sweeps reads them.
 EXPERIMENTS = [
     file for file in sorted((ROOT / "experiments").glob("*.yaml")) if not file.name.startswith("sweep_")
 ]
 PRESETS = sorted((ROOT / "lightning_kp" / "presets").glob("*.yaml"))
 FILES = pytest.mark.parametrize("file", [*EXPERIMENTS, *PRESETS], ids=lambda file: file.stem)
 NO_VIDEO = "--data.videos=none.mp4"  # presets leave the videos out
-# In place of weights and data that this computer need not have.
+# Replacements for weights and data that need not be available.
 TRAINER = [
     "--trainer.fast_dev_run=true", "--trainer.accelerator=cpu", "--trainer.devices=1",
     "--trainer.precision=32-true", "--trainer.enable_progress_bar=false",
@@ -117,7 +117,7 @@ def test_it_runs_on_tiny_data(
 
 
 def tiny_classes(folder: Path) -> list[str]:
-    """Options that put six small images in place of the file's data and a small network in place of its own."""
+    """Options that replace the file's data by six small images and its network by a small one."""
     write_folders(folder / "classes", count=3)
     return [
         "--model.network=cifar_resnet8", "--data=ClassFolders", f"--data.root={folder / 'classes'}",
@@ -126,7 +126,7 @@ def tiny_classes(folder: Path) -> list[str]:
 
 
 def tiny_labels(settings: dict[str, Any], video: Path, folder: Path) -> list[str]:
-    """Options that put five labelled images with the file's points in place of its labels."""
+    """Options that replace the file's labels by five labelled images with the same point names."""
     names = settings["data.names"]
     heads = (("scorer", ["me"] * len(names)), ("bodyparts", names), ("coords", None))
     rows = [[head, *(cell for each in cells for cell in (each, each))] for head, cells in heads if cells]

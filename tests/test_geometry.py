@@ -13,11 +13,14 @@ from lightning_kp.geometry import (
     Fit,
     Placement,
     Region,
+    at_least_float32,
+    from_edges,
     normalise,
     pixel_centres,
     place,
     rotate_image,
     rotate_points,
+    to_edges,
     to_pixels,
 )
 from lightning_kp.heatmaps import expectation
@@ -39,6 +42,55 @@ def test_pixels_by_hand() -> None:
     points = tensor([[-0.75, -0.5], [-1.0, -1.0], [0.75, 0.5], [0.0, 0.0]])
     torch.testing.assert_close(normalise(points_px, (2, 4)), points)
     torch.testing.assert_close(to_pixels(points, (2, 4)), points_px)
+
+
+def test_numpy_pixels_by_hand() -> None:
+    assert pixel_centres(4).tolist() == [-0.75, -0.25, 0.25, 0.75]
+    assert pixel_centres(3).dtype == np.float64
+    points_px, points = np.array([[0, 0], [3, 1]]), np.array([[-0.75, -0.5], [0.75, 0.5]])
+    np.testing.assert_array_equal(normalise(points_px, (2, 4)), points)  # whole numbers of pixels, too
+    np.testing.assert_array_equal(to_pixels(points, (2, 4)), points_px)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_numpy_points_keep_their_type(kind: type) -> None:
+    points = np.zeros((2, 2), kind)
+    assert normalise(points, (3, 5)).dtype == to_pixels(points, (3, 5)).dtype == kind
+
+
+def test_each_image_has_its_own_size() -> None:
+    points = torch.zeros(2, 3, 1, 2, dtype=torch.float64)  # the middles of a 4x2 and of a 10x20 image
+    sizes = tensor([[4, 2], [10, 20]])
+    middles = tensor([[0.5, 1.5], [9.5, 4.5]], dtype=torch.float64)
+    assert torch.equal(to_pixels(points, sizes), middles.view(2, 1, 1, 2).expand(2, 3, 1, 2))
+    assert torch.equal(normalise(to_pixels(points, sizes), sizes), points)
+    np.testing.assert_array_equal(to_pixels(points.numpy(), sizes.numpy()), to_pixels(points, sizes).numpy())
+    np.testing.assert_array_equal(to_pixels(np.zeros((2, 2)), sizes.numpy()), middles.numpy())
+
+
+@given(height=SIDES, width=SIDES, x=st.floats(-50, 800), y=st.floats(-50, 800))
+def test_numpy_and_torch_agree(height: int, width: int, x: float, y: float) -> None:
+    point = np.array([[x, y]])
+    for convert in (normalise, to_pixels):
+        np.testing.assert_array_equal(
+            convert(point, (height, width)), convert(torch.from_numpy(point), (height, width)).numpy()
+        )
+    np.testing.assert_array_equal(
+        pixel_centres(width), pixel_centres(width, like=torch.from_numpy(point)).numpy()
+    )
+
+
+def test_edges_by_hand() -> None:
+    # A pixel 3 spans from 3 to 4; its centre is counted as 3.
+    assert from_edges(3.5) == 3
+    assert to_edges(3) == 3.5
+    assert to_edges(tensor([-0.5, 639.5])).tolist() == [0, 640]
+    assert from_edges(np.array([0, 640])).tolist() == [-0.5, 639.5]
+
+
+def test_the_edges_of_an_image_are_at_one() -> None:
+    corners = from_edges(tensor([[0.0, 0.0], [640.0, 480.0]]))
+    assert normalise(corners, (480, 640)).tolist() == [[-1, -1], [1, 1]]
 
 
 @given(height=SIDES, width=SIDES, x=st.floats(-50, 800), y=st.floats(-50, 800))
@@ -205,3 +257,16 @@ def test_pad_keeps_the_aspect_ratio_to_half_a_pixel(height: int, width: int, siz
     assert max(rows, columns) == size
     exact = size * min(height, width) / max(height, width)
     assert abs(min(rows, columns) - exact) <= 0.5 or min(rows, columns) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (torch.float16, torch.float32),
+        (torch.bfloat16, torch.float32),
+        (torch.float32, torch.float32),
+        (torch.float64, torch.float64),
+    ],
+)
+def test_only_sixteen_bits_are_widened(given: torch.dtype, expected: torch.dtype) -> None:
+    assert at_least_float32(torch.ones(2, dtype=given)).dtype == expected

@@ -1,4 +1,4 @@
-"""What goes wrong at night: killed runs, full disks, foreign files, impossible settings.
+"""Failures of unattended runs: killed processes, full disks, foreign files, impossible settings.
 
 Each ends in one line that says what to do, without a traceback, and what was finished before is kept.
 Checkpoints are also tested in test_checkpoints.py, options in test_cli.py, the cache in test_frame_cache.py.
@@ -62,13 +62,13 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """Run ``kp`` on something that it has to refuse; returns its one line."""
+    """Run ``kp`` on input that it must refuse and return its one-line error."""
     capsys.readouterr()
     assert main(list(arguments)) == 2
-    told = capsys.readouterr().err
-    lines = [line for line in told.splitlines() if line.startswith("kp: ")]
-    assert len(lines) == 1, told
-    assert "Traceback" not in told
+    output = capsys.readouterr().err
+    lines = [line for line in output.splitlines() if line.startswith("kp: ")]
+    assert len(lines) == 1, output
+    assert "Traceback" not in output
     return lines[0].removeprefix("kp: error: ")
 
 
@@ -191,7 +191,7 @@ def test_checkpoints_that_track_refuses(
     torch.save(content | {"lightning_kp": content["lightning_kp"] | {"data": {}}}, "blind.ckpt")
     torch.save(content | {"hyper_parameters": {"keypoints": 4}}, "other_keypoints.ckpt")
     Path("text.ckpt").write_text("any text")
-    for name, told in {
+    for name, message in {
         "short.ckpt": "is cut short",
         "tampered.ckpt": "could run foreign code",
         "blind.ckpt": "does not say how its images were made",
@@ -199,7 +199,7 @@ def test_checkpoints_that_track_refuses(
         "text.ckpt": "is not a checkpoint",
         "none.ckpt": "There is no checkpoint none.ckpt",
     }.items():
-        assert told in refused(capsys, "track", name, str(video), "--device=cpu", "--out=out"), name
+        assert message in refused(capsys, "track", name, str(video), "--device=cpu", "--out=out"), name
     assert not (tmp_path / "it_ran").exists()
     assert not Path("out").exists()
 
@@ -220,7 +220,7 @@ def test_discovery_does_not_go_on_from_another_method(
 def test_a_method_that_cannot_read_the_data(
     video: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Told before an hour of video is decoded."""
+    """The error comes before an hour of video is decoded."""
     monkeypatch.setattr(VideoFramePairs, "prepare_data", lambda self: pytest.fail("decoded"))
     line = refused(capsys, "fit", *TINY_BKIND, "--data=toy.NoiseData")
     assert line.startswith("BKinD reads FramePairs; NoiseData yields Images.")
@@ -237,7 +237,7 @@ def test_videos_shorter_than_the_gap(
     video = clips.write_numbered(tmp_path / "short.mp4", frames)
     line = refused(capsys, "fit", *TINY_BKIND, *PAIRS, f"--data.videos=[{video}]", f"--data.gap={gap}")
     assert f"short.mp4 has {frames} frame(s)" in line
-    assert "Set a shorter gap, or name longer videos." in line
+    assert "Set a shorter gap (--data.gap), or give longer videos." in line
 
 
 def test_discovery_in_a_single_frame(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -286,13 +286,13 @@ class Explodes(Toy):
 
 @pytest.mark.parametrize("last", [5, 11])  # six batches an epoch
 def test_weights_that_became_nan_are_not_saved(last: int, capsys: pytest.CaptureFixture[str]) -> None:
-    """In the last batch of an epoch no loss is left that would tell."""
+    """After the last batch of an epoch no further loss would show it."""
     Path(f"broken{last}.py").write_text(BREAKS.replace("LAST", str(last)))
     options = [f"--model=broken{last}.Breaks", "--data=toy.NoiseData", *QUIET, "--trainer.max_epochs=3"]
     line = refused(capsys, "fit", *options, "--trainer.default_root_dir=run")
-    assert "not finite, while the loss was" in line
+    assert "not finite, although the loss was" in line
     if last == 5:
-        assert "No checkpoint was written before." in line
+        assert "No checkpoint has been written yet." in line
         assert not Path("run/checkpoints/last.ckpt").exists()
         return
     assert "/run/checkpoints/last.ckpt. Try" in line

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, tensor
 
-from lightning_kp.geometry import normalise, pixel_centres, rotate_image, rotate_points
+from lightning_kp.geometry import rotate_image, rotate_points
 from lightning_kp.heatmaps import (
     expectation,
     moments,
@@ -17,7 +17,6 @@ from lightning_kp.heatmaps import (
     render_gaussians,
     spatial_softmax,
     to_keypoints,
-    top_peaks,
 )
 
 
@@ -205,31 +204,3 @@ def test_rotation_target_agrees_with_the_reference(goldens, turns: int, name: st
 
 
 # Peaks
-
-
-def test_top_peaks_by_hand() -> None:
-    heatmap = torch.zeros(1, 1, 5, 6)
-    heatmap[0, 0, 1, 1] = 0.5
-    heatmap[0, 0, 1, 2] = 0.3  # on the slope of the first
-    heatmap[0, 0, 4, 5] = 0.2
-    found = top_peaks(heatmap, 3)
-    assert found.points.shape == (1, 3, 1, 2)
-    torch.testing.assert_close(found.confidence.flatten(), tensor([0.5, 0.2, 0.0]))
-    expected = normalise(tensor([[1.0, 1.0], [5.0, 4.0]]), (5, 6))
-    torch.testing.assert_close(found.points[0, :2, 0], expected)
-    assert found.points[0, 2, 0].tolist() == [0.0, 0.0]
-    # The pixel of 0.3 is 3 rows and 3 columns from that of 0.2: within a separation of 3, not of 2.
-    assert top_peaks(heatmap, 2, separation=2).confidence.flatten()[1] == pytest.approx(0.2)
-    assert top_peaks(heatmap, 2, separation=3).confidence.flatten()[1] == 0
-
-
-def test_top_peaks_per_keypoint_and_image() -> None:
-    heatmaps = torch.rand(2, 3, 8, 9)
-    found = top_peaks(heatmaps, 2)
-    for image in range(2):
-        for keypoint in range(3):
-            index = int(heatmaps[image, keypoint].argmax())
-            x = pixel_centres(9, like=heatmaps)[index % 9]
-            y = pixel_centres(8, like=heatmaps)[index // 9]
-            torch.testing.assert_close(found.points[image, 0, keypoint], torch.stack((x, y)))
-    assert (found.confidence[:, 0] > found.confidence[:, 1]).all()

@@ -1,4 +1,4 @@
-"""The contract of a method: terms, weights, logging, and errors that name the culprit."""
+"""The contract of a method: terms, weights, logging, and errors that name the term at fault."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -145,7 +145,7 @@ def test_nan_names_the_term_and_the_place() -> None:
     message = r"became nan in epoch 0, batch 0: term small \(video:frame 0:17, 3:5\)\."
     with pytest.raises(DivergenceError, match=message):
         step(Broken(), pairs)
-    with pytest.raises(DivergenceError, match=r"term small\. No checkpoint was written before"):
+    with pytest.raises(DivergenceError, match=r"term small\. No checkpoint has been written yet"):
         step(Broken(), images())
 
 
@@ -241,7 +241,7 @@ def test_fit_logs_every_term_and_lowers_the_loss() -> None:
 
 
 def test_validation_counts_images_and_not_batches() -> None:
-    """Eight images in batches of three: the last batch of two weighs less."""
+    """Eight images in batches of three: the last batch of two images has less weight."""
     method = Toy(ToyWeights(small=0.0))
     found = trainer().validate(method, datamodule=ToyData(batch_size=3), verbose=False)[0]["val/bright"]
     batches = [image.clone() for image in method.seen]  # made in inference mode
@@ -302,7 +302,7 @@ class Draws(Toy):
 
 @pytest.mark.parametrize("accumulated", [1, 2])
 def test_every_batch_draws_for_itself_however_many_make_a_step(accumulated: int) -> None:
-    """With the step for a seed, all that is accumulated would be turned and augmented alike."""
+    """Seeded by the step alone, all accumulated batches would be turned and augmented alike."""
     method, data = Draws(), ToyData(batch_size=2)
     trainer(max_epochs=2, accumulate_grad_batches=accumulated).fit(method, data)
     assert len(set(method.drawn)) == len(method.drawn) == 8
@@ -322,7 +322,7 @@ def test_processes_and_purposes_draw_apart(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_resumed_run_draws_what_the_undisturbed_one_would(tmp_path: Path) -> None:
-    """From a checkpoint in the middle of an epoch, as a killed run leaves it, too."""
+    """Also from a checkpoint in the middle of an epoch, as a killed run leaves it."""
     whole = Draws()
     saved = ModelCheckpoint(
         tmp_path, "mid-{step}", every_n_train_steps=6, save_top_k=-1

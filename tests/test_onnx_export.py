@@ -1,4 +1,4 @@
-"""kp export: what ONNX Runtime computes is what torch computes, for every keypoint method; what differs is refused."""
+"""kp export: ONNX Runtime and torch compute the same values for every keypoint method; other graphs are refused."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ KEYPOINT_METHODS = [name for name, kind in METHODS.items() if issubclass(kind, K
 
 
 def blobs(number: int) -> Tensor:
-    """Smooth images, so that no maximum is decided by rounding."""
+    """Smooth images, so that rounding decides no maximum."""
     coarse = torch.rand(number, 3, 5, 5, generator=torch.Generator().manual_seed(number))
     return torch.nn.functional.interpolate(coarse, (SIZE, SIZE), mode="bilinear")
 
@@ -48,7 +48,7 @@ def test_every_keypoint_method_computes_the_same(name: str, tmp_path: Path) -> N
     assert json.loads(notes)["class_path"].endswith(f".{name}")
     assert json.loads(notes)["size"] == SIZE
     # Flip testing of the parser is not in its graph; that of others is, or there is none.
-    assert ("mirrored" in json.loads(notes)["note"]) == (name == "PersonParser")
+    assert ("mirror image" in json.loads(notes)["note"]) == (name == "PersonParser")
 
 
 def test_a_graph_that_computes_something_else_is_removed(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ class TakesTheBatchForAConstant(BKinD):
 
 
 class ReadsAValue(BKinD):
-    """What is done depends on a number in a tensor."""
+    """Its control flow depends on a value in a tensor."""
 
     def locate(self, image: Tensor) -> Moments:
         found = super().locate(image)
@@ -92,7 +92,7 @@ def test_a_batch_taken_for_a_constant_is_told(tmp_path: Path) -> None:
 def test_a_graph_that_the_runtime_does_not_know_is_told_and_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As onnxruntime 1.24 with a deformable convolution."""
+    """Behaves like onnxruntime 1.24 with a deformable convolution."""
     import onnx
 
     checkpoint, path = tmp_path / "model.ckpt", tmp_path / "model.onnx"
@@ -106,16 +106,16 @@ def test_a_graph_that_the_runtime_does_not_know_is_told_and_removed(
         onnx.save(model, path)
         return names
 
-    monkeypatch.setattr(onnx_export, "write_onnx", renamed)
+    monkeypatch.setattr("lightning_kp.api.exporting.write_onnx", renamed)  # where it is used
     assert main(["export", str(checkpoint), "--out", str(path)]) == 2
-    told = capsys.readouterr().err
-    assert all(word in told for word in ("cannot run the graph", "DeformUnknown", "pip install"))
+    output = capsys.readouterr().err
+    assert all(word in output for word in ("cannot run the graph", "DeformUnknown", "pip install"))
     assert not path.exists()
 
 
 def test_a_step_that_no_graph_holds_is_told(tmp_path: Path) -> None:
     method = ReadsAValue(**seeded("BKinD").hparams).eval()
-    with pytest.raises(ExportError, match="ReadsAValue cannot become an ONNX graph"):
+    with pytest.raises(ExportError, match="ReadsAValue cannot be exported as an ONNX graph"):
         exported_and_compared(method, tmp_path / "model.onnx")
 
 
@@ -136,6 +136,6 @@ def test_from_the_command_line_on_frames_of_a_video(
 
 
 def test_packages_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnx_export, "NEEDED", ("onnx", "no_such_package"))
+    monkeypatch.setattr(onnx_export, "REQUIRED_PACKAGES", ("onnx", "no_such_package"))
     with pytest.raises(ConfigurationError, match=r"needs no_such_package\. .*lightning-kp\[onnx\]"):
         onnx_export.require_onnx()

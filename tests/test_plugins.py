@@ -88,10 +88,10 @@ def test_the_table_names_what_a_user_chooses_by(
 ) -> None:
     install("octopus", METHOD.format(name="OctopusBKinD"), methods="octopus = octopus:OctopusBKinD")
     assert main(["methods"]) == 0
-    told = capsys.readouterr().out
-    assert "OctopusBKinD  (octopus.OctopusBKinD)" in told
-    assert "a paper on octopuses" in told
-    assert "FramePairs" in told
+    output = capsys.readouterr().out
+    assert "OctopusBKinD  (octopus.OctopusBKinD)" in output
+    assert "a paper on octopuses" in output
+    assert "FramePairs" in output
 
 
 def test_datamodules_fit_by_batch_and_experiments_by_name(

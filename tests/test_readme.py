@@ -21,7 +21,7 @@ def text(root: Path) -> str:
 def test_the_example_of_a_new_organism_trains(
     text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    code = re.search(r"```python\n(# octopus\.py\n.*?)```", text, re.DOTALL)
     assert code is not None
     assert len([line for line in code[1].splitlines() if line.strip()]) <= 22
     (tmp_path / "readme_octopus.py").write_text(code[1])
@@ -45,7 +45,7 @@ def test_every_command_exists(text: str) -> None:
 
 def test_every_picture_and_file_is_there(text: str, root: Path) -> None:
     named = re.findall(r"\]\((?!http)([^)]+)\)", text) + re.findall(
-        r"`((?:methods|lightning_kp)/\w+\.py)`", text
+        r"`((?:methods|lightning_kp)/[\w/]+\.py)`", text
     )
     assert named
     assert [name for name in named if not (root / name).exists()] == []

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from lightning_kp.schedules import FINAL_SHARE, WarmupCosine
+from lightning_kp.schedules import FINAL_FACTOR, WarmupCosine
 
 
 def scheduler(total: int, warmup: float = 0.1) -> WarmupCosine:
     made = WarmupCosine(torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=2.0), warmup)
-    made.last_for(total)
+    made.set_total_steps(total)
     return made
 
 
@@ -26,7 +26,7 @@ def test_values_by_hand() -> None:
     assert seen[0] == pytest.approx(2 / 11)  # the first of ten rising steps
     assert seen[10] == pytest.approx(2.0)
     assert seen[55] == pytest.approx(1.0, rel=0.01)  # half way down
-    assert seen[100] == pytest.approx(2.0 * FINAL_SHARE)
+    assert seen[100] == pytest.approx(2.0 * FINAL_FACTOR)
     assert seen[:11] == sorted(seen[:11])
     assert seen[10:] == sorted(seen[10:], reverse=True)
 

@@ -24,9 +24,9 @@ def test_limb_lengths_of_a_3_4_5_triangle():
 @pytest.mark.parametrize(
     ("given_", "problem"),
     [
-        ({"names": ("a", "a")}, "must differ"),
-        ({"names": ("a", "b"), "edges": ((0, 2),)}, "joins no two"),
-        ({"names": ("a", "b"), "edges": ((1, 1),)}, "joins no two"),
+        ({"names": ("a", "a")}, "must be unique"),
+        ({"names": ("a", "b"), "edges": ((0, 2),)}, "does not join two"),
+        ({"names": ("a", "b"), "edges": ((1, 1),)}, "does not join two"),
         ({"names": ("a", "b", "c"), "mirror_pairs": ((0, 1), (1, 2))}, "two mirror images"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Turns by any angle agree with quarter turns, and points go where the image's do."""
+"""Turns by any angle agree with quarter turns, and points move with the image."""
 
 import math
 

@@ -1,1 +1,1 @@
-"""The rendered arena: animals, their motion, pictures, and the truth about them."""
+"""The rendered arena: simulated animals, their motion, the rendered videos and their ground truth."""

@@ -1,7 +1,8 @@
-"""What the animals of the synthetic arena do: from a seed to midlines over time (numpy only).
+"""What the animals in the rendered arena do: simulates midlines over time from a seed (NumPy only).
 
-A director lets the animals roam (pause, walk, turn on the spot) and now and then sends one to chase
-or to touch another.  Units as in :mod:`lightning_kp.arena.motion`.
+A director lets the animals roam (pause, walk, turn on the spot); from time to time one of them chases or touches
+another.  Lengths are in image sides, times in seconds, positions complex numbers, as in
+:mod:`lightning_kp.arena.motion`.
 """
 
 import math
@@ -14,11 +15,14 @@ from numpy.typing import NDArray
 from lightning_kp.arena.body import BODY, HEAD, NECK, RADII, SNOUT, TAIL_BASE, WALL, ArenaSettings, Floats
 from lightning_kp.arena.motion import NUZZLE, TRUNK_NODES, Act, Animal, clip, keep_apart, unit
 
-BODY_TARGETS = (SNOUT, BODY, BODY + 1, TAIL_BASE)  # where one animal touches another
+BODY_TARGETS = (SNOUT, BODY, BODY + 1, TAIL_BASE)  # nodes at which one animal may touch another
 
 
 class Director:
-    """Decides who does what, and advances all animals together."""
+    """Decides what each animal does, and advances all of them together.
+
+    The scene is "roam", "chase" or "approach"; in the last two, ``actor`` pursues ``partner``.
+    """
 
     def __init__(self, settings: ArenaSettings) -> None:
         self.rng = np.random.default_rng((settings.seed, 1))
@@ -44,13 +48,13 @@ class Director:
         keep_apart(self.animals, dt)
 
     def chasing(self, index: int) -> bool:
-        """Is this animal sent after another one?"""
+        """Whether this animal is chasing another one."""
         return self.scene == "chase" and index == self.actor
 
     def _change_scene(self) -> None:
         if self.scene != "roam":
             self.scene, self.scene_seconds = "roam", self.rng.uniform(4, 7)
-            for index in (self.actor, self.partner):  # they part
+            for index in (self.actor, self.partner):  # they separate
                 self.animals[index].act = self._flight(index, self._other(index), 0.35)
             return
         self.scene, self.next_scene = self.next_scene, "approach" if self.next_scene == "chase" else "chase"
@@ -62,7 +66,7 @@ class Director:
         return self.partner if index == self.actor else self.actor
 
     def _command(self, index: int, dt: float) -> tuple[float, float]:
-        """Target speed and rate of turn of one animal."""
+        """Target speed and rate of turn of one animal, which is advanced to its next act if need be."""
         animal = self.animals[index]
         if self.scene != "roam" and index == self.actor:
             return self._pursue(index)
@@ -109,19 +113,19 @@ class Director:
         return Act("walk", 4.0, self.rng.uniform(0.22, 0.42), goal=self._waypoint())
 
     def _flight(self, index: int, other: int, speed: float) -> Act:
-        """Run to the waypoint that is farthest from the other animal and not behind it."""
+        """An act of running away: of eight waypoints, to the one farthest from the other animal and not behind it."""
         here, danger = self.animals[index].nodes[NECK], self.animals[other].nodes[NECK]
 
-        def merit(goal: complex) -> float:
+        def safety(goal: complex) -> float:
             return abs(goal - danger) + 0.25 * math.cos(phase(unit(goal - here) / unit(here - danger)))
 
-        return Act("flee", 2.0, speed, goal=max((self._waypoint() for _ in range(8)), key=merit))
+        return Act("flee", 2.0, speed, goal=max((self._waypoint() for _ in range(8)), key=safety))
 
     def _waypoint(self) -> complex:
         return complex(*self.rng.uniform(0.13, 0.87, 2))
 
     def _braked(self, index: int, speed: float) -> float:
-        """Slow down before a wall or another animal, measured from the snout straight ahead."""
+        """Reduce the speed in front of a wall or another animal, by the distance straight ahead of the snout."""
         animal = self.animals[index]
         forward = unit(animal.nodes[SNOUT] - animal.nodes[NECK])
         clearance = _wall_ahead(animal.nodes[SNOUT], forward) - RADII[SNOUT]
@@ -132,7 +136,7 @@ class Director:
         return min(speed, max(0.0, (clearance + NUZZLE) / 0.2))
 
     def _evasion(self, index: int) -> float:
-        """Rate of turn away from an animal that is near and ahead."""
+        """Rate of turn away from animals that are close and ahead."""
         animal, turn = self.animals[index], 0.0
         forward = rect(1, animal.heading)
         for node, radius in self._others(index):
@@ -143,7 +147,7 @@ class Director:
         return 2.5 * clip(turn, 1)
 
     def _others(self, index: int) -> list[tuple[complex, float]]:
-        """Centres and radii of the trunks of all other animals."""
+        """Positions and radii of the trunk nodes of all other animals."""
         return [
             (animal.nodes[node], RADII[node])
             for other, animal in enumerate(self.animals)
@@ -152,12 +156,16 @@ class Director:
         ]
 
 
-def move(settings: ArenaSettings) -> tuple[Floats, NDArray[np.bool_], NDArray[np.int64]]:
-    """Midlines (T, I, N, 2) in image sides, chase intent (T, I) and layers (T, I; larger = on top)."""
+def simulate_motion(settings: ArenaSettings) -> tuple[Floats, NDArray[np.bool_], NDArray[np.int64]]:
+    """Simulate the animals of a video.
+
+    Returns midlines (T, I, N, 2) in image sides, whether each animal is chasing another one (T, I), and layers (T, I):
+    the animal with the larger number is drawn on top.
+    """
     director = Director(settings)
     steps = max(1, math.ceil(50 / settings.fps))
     dt = 1 / settings.fps / steps
-    for _ in range(math.ceil(1.5 / dt)):  # let the poses become natural
+    for _ in range(math.ceil(1.5 / dt)):  # until the initial straight poses have become natural
         director.step(dt)
     layer = np.arange(settings.animals)
     midlines, chases, layers = [], [], []
@@ -165,9 +173,9 @@ def move(settings: ArenaSettings) -> tuple[Floats, NDArray[np.bool_], NDArray[np
         for _ in range(steps):
             director.step(dt)
         nodes = np.array([animal.nodes for animal in director.animals])
-        if all_clear(nodes):  # only then may the order change without a visible jump
+        if all_clear(nodes):  # only then can the order of drawing change without a visible jump
             layer = np.arange(settings.animals)
-            layer[director.actor] = settings.animals  # whoever comes to the other one is on top
+            layer[director.actor] = settings.animals  # the animal that approaches the other one is on top
         midlines.append(np.stack((nodes.real, nodes.imag), axis=-1))
         chases.append([director.chasing(i) for i in range(settings.animals)])
         layers.append(layer)
@@ -175,19 +183,19 @@ def move(settings: ArenaSettings) -> tuple[Floats, NDArray[np.bool_], NDArray[np
 
 
 def all_clear(nodes: NDArray[np.complex128]) -> bool:
-    """Is no part of an animal, tails included, on another one?"""
+    """Whether no part of an animal, including tails, overlaps another animal; ``nodes`` (I, N) as complex numbers."""
     reach = np.add.outer(RADII, RADII) + 0.015
     return all((np.abs(one[:, None] - two[None, :]) > reach).all() for one, two in combinations(nodes, 2))
 
 
 def _steer(animal: Animal, goal: complex, speed: float) -> tuple[float, float]:
-    """Turn towards the goal and walk slower the more the goal lies to the side."""
+    """Speed and rate of turn towards a goal; the farther to the side it lies, the slower."""
     error = phase((goal - animal.nodes[NECK]) / rect(1, animal.heading))
     return speed * max(0.2, math.cos(error)), 4.0 * error
 
 
 def _wall_ahead(point: complex, direction: complex) -> float:
-    """Distance to the wall along a unit ``direction``."""
+    """Distance from ``point`` to the wall along the unit vector ``direction``."""
     reach = [
         ((1 - WALL if step > 0 else WALL) - at) / step
         for at, step in ((point.real, direction.real), (point.imag, direction.imag))

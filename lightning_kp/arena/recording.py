@@ -1,17 +1,15 @@
-"""The synthetic arena: animals with known keypoints, rendered to real videos.
+"""Videos of the rendered arena: simulated animals with known keypoints, written as ordinary video files.
 
-``simulate`` gives the truth of a video, ``render_frames`` its pictures, ``write_arena`` both as files
-that are then read like anybody's video.
+``simulate`` computes the ground truth of a video, ``render_frames`` its frames, and ``write_arena`` writes both to
+files, which are then read like any other video.
 """
 
 import json
-import os
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,32 +32,39 @@ from lightning_kp.arena.body import (
     ArenaSettings,
     ArenaTruth,
     Floats,
-    depth_in_outline,
     keypoints,
+    signed_distance,
     spline_matrix,
+    to_px,
 )
-from lightning_kp.arena.director import move
+from lightning_kp.arena.director import simulate_motion
 from lightning_kp.arena.render import render_frames
 from lightning_kp.errors import DataError
+from lightning_kp.files import replacing, writing
 
 __all__ = ["ArenaSettings", "ArenaTruth", "read_truth", "render_frames", "simulate", "write_arena"]
 
-EDITION = 1  # raise it when the same settings give another video, so that old files are written anew
-STILL, TURNING = 0.06, 1.2  # image sides per second, rad per second
-SMOOTHING = 0.28  # seconds over which speed and rate of turn are measured
+EDITION = 1
+"""To be raised whenever the same settings give another video, so that existing files are rendered again."""
+MIN_WALKING_SPEED = 0.06
+"""An animal that is slower, in image sides per second, pauses."""
+MIN_TURN_RATE = 1.2
+"""An animal that turns faster, in rad per second, is turning."""
+SMOOTHING_S = 0.28
+"""Time in seconds over which speed and rate of turn are measured."""
 
 
 def simulate(settings: ArenaSettings) -> ArenaTruth:
-    """The truth of the video that the settings describe (see :class:`ArenaTruth`)."""
-    midline, chasing, layer = move(settings)
+    """Simulate the video that the settings describe and return its ground truth."""
+    midline, chasing, layer = simulate_motion(settings)
     camera = _camera(settings)
     gap = _gaps(midline)
     return ArenaTruth(
-        points_px=_to_px(keypoints(midline), settings.size) + camera[:, None, None],
+        points_px=to_px(keypoints(midline), settings.size) + camera[:, None, None],
         visible=_visibility(midline, layer),
         behaviour=_behaviour(midline, chasing, gap, settings.fps),
         gap_px=gap * settings.size,
-        midline_px=_to_px(midline, settings.size) + camera[:, None, None],
+        midline_px=to_px(midline, settings.size) + camera[:, None, None],
         layer=layer,
         camera_px=camera,
         coats=settings.coats,
@@ -67,38 +72,37 @@ def simulate(settings: ArenaSettings) -> ArenaTruth:
 
 
 def write_arena(settings: ArenaSettings, folder: Path | str, name: str | None = None) -> Path:
-    """Write ``<name>.mp4`` and ``<name>.truth.npz`` below ``folder``; the path of the video.
+    """Write ``<name>.mp4`` and ``<name>.truth.npz`` to ``folder`` and return the path of the video.
 
-    Files of the same settings that are already there are kept.  Both files appear under their names
-    only when they are complete, the truth last.
+    Existing files of the same settings are kept.  Both files appear under their names only when they are complete, the
+    ground truth last.  Raises DataError if they cannot be written.
     """
     folder = Path(folder)
     video = folder / f"{name or f'arena_seed{settings.seed}'}.mp4"
     if _is_current(video, settings):
         return video
-    partial = [p.with_name(f".{os.getpid()}.partial.{p.name}") for p in (video, _truth_path(video))]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        truth = simulate(settings)
-        _encode(render_frames(settings, truth), settings, partial[0])
-        _save_truth(truth, settings, partial[1])
-        _truth_path(video).unlink(missing_ok=True)
-        partial[0].replace(video)
-        partial[1].replace(_truth_path(video))
+        with (
+            writing(_truth_path(video), several_writers=True) as truth_file,  # renamed last
+            replacing(video, several_writers=True) as temporary,
+        ):
+            truth = simulate(settings)
+            _encode(render_frames(settings, truth), settings, temporary, video.name)
+            _save_truth(truth, settings, truth_file)
+            _truth_path(video).unlink(missing_ok=True)
     except OSError as error:
         raise DataError(
-            f"The synthetic video {video} could not be written: {error}.",
-            remedy="Give a folder (data.root) that can be written and has room.",
+            f"The rendered video {video} could not be written: {error}.",
+            remedy="Choose a writable folder with enough free space (--data.root).",
         ) from error
-    finally:
-        for path in partial:
-            with suppress(OSError):
-                path.unlink()
     return video
 
 
 def read_truth(path: Path | str) -> ArenaTruth:
-    """The truth beside a video of :func:`write_arena`; takes the path of either file."""
+    """Read the ground truth that :func:`write_arena` has written, given the path of the video or of the truth file.
+
+    Raises DataError if it cannot be read.
+    """
     file = _truth_path(Path(path))
     try:
         with np.load(file, allow_pickle=False) as stored:
@@ -110,8 +114,8 @@ def read_truth(path: Path | str) -> ArenaTruth:
         return ArenaTruth(**{**arrays, **facts})
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise DataError(
-            f"{file} is no ground truth of a synthetic video ({error}).",
-            remedy="Delete it; the video and its truth are then written again.",
+            f"{file} cannot be read as the ground truth of a rendered video ({error}).",
+            remedy="Delete it; the video and its ground truth will then be rendered again.",
         ) from error
 
 
@@ -121,6 +125,7 @@ def _truth_path(video: Path) -> Path:
 
 
 def _fingerprint(settings: ArenaSettings) -> str:
+    """Text that is stored with the ground truth, to recognise files of the same settings."""
     return json.dumps({"edition": EDITION, **asdict(settings)}, sort_keys=True)
 
 
@@ -132,15 +137,14 @@ def _is_current(video: Path, settings: ArenaSettings) -> bool:
         return False
 
 
-def _save_truth(truth: ArenaTruth, settings: ArenaSettings, path: Path) -> None:
+def _save_truth(truth: ArenaTruth, settings: ArenaSettings, file: BinaryIO) -> None:
     fields = dict(vars(truth))
     facts = {key: fields.pop(key) for key in list(fields) if not isinstance(fields[key], np.ndarray)}
-    with path.open("wb") as file:
-        np.savez_compressed(file, **fields, facts=json.dumps(facts), settings=_fingerprint(settings))
+    np.savez_compressed(file, **fields, facts=json.dumps(facts), settings=_fingerprint(settings))
 
 
-def _encode(frames: Iterator[NDArray[np.uint8]], settings: ArenaSettings, path: Path) -> None:
-    """H.264 at a quality at which the sensor noise survives (crf 18)."""
+def _encode(frames: Iterator[NDArray[np.uint8]], settings: ArenaSettings, path: Path, name: str) -> None:
+    """Encode the frames as H.264 with a quality that preserves the sensor noise (crf 18)."""
     import av
     from tqdm import tqdm
 
@@ -149,18 +153,13 @@ def _encode(frames: Iterator[NDArray[np.uint8]], settings: ArenaSettings, path: 
         stream.width = stream.height = settings.size
         stream.pix_fmt = "yuv420p"
         stream.options = {"crf": "18", "preset": "veryfast"}
-        for frame in tqdm(frames, path.name.split(".partial.")[-1], settings.frames, leave=False, delay=2):
+        for frame in tqdm(frames, name, settings.frames, leave=False, delay=2):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
 
 
-def _to_px(points: Floats, size: int) -> Floats:
-    """Image sides -> pixels with the centre of the top left pixel at (0, 0)."""
-    return points * size - 0.5
-
-
 def _camera(settings: ArenaSettings) -> Floats:
-    """Displacement of the picture (T, 2) in pixels: a few waves per axis for shake, slower ones for drift."""
+    """Displacement (T, 2) of the image in pixels: a sum of a few sines per axis for shake, slower ones for drift."""
     rng = np.random.default_rng((settings.seed, 6))
     clock = np.arange(settings.frames)[:, None, None] / settings.fps
     rates, phases = rng.uniform(0.4, 4.0, (2, 6)), rng.uniform(0, 2 * np.pi, (2, 6))
@@ -173,20 +172,23 @@ def _camera(settings: ArenaSettings) -> Floats:
 
 
 def _behaviour(midline: Floats, chasing: NDArray[np.bool_], gap: Floats, fps: float) -> NDArray[np.uint8]:
-    """Labels (T, I) from what can be seen: contact before chase before turn before pause before walk."""
+    """Behaviour (T, I) of midlines (T, I, N, 2), judged by what an observer would see.
+
+    Where several apply, contact takes precedence over chase, chase over turn, and turn over pause or walk.
+    """
     trunk = midline[:, :, NECK] - midline[:, :, BODY]
     heading = np.unwrap(np.arctan2(trunk[..., 1], trunk[..., 0]), axis=0)
     speed = np.linalg.norm(_rate(midline[:, :, CHEST], fps), axis=-1)
-    labels = np.where(speed < STILL, PAUSE, WALK)
-    labels[np.abs(_rate(heading, fps)) > TURNING] = TURN
+    labels = np.where(speed < MIN_WALKING_SPEED, PAUSE, WALK)
+    labels[np.abs(_rate(heading, fps)) > MIN_TURN_RATE] = TURN
     labels[chasing] = CHASE
     labels[gap < TOUCH] = CONTACT
     return labels.astype(np.uint8)
 
 
 def _rate(values: Floats, fps: float) -> Floats:
-    """Change per second of values (T, ...), measured over about ``SMOOTHING`` seconds around each frame."""
-    half = max(1, round(SMOOTHING * fps / 2))
+    """Change per second of values (T, ...), measured over about ``SMOOTHING_S`` seconds around each frame."""
+    half = max(1, round(SMOOTHING_S * fps / 2))
     index = np.arange(len(values))
     low, high = np.maximum(index - half, 0), np.minimum(index + half, len(values) - 1)
     seconds = np.maximum(high - low, 1) / fps
@@ -194,7 +196,7 @@ def _rate(values: Floats, fps: float) -> Floats:
 
 
 def _gaps(midline: Floats) -> Floats:
-    """Distance (T, I) of each trunk's outline to the nearest other one, in image sides."""
+    """Distance (T, I), in image sides, of each trunk's outline to the nearest other one; midlines (T, I, N, 2)."""
     spline = spline_matrix(TRUNK, per_link=2)
     radii, samples = spline @ np.array(RADII), spline @ midline
     count = midline.shape[1]
@@ -202,22 +204,22 @@ def _gaps(midline: Floats) -> Floats:
     for i in range(count):
         for j in range(count):
             if i != j:
-                apart = depth_in_outline(samples[:, i], samples[:, j], radii) - radii
-                apart = apart.min(axis=1)[:, None]
-                gap[:, [i, j]] = np.minimum(gap[:, [i, j]], apart)
+                distance = signed_distance(samples[:, i], samples[:, j], radii) - radii
+                nearest = distance.min(axis=1)[:, None]
+                gap[:, [i, j]] = np.minimum(gap[:, [i, j]], nearest)
     return gap
 
 
 def _visibility(midline: Floats, layer: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which keypoints (T, I, K) no animal covers; a tail tip can also lie under its own trunk."""
+    """Whether no animal covers a keypoint, (T, I, K); a tail tip can also be covered by its own animal's trunk."""
     points, radii = keypoints(midline), np.array(RADII)
     trunk, tail = spline_matrix(TRUNK, per_link=2), spline_matrix(slice(TAIL_BASE, NODES), per_link=2)
     visible = np.ones(points.shape[:-1], dtype=bool)
     for j in range(midline.shape[1]):
         for part in (trunk, tail):
             flat = points.reshape(len(points), -1, 2)
-            depth = depth_in_outline(flat, part @ midline[:, j], part @ radii).reshape(visible.shape)
+            distance = signed_distance(flat, part @ midline[:, j], part @ radii).reshape(visible.shape)
             covers = np.repeat((layer[:, j, None] > layer)[..., None], len(KEYPOINT_NAMES), axis=2)
             covers[:, j, KEYPOINT_NAMES.index("tail_tip")] = part is trunk
-            visible &= ~(covers & (depth < 0))
+            visible &= ~(covers & (distance < 0))
     return visible

@@ -1,1 +1,1 @@
-"""What tracks say about behaviour: features, bouts, windows, results."""
+"""Behaviour from tracks: features, bouts, windows, results, and measurements of pulse and wind."""

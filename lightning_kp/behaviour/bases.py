@@ -1,4 +1,4 @@
-"""Base of every datamodule whose recordings come with a behaviour for each frame."""
+"""Base class of the datamodules whose recordings have a behaviour label for each frame."""
 
 import hashlib
 from abc import abstractmethod
@@ -22,10 +22,29 @@ Split = Literal["train", "test"]
 
 
 class BehaviourModule(KeypointDataModule):
-    """Recordings -> LabelledWindows; a subclass reads the recordings of a split and names ``behaviours``.
+    """Serves windows of features around labelled frames, as LabelledWindows.
 
-    After ``setup``: ``behaviours`` in the order of the labels, ``background`` (one of them, or None),
-    ``num_features``, ``window_length``, and ``recordings`` by split, of which ``test`` is scored.
+    A subclass implements :meth:`read`, which also sets ``behaviours``.
+
+    Args:
+        features: Any of pose, confidence, covariance, speed, acceleration, distances, angles, side by side in this
+            order; see :mod:`lightning_kp.behaviour.features`.
+        past: Steps of a window before the frame that is classified.
+        future: Steps of a window after that frame.
+        stride: Length of a step, in frames.
+        balance: How often rare behaviours are drawn, from 0 (as they occur) to 1 (all behaviours equally often).
+        val_fraction: Share of each training recording, at its end, that is held out for validation, in [0, 1).
+        longest_gap: Longest gap of a keypoint that is interpolated, in frames.
+        min_confidence: Keypoints of a lower confidence count as missing.
+        root: Folder that other paths are relative to.
+        batch_size: Windows per batch.
+        num_workers: Processes that load batches.
+
+    Attributes:
+        behaviours: Names of the behaviours, in the order of the labels; known after ``setup``.
+        background: The behaviour that stands for "none of interest", or None.
+        num_features: Number of features of a frame; known after ``setup``.
+        recordings: Recordings by split, of which ``test`` is scored; known after ``setup``.
     """
 
     batch_type = LabelledWindows
@@ -46,7 +65,9 @@ class BehaviourModule(KeypointDataModule):
     ) -> None:
         super().__init__(root, batch_size, num_workers)
         if not 0 <= val_fraction < 1:
-            raise ConfigurationError(f"val_fraction is {val_fraction}.", remedy="Give 0 up to below 1.")
+            raise ConfigurationError(
+                f"val_fraction is {val_fraction}.", remedy="Give a number from 0 to below 1."
+            )
         self.features = tuple(features)
         self.past, self.future, self.stride = past, future, stride
         self.window = WindowSettings(past, future, stride)
@@ -59,46 +80,49 @@ class BehaviourModule(KeypointDataModule):
 
     @abstractmethod
     def read(self, split: Split) -> list[Recording]:
-        """The recordings of a split; reading ``train``, which comes first, also sets ``behaviours``."""
+        """Read the recordings of a split.  ``train`` is read first, and also sets ``behaviours``."""
 
     @property
     def window_length(self) -> int:
-        """Frames in a window."""
+        """Number of frames in a window."""
         return self.window.length
 
     def setup(self, stage: str | None = None) -> None:
-        """Read everything once.  Raises DataError for a split without labelled frames."""
+        """Read all recordings once.
+
+        Raises DataError if no training frame is labelled, or if recordings differ in their number of features.
+        """
         if self.recordings:
             return
-        found: dict[Split, list[Recording]] = {"train": self.read("train"), "test": self.read("test")}
-        if not any((recording.labels != UNLABELLED).any() for recording in found["train"]):
+        recordings: dict[Split, list[Recording]] = {"train": self.read("train"), "test": self.read("test")}
+        if not any((recording.labels != UNLABELLED).any() for recording in recordings["train"]):
             raise DataError(
                 f"{type(self).__name__} has no labelled frame to train on.",
                 remedy="Check that the label files belong to the training recordings.",
             )
-        tables = {split: [self.table(recording) for recording in each] for split, each in found.items()}
+        tables = {split: [self.table(recording) for recording in each] for split, each in recordings.items()}
         widths = {table.shape[1] for each in tables.values() for table in each}
         if len(widths) > 1:
             raise DataError(
-                f"Recordings yield different numbers of features: {sorted(widths)}.",
-                remedy="All need the same animals and keypoints.",
+                f"Recordings have different numbers of features: {', '.join(map(str, sorted(widths)))}.",
+                remedy="Use recordings of the same animals and keypoints.",
             )
         self.num_features = widths.pop()
-        parts = [self._parts(recording) for recording in found["train"]]
-        labels = [recording.labels for recording in found["train"]]
-        choose = {"train": [part[0] for part in parts], "val": [part[1] for part in parts]}
-        for name, chosen in choose.items():
+        parts = [self._parts(recording) for recording in recordings["train"]]
+        labels = [recording.labels for recording in recordings["train"]]
+        frames_of = {"train": [part[0] for part in parts], "val": [part[1] for part in parts]}
+        for name, chosen in frames_of.items():
             if any(len(frames) for frames in chosen):
                 self.datasets[name] = WindowDataset(tables["train"], labels, self.window, chosen)
-        if found["test"]:
-            scored = [recording.labels for recording in found["test"]]
+        if recordings["test"]:
+            scored = [recording.labels for recording in recordings["test"]]
             self.datasets["test"] = WindowDataset(tables["test"], scored, self.window)
-            everything = [np.arange(len(recording)) for recording in found["test"]]
-            self.datasets["predict"] = WindowDataset(tables["test"], scored, self.window, everything)
-        self.recordings = found
+            all_frames = [np.arange(len(recording)) for recording in recordings["test"]]
+            self.datasets["predict"] = WindowDataset(tables["test"], scored, self.window, all_frames)
+        self.recordings = recordings
 
     def fingerprint(self) -> str:
-        """A digest of what the recordings hold, so that figures of other tracks or labels are not taken for theirs."""
+        """Digest of the contents of all recordings, which tells results of changed tracks or labels apart."""
         digest = hashlib.sha256()
         splits: tuple[Split, ...] = ("train", "test")
         for split in splits:
@@ -115,7 +139,7 @@ class BehaviourModule(KeypointDataModule):
         return digest.hexdigest()
 
     def table(self, recording: Recording) -> Floats:
-        """Features (N, F) of a recording."""
+        """Features (N, F) float32 of a recording."""
         if recording.features is not None:
             return recording.features
         return feature_table(
@@ -124,7 +148,7 @@ class BehaviourModule(KeypointDataModule):
         )  # fmt: skip
 
     def _parts(self, recording: Recording) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Labelled frames that train, and those at the end that validate; windows of the two do not meet."""
+        """Labelled frames for training, and those at the end for validation, whose windows do not overlap."""
         frames = np.flatnonzero(recording.labels != UNLABELLED)
         if not self.val_fraction:
             return frames, frames[:0]
@@ -133,10 +157,10 @@ class BehaviourModule(KeypointDataModule):
         return frames[frames < max(first - reach, 0)], frames[frames >= first]
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Batches in an order that seed and epoch decide, rare behaviours drawn more often with ``balance``."""
+        """Batches in an order that depends on seed and epoch; ``balance`` draws rare behaviours more often."""
         dataset = self.datasets.get("train")
         if not isinstance(dataset, WindowDataset):
-            return self.loader("train")  # which says what is missing
+            return self.loader("train")  # raises an error that explains what is missing
         return ResumableLoader(
             dataset,
             sampler=BalancedShuffle(dataset.behaviour, self.order_seed, self.balance),

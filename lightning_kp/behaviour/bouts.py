@@ -1,8 +1,8 @@
-"""Behaviour as bouts (from frame to frame) and as one label per frame, and the csv files of bouts.
+"""Behaviour as bouts and as one label per frame, and csv files of bouts.
 
-A file has one bout per line, with the columns behaviour, start_frame, stop_frame (both belong to the bout),
-or start_s, stop_s in seconds; and, where one file serves several, video, animal and rater.  The headings
-of BORIS and of DLCAnalyzer are understood too.
+A file has one bout per line, with the columns behaviour, start_frame, stop_frame (both frames belong to the bout),
+or behaviour, start_s, stop_s in seconds.  A file of several recordings, animals or raters also has the columns video,
+animal and rater.  The headings of BORIS and of DLCAnalyzer are accepted, too.
 """
 
 import csv
@@ -19,7 +19,7 @@ from lightning_kp.errors import DataError, did_you_mean
 Labels = NDArray[np.int64]
 UNLABELLED = -1
 MAJORITY = "majority"
-# Our heading first; the others are those of BORIS ("Start (s)") and DLCAnalyzer ("from", "Experimenter").
+# Our heading first, then those of BORIS ("Start (s)") and DLCAnalyzer ("from", "Experimenter").
 HEADINGS = {
     "behaviour": ("behaviour", "behavior", "type", "category"),
     "start_frame": ("start_frame", "start"),
@@ -33,7 +33,7 @@ HEADINGS = {
 
 
 class Bout(NamedTuple):
-    """Frames ``start`` to ``stop``, both included, of one behaviour; ``confidence`` is 1 for labels."""
+    """One behaviour from frame ``start`` to frame ``stop``, both included; ``confidence`` in [0, 1], 1 for labels."""
 
     behaviour: str
     start: int
@@ -42,7 +42,13 @@ class Bout(NamedTuple):
 
 
 def to_bouts(labels: Labels, names: Sequence[str], *, skip: Sequence[str] = ()) -> list[Bout]:
-    """Runs of equal labels (N,), without those named in ``skip`` and without unlabelled frames."""
+    """Convert one label per frame to bouts.
+
+    Args:
+        labels: Labels (N,) as positions in ``names``; UNLABELLED frames belong to no bout.
+        names: Names of the behaviours.
+        skip: Behaviours to leave out.
+    """
     if not len(labels):
         return []
     edges = np.flatnonzero(np.diff(labels)) + 1
@@ -57,9 +63,16 @@ def to_bouts(labels: Labels, names: Sequence[str], *, skip: Sequence[str] = ()) 
 
 
 def to_labels(bouts: Iterable[Bout], frames: int, names: Sequence[str], background: str | None) -> Labels:
-    """One label (N,) per frame: the position in ``names``; other frames have that of ``background``.
+    """Convert bouts to one label per frame.
 
-    Where bouts overlap the shorter one counts.  Without a background such frames are UNLABELLED.
+    Args:
+        bouts: Bouts; behaviours outside of ``names`` are ignored.  Where bouts overlap, the shorter one counts.
+        frames: Number of frames N.
+        names: Names of the behaviours.
+        background: Behaviour of the frames without a bout; None leaves them UNLABELLED.
+
+    Returns:
+        Labels (N,) as positions in ``names``.
     """
     labels = np.full(frames, UNLABELLED if background is None else names.index(background), np.int64)
     for bout in sorted(bouts, key=lambda bout: bout.start - bout.stop):
@@ -69,7 +82,7 @@ def to_labels(bouts: Iterable[Bout], frames: int, names: Sequence[str], backgrou
 
 
 def majority(votes: Sequence[Labels]) -> Labels:
-    """The label that more than half of the raters give each frame (R x (N,)); UNLABELLED where none has."""
+    """Labels (N,) that more than half of the raters agree on; UNLABELLED without such a majority."""
     table = np.stack(votes)
     winner = np.full(table.shape[1], UNLABELLED, np.int64)
     for label in np.unique(table):
@@ -80,9 +93,17 @@ def majority(votes: Sequence[Labels]) -> Labels:
 def write_bouts(
     path: Path, bouts: Iterable[Bout], fps: float, video: str, times_s: NDArray[np.float64] | None = None
 ) -> Path:
-    """Write bouts; :func:`read_bouts` reads them.  Seconds are those of the first and after the last frame.
+    """Write bouts as a csv file that :func:`read_bouts` reads.
 
-    ``times_s`` of all frames, where the time between them varies.
+    Args:
+        path: The file; its folder is created.
+        bouts: The bouts.
+        fps: Frames per second; 0 = unknown, which leaves the columns of seconds empty.
+        video: Name of the recording.
+        times_s: Times (N,) of all frames in seconds, for a varying frame rate.
+
+    Returns:
+        ``path``.  A bout starts at the time of its first frame and stops one frame after that of its last.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -102,19 +123,32 @@ def write_bouts(
 def read_bouts(
     path: Path, fps: float, *, video: str = "", animal: str = "", rater: str = ""
 ) -> dict[str, list[Bout]]:
-    """Bouts by rater ("" where the file names none); only those of ``video``, ``animal`` and ``rater`` if given.
+    """Read the bouts of a csv file, by rater.
 
-    Seconds are rounded to the nearest frame.  A file of headings alone has no bout, which is no fault: an animal
-    may do nothing.  Raises DataError, naming file and line.
+    Seconds are rounded to the nearest frame.  A file with headings only has no bouts, which is valid: an animal
+    may do nothing.
+
+    Args:
+        path: The file.
+        fps: Frames per second, needed for columns of seconds; 0 = unknown.
+        video: Read only the bouts of this recording, if given.
+        animal: Read only the bouts of this animal, if given.
+        rater: Read only the bouts of this rater, if given; MAJORITY reads all raters.
+
+    Returns:
+        Bouts by rater; the rater is "" in a file without that column.
+
+    Raises:
+        DataError: The file, or one of its lines, cannot be read, or it has none of these bouts.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             table = csv.DictReader(file)
             lines, headings = list(table), list(table.fieldnames or ())
     except OSError as error:
-        raise DataError(f"There is no file of behaviour labels {path} ({error.strerror}).") from error
+        raise DataError(f"The file of behaviour labels {path} cannot be read ({error.strerror}).") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is no table of bouts: {error}.", remedy="Give a csv file.") from error
+        raise DataError(f"{path} is not a table of bouts: {error}.", remedy="Give a csv file.") from error
     columns = _columns(path, headings, fps)
     found: dict[str, list[Bout]] = {}
     for number, line in enumerate(lines, start=2):
@@ -127,12 +161,17 @@ def read_bouts(
     if not found and lines:
         known = Counter((line[columns["rater"]] or "") for line in lines) if "rater" in columns else {}
         hint = did_you_mean(rater, known) if rater and known else "Check video, animal and rater."
-        raise DataError(f"{path} has no bout of {video or rater or animal or 'anything'}.", remedy=hint)
+        given = [
+            f"{name} {value}"
+            for name, value in (("video", video), ("animal", animal), ("rater", rater))
+            if value
+        ]
+        raise DataError(f"{path} has no bouts of {', '.join(given)}.", remedy=hint)
     return found
 
 
 def _columns(path: Path, headings: list[str], fps: float) -> dict[str, str]:
-    """Our name of a column -> its heading in the file."""
+    """Headings of the file by our name of the column."""
     by_lower = {heading.strip().lower(): heading for heading in headings if heading}
     found = {
         name: by_lower[alias]
@@ -145,11 +184,11 @@ def _columns(path: Path, headings: list[str], fps: float) -> dict[str, str]:
     if "behaviour" not in found or not (in_frames or in_seconds):
         raise DataError(
             f"{path} has the columns {', '.join(headings) or 'none'}.",
-            remedy="It needs behaviour, start_frame, stop_frame, or behaviour, start_s, stop_s.",
+            remedy="It needs the columns behaviour, start_frame, stop_frame, or behaviour, start_s, stop_s.",
         )
     if not in_frames and not fps > 0:
         raise DataError(
-            f"{path} counts seconds, and the frame rate is not known.", remedy="Give it: --data.fps=30"
+            f"{path} gives times in seconds, but the frame rate is unknown.", remedy="Give it: --data.fps=30"
         )
     return found
 
@@ -161,24 +200,29 @@ def _bout(path: Path, line: int, cell: dict[str, str], fps: float) -> Bout:
         else:
             first, last = round(float(cell["start_s"]) * fps), round(float(cell["stop_s"]) * fps) - 1
     except (ValueError, OverflowError) as error:
-        raise DataError(f"{path}, line {line}: {error}.", remedy="Start and stop are numbers.") from error
+        raise DataError(
+            f"{path}, line {line}: {error}.", remedy="Start and stop have to be numbers."
+        ) from error
     start, stop = _frames(path, line, first, last)
     if stop < start - 1 or start < 0:
-        raise DataError(f"{path}, line {line}: {cell['behaviour']} goes from frame {start} to {stop}.")
+        raise DataError(
+            f"{path}, line {line}: {cell['behaviour']} goes from frame {start} to frame {stop}.",
+            remedy="A bout starts at frame 0 or later and stops after it starts.",
+        )
     return Bout(cell["behaviour"], start, max(stop, start))
 
 
 def _frames(path: Path, line: int, first: float, last: float) -> tuple[int, int]:
     if not (float(first).is_integer() and float(last).is_integer()):
         raise DataError(
-            f"{path}, line {line}: {first:g} to {last:g} are no numbers of frames.",
-            remedy="Call columns of seconds start_s and stop_s.",
+            f"{path}, line {line}: {first:g} and {last:g} are not frame numbers.",
+            remedy="Name columns of seconds start_s and stop_s.",
         )
     return int(first), int(last)
 
 
 def _is_other(given: str | None, wanted: str, *, stem: bool = False) -> bool:
-    """Whether a cell names something else; an empty cell, or none, stands for all."""
+    """Whether a cell names something other than ``wanted``; an empty or missing cell stands for all."""
     if not given or not wanted:
         return False
     return given not in (wanted, *((Path(wanted).stem,) if stem else ())) and (

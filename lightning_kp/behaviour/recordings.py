@@ -1,4 +1,4 @@
-"""Files of one recording: its keypoints, in any format that we read, and the behaviours that were scored."""
+"""Files of a recording: its keypoints, in any readable format, and its behaviour labels."""
 
 import json
 from collections.abc import Sequence
@@ -8,78 +8,98 @@ from typing import Any
 
 import numpy as np
 
+from lightning_kp.arena.recording import read_truth
 from lightning_kp.behaviour.bouts import MAJORITY, Bout, Labels, majority, read_bouts, to_bouts, to_labels
 from lightning_kp.errors import DataError, did_you_mean
+from lightning_kp.labels.truth import TRUTH_SUFFIX, is_truth
 from lightning_kp.tracks.reading import read_tracks
 from lightning_kp.tracks.table import TrackInfo, Tracks, make_tracks
 
-# Those that hold most first.
-SUFFIXES = (".truth.npz", ".csv", ".slp", ".dlc.h5", ".dlc.csv", ".h5", ".npz")
-LABELS = ".behaviour.csv"
+# Files with the most information come first.
+SUFFIXES = (TRUTH_SUFFIX, ".csv", ".slp", ".dlc.h5", ".dlc.csv", ".h5", ".npz")
+LABEL_SUFFIX = ".behaviour.csv"
 
 
 def find_recordings(folder: Path, patterns: Sequence[str]) -> dict[str, Path]:
-    """Keypoint files by name of recording, for patterns of names such as ``mouse0*``; one file for each.
+    """Find the keypoint files of recordings.
 
-    Raises DataError for a pattern that no file has.
+    Args:
+        folder: The folder of the files.
+        patterns: Patterns of names of recordings, such as ``mouse0*``.
+
+    Returns:
+        One file for each recording, by its name.
+
+    Raises:
+        DataError: No file matches a pattern.
     """
     found: dict[str, Path] = {}
     for pattern in patterns:
         is_known = False
         for suffix in SUFFIXES:
             for path in sorted(folder.glob(f"{pattern}{suffix}")):
-                name = stem_of(path)
-                if path.name == name + suffix and not path.name.endswith(LABELS):
+                name = recording_name(path)
+                if path.name == name + suffix and not path.name.endswith(LABEL_SUFFIX):
                     found.setdefault(name, path)
                     is_known = True
         if not is_known:
-            there = sorted({stem_of(path) for path in folder.glob("*") if path.name.endswith(SUFFIXES)})
+            available = sorted(
+                {recording_name(path) for path in folder.glob("*") if path.name.endswith(SUFFIXES)}
+            )
             raise DataError(
-                f"{folder} has no keypoints named {pattern}.",
-                remedy=did_you_mean(pattern, there) if there else "Give the folder that holds the tracks.",
+                f"{folder} has no keypoint file named {pattern}.",
+                remedy=did_you_mean(pattern, available) if available else "Give the folder of the tracks.",
             )
     return found
 
 
-def stem_of(path: Path) -> str:
-    """The name of a recording: that of its file without the suffix."""
+def recording_name(path: Path) -> str:
+    """Name of a recording: the name of its file without the suffix."""
     suffixes = [suffix for suffix in SUFFIXES if path.name.endswith(suffix)]
     return path.name.removesuffix(max(suffixes, key=len, default=path.suffix))
 
 
-def one_of_each(files: Sequence[Path]) -> list[Path]:
-    """One file of each recording: `kp track` writes several formats of one, and a glob names them all.
+def unique_recordings(files: Sequence[Path]) -> list[Path]:
+    """Keep one file of each recording, since `kp track` writes several formats and a glob matches them all.
 
-    Raises DataError where recordings of several folders have one name: results are kept, and measurements found,
-    by name.
+    Raises DataError if two folders have a recording of the same name, because results and measurements are found by
+    name.
     """
     named: dict[str, Path] = {}
     for file in files:
-        first = named.setdefault(stem_of(file), file)
+        first = named.setdefault(recording_name(file), file)
         if first.parent.resolve() != file.parent.resolve():
             raise DataError(
-                f"{first} and {file} have one name, {stem_of(file)}.",
-                remedy="Rename one of them, or give them one at a time with an --out of their own.",
+                f"{first} and {file} have the same name, {recording_name(file)}.",
+                remedy="Rename one of them, or run the command for each, with different --out folders.",
             )
-        if _fullness(file) < _fullness(first):
-            named[stem_of(file)] = file
+        if _rank(file) < _rank(first):
+            named[recording_name(file)] = file
     return list(named.values())
 
 
-def _fullness(file: Path) -> int:
-    """The place of a file's format in SUFFIXES, those that hold most first."""
-    suffix = file.name.removeprefix(stem_of(file))
+def _rank(file: Path) -> int:
+    """Position of a file's format in SUFFIXES; the format with the most information is 0."""
+    suffix = file.name.removeprefix(recording_name(file))
     return SUFFIXES.index(suffix) if suffix in SUFFIXES else len(SUFFIXES)
 
 
 def read_keypoints(path: Path, fps: float = 0.0, frame_size: Sequence[int] = ()) -> Tracks:
-    """Tracks of one recording; ``fps`` and ``frame_size`` (height, width) stand in for what the file lacks.
+    """Read the tracks of one recording.
 
-    Beside the tables of :func:`read_tracks`: the truth of a rendered arena, whose confidence is 1 where a
-    point is seen and 0 where it is covered, and ``.npz`` with ``points`` (N, K, 2) or (N, I, K, 2) in
-    pixels and, if known, ``likelihood`` without the last axis, ``node_names`` (K,), ``fps``.
+    Formats are those of :func:`lightning_kp.tracks.reading.read_tracks`; the ground truth of a rendered arena, with
+    confidence 1 for a visible and 0 for a covered point; and ``.npz`` files with ``points`` (N, K, 2) or
+    (N, I, K, 2) in pixels and optionally ``likelihood`` (N, K) or (N, I, K), ``node_names`` (K,) and ``fps``.
+
+    Args:
+        path: The file.
+        fps: Frames per second, used if the file does not give them; 0 = unknown.
+        frame_size: Height and width in pixels, used if the file does not give them.
+
+    Raises:
+        DataError: The file cannot be read.
     """
-    if path.name.endswith(".truth.npz"):
+    if is_truth(path):
         tracks = _arena_tracks(path)
     elif path.suffix == ".npz":
         tracks = _npz_tracks(path)
@@ -95,11 +115,12 @@ def read_keypoints(path: Path, fps: float = 0.0, frame_size: Sequence[int] = ())
 
 
 def select_keypoints(tracks: Tracks, names: Sequence[str]) -> Tracks:
-    """The keypoints of these names, in this order.  Raises DataError for one that is not there."""
+    """Select keypoints by name, in the given order.  Raises DataError for an unknown name."""
     for name in names:
         if name not in tracks.keypoint_names:
             raise DataError(
-                f"{tracks.video} has no keypoint {name}.", remedy=did_you_mean(name, tracks.keypoint_names)
+                f"{tracks.video} has no keypoint called {name}.",
+                remedy=did_you_mean(name, tracks.keypoint_names),
             )
     order = [tracks.keypoint_names.index(name) for name in names]
     return replace(
@@ -112,50 +133,59 @@ def select_keypoints(tracks: Tracks, names: Sequence[str]) -> Tracks:
 
 
 def label_file(root: Path, pattern: str, name: str) -> Path:
-    """The label file of a recording: ``pattern`` with {name} filled in.  Raises DataError where there is none."""
+    """Path of a recording's label file: ``pattern`` with {name} filled in.  Raises DataError if it does not exist."""
     path = root / pattern.replace("{name}", name)
     if not path.is_file():
         raise DataError(
-            f"There are no behaviour labels of {name}: no file {path}.",
-            remedy="Write one with the columns behaviour, start_frame, stop_frame, and give its place: "
+            f"There are no behaviour labels of {name}: {path} does not exist.",
+            remedy="Write a file with the columns behaviour, start_frame, stop_frame, and give its path: "
             "--data.labels='labels/{name}.behaviour.csv'",
         )
     return path
 
 
-class Scored:
-    """The behaviours that raters saw in one recording, before their names are numbered."""
+class RaterLabels:
+    """Behaviour labels of one recording, by rater, before the behaviours are numbered.
+
+    Args:
+        path: A csv file of bouts, or the ground truth of a rendered arena.
+        tracks: The recording's tracks of N frames.
+        video: Name of the recording.
+        animal: Use only the labels of this animal, if given.
+        rater: Use only the labels of this rater, if given; MAJORITY takes the majority of all raters.
+
+    Raises:
+        DataError: The file cannot be read, or several raters labelled the recording and ``rater`` is not given.
+    """
 
     def __init__(self, path: Path, tracks: Tracks, *, video: str, animal: str = "", rater: str = "") -> None:
         self.path, self.frames, self.rater = path, len(tracks), rater
         self.by_rater: dict[str, list[Bout]]
-        if path.name.endswith(".truth.npz"):
+        if is_truth(path):
             self.by_rater = {"": _arena_bouts(path, animal)}
         else:
             self.by_rater = read_bouts(path, tracks.fps, video=video, animal=animal, rater=rater)
         if len(self.by_rater) > 1 and rater != MAJORITY:
             raise DataError(
                 f"{path} holds the labels of {', '.join(self.by_rater)}.",
-                remedy="Choose one: --data.rater=NAME, or --data.rater=majority.",
+                remedy="Choose one with --data.rater=NAME, or use --data.rater=majority.",
             )
 
     @property
     def names(self) -> set[str]:
-        """Behaviours that occur within the recording."""
+        """Names of the behaviours that occur within the recording."""
         bouts = (bout for each in self.by_rater.values() for bout in each)
         return {bout.behaviour for bout in bouts if bout.start < self.frames}
 
     def labels(self, names: Sequence[str], background: str | None) -> Labels:
-        """One label (N,) per frame."""
+        """Labels (N,) of the frames, as positions in ``names``; see :func:`lightning_kp.behaviour.bouts.to_labels`."""
         votes = [to_labels(each, self.frames, names, background) for each in self.by_rater.values()]
-        return majority(votes) if len(votes) > 1 else votes[0] if votes else to_labels(
-            (), self.frames, names, background
-        )  # fmt: skip
+        if len(votes) > 1:
+            return majority(votes)
+        return votes[0] if votes else to_labels((), self.frames, names, background)
 
 
 def _arena_tracks(path: Path) -> Tracks:
-    from lightning_kp.arena.recording import read_truth
-
     truth = read_truth(path)
     with np.load(path, allow_pickle=False) as stored:
         settings = json.loads(str(stored["settings"]))
@@ -172,15 +202,13 @@ def _arena_tracks(path: Path) -> Tracks:
 
 
 def _arena_bouts(path: Path, animal: str) -> list[Bout]:
-    from lightning_kp.arena.recording import read_truth
-
     truth = read_truth(path)
     digits = (animal or "animal1").removeprefix("animal")
     number = int(digits) if digits.isdigit() else 0
     if not 1 <= number <= truth.behaviour.shape[1]:
         raise DataError(
-            f"{path} has {truth.behaviour.shape[1]} animals and none called {animal}.",
-            remedy="--data.animal=animal1",
+            f"{path} has no animal called {animal}; it has {truth.behaviour.shape[1]}.",
+            remedy=f"Give --data.animal=animal1 to animal{truth.behaviour.shape[1]}.",
         )
     return to_bouts(truth.behaviour[:, number - 1].astype(np.int64), truth.behaviour_names)
 
@@ -195,7 +223,8 @@ def _npz_tracks(path: Path) -> Tracks:
     if points is None or points.ndim not in (3, 4) or points.shape[-1] != 2:
         shape = "none" if points is None else str(points.shape)
         raise DataError(
-            f"{path}: `points` is {shape}.", remedy="It needs (frames, keypoints, 2), or with animals second."
+            f"{path}: the shape of `points` is {shape}.",
+            remedy="It has to be (frames, keypoints, 2) or (frames, animals, keypoints, 2).",
         )
     points = points[:, None] if points.ndim == 3 else points
     confidence = arrays.get("likelihood", np.isfinite(points).all(-1)).reshape(points.shape[:3])

@@ -1,4 +1,4 @@
-"""What a trained classifier says of whole recordings: probabilities, labels, bouts, figures, and their files."""
+"""Results of a trained behaviour classifier on whole recordings: probabilities, labels, bouts, metrics, and files."""
 
 import csv
 import json
@@ -17,12 +17,12 @@ from lightning_kp.behaviour.bases import BehaviourModule
 from lightning_kp.behaviour.bouts import Bout, Labels, to_bouts, write_bouts
 from lightning_kp.behaviour.windows import Recording
 from lightning_kp.files import write_whole
-from lightning_kp.metrics.behaviour import BehaviourFigures, behaviour_figures
+from lightning_kp.metrics.behaviour import BehaviourMetrics, behaviour_metrics
 
 
 @dataclass(frozen=True, eq=False)
-class ScoredRecording:
-    """``probability`` (N, C) of each behaviour in each frame of a recording, whose labels it carries."""
+class ClassifiedRecording:
+    """Predictions for one recording: ``probability`` (N, C) in [0, 1] of C behaviours in N frames."""
 
     recording: Recording
     probability: NDArray[np.float32]
@@ -31,27 +31,29 @@ class ScoredRecording:
 
     @property
     def chosen(self) -> Labels:
-        """The most probable behaviour (N,) of each frame."""
+        """Index (N,) of the most probable behaviour of each frame."""
         return np.asarray(self.probability.argmax(axis=1), np.int64)
 
     @property
     def bouts(self) -> list[Bout]:
-        """Bouts of interest, with the mean probability of their behaviour as confidence."""
+        """Predicted bouts without the background; their confidence is the mean probability of the behaviour."""
         skip = () if self.background is None else (self.background,)
         return [
-            bout._replace(confidence=float(self._of(bout).mean()))
+            bout._replace(confidence=float(self._probability_in(bout).mean()))
             for bout in to_bouts(self.chosen, self.behaviours, skip=skip)
         ]
 
-    def _of(self, bout: Bout) -> NDArray[np.float32]:
+    def _probability_in(self, bout: Bout) -> NDArray[np.float32]:
+        """Probability (frames,) of a bout's behaviour in its frames."""
         return self.probability[bout.start : bout.stop + 1, self.behaviours.index(bout.behaviour)]
 
     def _times(self) -> NDArray[np.float64] | None:
+        """Times (N,) of the frames in seconds; None if they are not those of the frames."""
         times = self.recording.tracks.times_s
         return times if len(times) == len(self.chosen) and bool((np.diff(times) > 0).all()) else None
 
     def write(self, folder: Path) -> list[Path]:
-        """``<name>.frames.csv`` (probabilities) and ``<name>.bouts.csv`` (labels for another training)."""
+        """Write ``<name>.frames.csv`` (probabilities) and ``<name>.bouts.csv`` (usable as labels of a training)."""
         name, fps = self.recording.name.replace("/", "_"), self.recording.tracks.fps
         folder.mkdir(parents=True, exist_ok=True)
         frames = folder / f"{name}.frames.csv"
@@ -66,8 +68,16 @@ class ScoredRecording:
 
 
 @torch.inference_mode()
-def score_recordings(method: Any, data: BehaviourModule, batch_size: int = 512) -> list[ScoredRecording]:
-    """Probabilities of every frame of the test recordings, from a trained BehaviourClassifier."""
+def classify_recordings(
+    method: Any, data: BehaviourModule, batch_size: int = 512
+) -> list[ClassifiedRecording]:
+    """Classify every frame of the test recordings.
+
+    Args:
+        method: A trained BehaviourClassifier.
+        data: The recordings, after ``setup``.
+        batch_size: Windows per batch.
+    """
     recordings = data.recordings.get("test", [])
     if not recordings:
         return []
@@ -79,30 +89,36 @@ def score_recordings(method: Any, data: BehaviourModule, batch_size: int = 512) 
             rows = batch.video.numpy() == number
             found[number][batch.index.numpy()[rows]] = probability[rows]
     return [
-        ScoredRecording(each, probability, data.behaviours, data.background)
+        ClassifiedRecording(each, probability, data.behaviours, data.background)
         for each, probability in zip(recordings, found, strict=True)
     ]
 
 
-def overall(scored: Sequence[ScoredRecording]) -> BehaviourFigures:
-    """Figures over all labelled frames of all recordings together."""
+def overall_metrics(scored: Sequence[ClassifiedRecording]) -> BehaviourMetrics:
+    """Metrics over the labelled frames of all recordings together."""
     probability = torch.from_numpy(np.concatenate([each.probability for each in scored]))
     labels = torch.from_numpy(np.concatenate([each.recording.labels for each in scored]))
-    return behaviour_figures(probability, labels, scored[0].behaviours, scored[0].background)
+    return behaviour_metrics(probability, labels, scored[0].behaviours, scored[0].background)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One row of the table: what was varied, and the figures by name of every seed."""
+    """One row of the results table.
+
+    Attributes:
+        name: The values of the options that were varied; empty if none were.
+        by_seed: Metrics by name for each seed; None = undefined.
+        problem: Why there are no results, if so.
+    """
 
     name: str
     by_seed: dict[int, dict[str, float | None]]
     problem: str = ""
 
     def summary(self) -> dict[str, tuple[float, float]]:
-        """Mean and standard deviation (of the sample, 0 for one seed) over the seeds of each figure."""
+        """Mean and sample standard deviation (0 for one seed) of each metric over the seeds."""
         names = list(next(iter(self.by_seed.values()), {}))
-        values = {name: [figures.get(name) for figures in self.by_seed.values()] for name in names}
+        values = {name: [metrics.get(name) for metrics in self.by_seed.values()] for name in names}
         return {
             name: (mean(known), stdev(known) if len(known) > 1 else 0.0)
             for name, each in values.items()
@@ -111,28 +127,28 @@ class Setting:
 
 
 def table_lines(settings: Sequence[Setting]) -> list[str]:
-    """A Markdown table: MAP, mean F1, average precision and F1 by behaviour, each as mean ± deviation over seeds."""
+    """A Markdown table of MAP, mean F1, and average precision and F1 by behaviour, as mean ± deviation over seeds."""
     summaries = [setting.summary() for setting in settings]
-    names = sorted(dict.fromkeys(name for each in summaries for name in each), key=_kind)
+    names = sorted(dict.fromkeys(name for each in summaries for name in each), key=_group)
     head = ["", *(_heading(name) for name in names), "seeds"]
     rows = [head, ["---"] * len(head)]
     for setting, summary in zip(settings, summaries, strict=True):
         cells = [
-            _told(summary[name], len(setting.by_seed)) if name in summary else "–"  # noqa: RUF001
+            _cell(summary[name], len(setting.by_seed)) if name in summary else "–"  # noqa: RUF001
             for name in names
         ]
         rows.append([setting.name or "all", *cells, setting.problem or str(len(setting.by_seed))])
     return ["| " + " | ".join(row) + " |" for row in rows]
 
 
-def _kind(name: str) -> int:
-    """The means first, then average precisions, then F1; within a kind the order stays."""
+def _group(name: str) -> int:
+    """Order of the columns: means, then average precisions, then F1; within a group the order is kept."""
     return 0 if name in ("map", "mean_f1") else 2 if name.startswith("f1_") else 1
 
 
-def _told(figure: tuple[float, float], seeds: int) -> str:
-    """One seed has no deviation."""
-    return "{:.3f} ± {:.3f}".format(*figure) if seeds > 1 else f"{figure[0]:.3f}"
+def _cell(value: tuple[float, float], seeds: int) -> str:
+    """Mean and deviation as text; a single seed has no deviation."""
+    return "{:.3f} ± {:.3f}".format(*value) if seeds > 1 else f"{value[0]:.3f}"
 
 
 def _heading(name: str) -> str:
@@ -141,12 +157,12 @@ def _heading(name: str) -> str:
 
 
 def write_settings(folder: Path, settings: Sequence[Setting]) -> None:
-    """``behaviour.json`` with every figure, mean and deviation, and ``behaviour.md``, the table."""
+    """Write ``behaviour.json`` with all metrics, means and deviations, and ``behaviour.md``, the table."""
     content = [
         {
             "setting": setting.name,
             "problem": setting.problem,
-            "seeds": {str(seed): figures for seed, figures in setting.by_seed.items()},
+            "seeds": {str(seed): metrics for seed, metrics in setting.by_seed.items()},
             "mean": {name: value[0] for name, value in setting.summary().items()},
             "deviation": {name: value[1] for name, value in setting.summary().items()},
         }

@@ -1,4 +1,4 @@
-"""Recordings with one behaviour per frame -> windows of features for training."""
+"""Windows of features around the frames of recordings with one behaviour label per frame."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,9 +16,10 @@ from lightning_kp.tracks.table import Floats, Tracks
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """Keypoints of one video and ``labels`` (N,): positions in the behaviours, UNLABELLED where unknown.
+    """Tracks of one video with a behaviour label for each of N frames.
 
-    ``features`` (N, F), where a data set brings its own; otherwise they are made of the tracks.
+    ``labels`` (N,) are positions among the behaviours, or UNLABELLED.  ``features`` (N, F) are those of a data set
+    that has its own; without them, features are computed from the tracks.
     """
 
     name: str
@@ -32,7 +33,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class WindowSettings:
-    """``past`` and ``future`` frames beside the middle one, each ``stride`` frames from the next."""
+    """Frames of a window: ``past`` and ``future`` frames around the middle one, each ``stride`` frames apart."""
 
     past: int = 100
     future: int = 100
@@ -41,21 +42,28 @@ class WindowSettings:
     def __post_init__(self) -> None:
         if self.past < 0 or self.future < 0 or self.stride < 1:
             raise ConfigurationError(
-                f"A window of {self.past} past and {self.future} future frames, every {self.stride}th.",
-                remedy="past and future are 0 or more, stride is 1 or more.",
+                f"A window cannot have {self.past} past and {self.future} future frames with a stride of "
+                f"{self.stride}.",
+                remedy="past and future have to be 0 or more, stride is 1 or more.",
             )
 
     @property
     def length(self) -> int:
-        """Frames in a window."""
+        """Number of frames in a window."""
         return self.past + 1 + self.future
 
 
 class WindowDataset(Dataset[LabelledWindows]):
-    """Windows around chosen frames of several recordings; beyond their ends features are 0 (CalMS21's rule).
+    """Windows (T, F) of features around chosen frames of several recordings.
 
-    ``tables`` (N, F) per recording, ``chosen`` the frames of each to be served (default: the labelled ones).
-    All features lie in one tensor with the margins between them, so that a window is a slice.
+    Beyond the ends of a recording features are 0, as in CalMS21.  All features are stored in one tensor, with margins
+    between recordings, so that a window is a slice.
+
+    Args:
+        tables: Features (N, F) float32 of each recording.
+        labels: Labels (N,) of each recording.
+        window: Which frames a window has.
+        chosen: Frame numbers of each recording that become windows; by default the labelled ones.
     """
 
     def __init__(
@@ -81,8 +89,8 @@ class WindowDataset(Dataset[LabelledWindows]):
             start.append(begin + frames - before)
             begin += len(table) + margin
         self.video, self.index, self.start = (torch.from_numpy(_join(part)) for part in (video, index, start))
-        of_frame = [labels[number][frames] for number, frames in enumerate(index)]
-        self.behaviour = torch.from_numpy(_join(of_frame))
+        behaviour = [labels[number][frames] for number, frames in enumerate(index)]
+        self.behaviour = torch.from_numpy(_join(behaviour))
 
     def __len__(self) -> int:
         return len(self.index)
@@ -98,10 +106,15 @@ def _join(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
 
 
 class BalancedShuffle(Sampler[int]):
-    """As many draws as there are frames, in an order that depends on seed and epoch only.
+    """Draws as many frames as there are, in an order that depends only on seed and epoch.
 
-    ``balance`` 0 draws every frame once; 1 draws every behaviour equally often; in between a behaviour of
-    frequency f is drawn in proportion to f^(1 - balance).  Frames of rare behaviours come several times.
+    With ``balance`` 0 each frame is drawn once, with 1 each behaviour equally often; in between, a behaviour of
+    frequency f is drawn in proportion to f^(1 - balance).  Frames of rare behaviours are then drawn several times.
+
+    Args:
+        behaviour: Labels (N,), all 0 or above.
+        seed: Seed of the order.
+        balance: A number in [0, 1].
     """
 
     def __init__(self, behaviour: torch.Tensor, seed: int, balance: float) -> None:
@@ -110,7 +123,7 @@ class BalancedShuffle(Sampler[int]):
             raise ConfigurationError(f"balance is {balance}.", remedy="Give a number from 0 to 1.")
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of ``epoch``."""
+        """Use the order of ``epoch`` from now on."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -126,6 +139,6 @@ class BalancedShuffle(Sampler[int]):
         chosen = []
         for label, number in enumerate(np.diff(draws, prepend=0)):
             frames = order[self.behaviour[order] == label]
-            # Every frame comes equally often, but for the last, partial round.
+            # All frames are drawn equally often, except in the last, incomplete round.
             chosen.append(np.resize(frames, number) if len(frames) else frames)
         return iter(rng.permutation(np.concatenate(chosen)).tolist())

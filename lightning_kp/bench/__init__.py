@@ -1,1 +1,1 @@
-"""Speed and memory against the other side, run by ``python -m lightning_kp.bench``."""
+"""Benchmarks of speed and memory against reference implementations, run by ``python -m lightning_kp.bench``."""

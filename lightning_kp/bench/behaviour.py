@@ -1,4 +1,4 @@
-"""Speed of behaviour: features against a loop over frames, training against the network on windows at hand."""
+"""Speed of behaviour: features against a loop over frames, training against the network on a ready batch."""
 
 import math
 import os
@@ -24,7 +24,7 @@ BATCH_SIZE = 128
 
 
 def rows(*, quick: bool = False) -> list[Row]:
-    """Every kind of feature of a long recording; training on windows as CalMS21's benchmark has them."""
+    """Rows for all kinds of features of a long recording, and for training on the windows of CalMS21's benchmark."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     return [
         *feature_rows(FRAMES // 10 if quick else FRAMES, 1 if quick else 3),
@@ -33,7 +33,7 @@ def rows(*, quick: bool = False) -> list[Row]:
 
 
 def feature_rows(frames: int, repeats: int) -> list[Row]:
-    """Frames per second of all features, gaps filled, against a minute's work and against a loop."""
+    """Rows for all features with gaps filled (100,000 frames against 10 s), and for angles against a loop."""
     tracks, few = random_tracks(frames), random_tracks(LITERAL_FRAMES)
     seconds = medians({"ours": lambda: feature_table(tracks, KINDS)}, repeats=repeats)["ours"]
     loop = medians({"loop": lambda: literal_angles(few)}, repeats=1)["loop"]
@@ -48,7 +48,7 @@ def feature_rows(frames: int, repeats: int) -> list[Row]:
 
 
 def random_tracks(frames: int) -> Tracks:
-    """Points all over the frame, one in twenty missing."""
+    """Tracks with points (T, 1, 20, 2) all over a frame of 500 x 500 px, one in twenty missing."""
     rng = np.random.default_rng(0)
     shape = (frames, 1, KEYPOINTS)
     points = rng.uniform(0, 500, (*shape, 2)).astype(np.float32)
@@ -61,7 +61,7 @@ def random_tracks(frames: int) -> Tracks:
 
 
 def literal_angles(tracks: Tracks) -> list[list[float]]:
-    """What the angles mean, frame by frame and triplet by triplet."""
+    """Angles in [0, π] computed frame by frame and triplet by triplet."""
     found = []
     for points in np.nan_to_num(tracks.points_px[:, 0]).astype(float):
         row = []
@@ -73,7 +73,7 @@ def literal_angles(tracks: Tracks) -> list[list[float]]:
 
 
 def training_row(repeats: int) -> Row:
-    """Frames per second of training, windows cut out and shuffled, against the same steps on one batch."""
+    """Row for frames per second of training, with windows cut and shuffled, against equal steps on one batch."""
     rng = np.random.default_rng(0)
     batches = 6
     frames = batches * BATCH_SIZE
@@ -98,7 +98,7 @@ def training_row(repeats: int) -> Row:
 
 
 def training_step() -> Callable[[LabelledWindows], None]:
-    """One step of the classifier on a batch."""
+    """Return a function that trains the classifier for one step on a batch."""
     method = BehaviourClassifier(28, WindowSettings().length, ("a", "b", "c", "other")).train()
     optimizer = method.default_optimizer()
 

@@ -1,4 +1,4 @@
-"""Speed of the frame cache: pairs out of it against training, frames into it against the bare decoder."""
+"""Speed of the frame cache: reading pairs against training, and building the cache against the bare decoder."""
 
 import itertools
 import os
@@ -23,12 +23,12 @@ from lightning_kp.frames.pairs import FramePairsModule
 from lightning_kp.methods.bkind import BKinD, BKinDWeights
 from lightning_kp.video.decoding import ONE_THREAD
 
-SIZE, BATCH_SIZE = 96, 8  # the laptop preset's
-CORES = 2  # of the machine that the targets speak of
+SIZE, BATCH_SIZE = 96, 8  # those of the laptop preset
+CORES = 2  # of the machine to which the targets refer
 
 
 def rows(*, quick: bool = False) -> list[Row]:
-    """Pairs per second by CPU time, frames per second by both clocks: neighbours disturb CPU time least."""
+    """Rows for pairs per second by CPU time, which other programs disturb least, and frames per second by both."""
     repeats = 3 if quick else 5
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     with TemporaryDirectory() as folder:
@@ -40,7 +40,7 @@ def rows(*, quick: bool = False) -> list[Row]:
 
 
 def pairs_row(clip: Path, folder: Path, repeats: int) -> Row:
-    """Pairs that the training loader hands out against pairs that two cores train on, at perfect scaling."""
+    """Row for pairs read by the training loader against pairs that two cores consume, at perfect scaling."""
     data = FramePairsModule(
         str(clip), size=SIZE, batch_size=BATCH_SIZE, gap=5, cache_dir=str(folder / "pairs")
     )
@@ -58,7 +58,7 @@ def pairs_row(clip: Path, folder: Path, repeats: int) -> Row:
 
 
 def training_step(batch: FramePairs) -> Callable[[], object]:
-    """One step of the laptop preset with its optimiser, gradients clipped, on a batch as loaders give it."""
+    """Return a function that trains the laptop preset for one step on a loader's batch, clipping included."""
     method = laptop_method().train()
     optimizer = torch.optim.AdamW(method.parameters())
 
@@ -71,7 +71,7 @@ def training_step(batch: FramePairs) -> Callable[[], object]:
 
 
 def laptop_method() -> BKinD:
-    """The method as the laptop preset sets it up, untrained."""
+    """Untrained method with the settings of the laptop preset."""
     preset = yaml.safe_load(files("lightning_kp").joinpath("presets/laptop.yaml").read_text("utf-8"))
     options = preset["model"]["init_args"]
     plain = {name: options[name] for name in set(options) - {"weights", "optimizer", "scheduler"}}
@@ -79,7 +79,7 @@ def laptop_method() -> BKinD:
 
 
 def building_rows(name: str, clip: Path, folder: Path, repeats: int) -> list[Row]:
-    """Frames per second into a new cache against those of the bare decoder, by the clock and by CPU time."""
+    """Rows for frames per second of building a new cache against the bare decoder, by wall clock and by CPU time."""
     number = itertools.count()
 
     def build() -> None:
@@ -97,22 +97,22 @@ def building_rows(name: str, clip: Path, folder: Path, repeats: int) -> list[Row
 
 
 def decode_rgb(clip: Path) -> int:
-    """Decode every frame to a whole RGB array, by PyAV alone, and count them."""
+    """Decode every frame to a full RGB array with PyAV alone, and return the number of frames."""
     count = 0
     with av.open(str(clip)) as container:
         container.streams.video[0].thread_type = "AUTO"
         for frame in container.decode(video=0):
-            # One thread for the conversion, as ours; PyAV's default takes all cores and more CPU time.
+            # One thread for the conversion, as in our reader; PyAV's default uses all cores and more CPU time.
             frame.to_ndarray(format="rgb24", **cast(Any, ONE_THREAD))
             count += 1
     return count
 
 
 def by_both_clocks(sides: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, dict[str, float]]:
-    """Median seconds of each side from the same runs: by the "clock", and of the process's "CPU" time."""
+    """Median seconds of each side from the same runs, by wall time ("clock") and by CPU time of the process ("CPU")."""
     spent: dict[str, list[float]] = {side: [] for side in sides}
 
-    def noting(side: str) -> Callable[[], None]:
+    def timed(side: str) -> Callable[[], None]:
         def run() -> None:
             start = time.process_time()
             sides[side]()
@@ -120,6 +120,6 @@ def by_both_clocks(sides: Mapping[str, Callable[[], object]], repeats: int) -> d
 
         return run
 
-    clock = medians({side: noting(side) for side in sides}, repeats=repeats, clock=time.perf_counter)
-    # The first round warms up.
+    clock = medians({side: timed(side) for side in sides}, repeats=repeats, clock=time.perf_counter)
+    # The first round is a warm-up.
     return {"clock": clock, "CPU": {side: statistics.median(values[1:]) for side, values in spent.items()}}

@@ -1,4 +1,4 @@
-"""Videos to measure with: the first frames of recordings where there are any, else a rendered texture."""
+"""Videos for the benchmarks: the first frames of real recordings if available, otherwise a rendered texture."""
 
 import os
 from fractions import Fraction
@@ -12,7 +12,7 @@ RECORDINGS = {"mouse": "mouse_openfield/videos/*.mp4", "flies": "two_flies/fly12
 
 
 def sample_clips(folder: Path, frames: int) -> dict[str, Path]:
-    """Clips of at most ``frames`` frames by name: cut from the data in ``KP_DATA``, else one texture."""
+    """Clips of at most ``frames`` frames by name: cut from the data in ``KP_DATA``, or a single texture."""
     data = os.environ.get("KP_DATA")
     found = {name: sorted(Path(data).glob(pattern)) for name, pattern in RECORDINGS.items()} if data else {}
     clips = {name: cut(videos[0], folder / f"{name}.mp4", frames) for name, videos in found.items() if videos}
@@ -20,7 +20,7 @@ def sample_clips(folder: Path, frames: int) -> dict[str, Path]:
 
 
 def cut(video: Path, path: Path, frames: int) -> Path:
-    """Copy the first ``frames`` frames as they are encoded."""
+    """Copy the first ``frames`` frames without encoding them again."""
     with av.open(str(video)) as source, av.open(str(path), "w") as target:
         stream = target.add_stream_from_template(source.streams.video[0])
         for number, packet in enumerate(source.demux(source.streams.video[0])):
@@ -34,7 +34,7 @@ def cut(video: Path, path: Path, frames: int) -> Path:
 def write_texture(
     path: Path, frames: int, size: tuple[int, int] = (480, 640), distinct: int = 60, fps: int = 30
 ) -> Path:
-    """Encode a blurred noise texture that drifts; ``distinct`` images come again and again."""
+    """Encode a drifting texture of coarse noise; ``distinct`` images repeat. ``size`` is (height, width) in pixels."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (size[0] // 4, size[1] // 4, 3), dtype=np.uint8)
     texture = np.kron(coarse, np.ones((4, 4, 1), dtype=np.uint8))

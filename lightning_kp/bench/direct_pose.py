@@ -1,4 +1,4 @@
-"""Speed of DirectPose: a step against the bare network, targets against the step, decoding against 10 ms."""
+"""Speed of DirectPose: a step against the bare network, targets against a step, decoding against 10 ms."""
 
 import os
 from typing import Any
@@ -12,18 +12,18 @@ from lightning_kp.keypoints import Keypoints
 from lightning_kp.losses.direct_pose import pose_targets
 from lightning_kp.methods import DirectPose
 from lightning_kp.nn.direct_pose import Branches
-from lightning_kp.readout.direct_pose import decode_animals, placed_by_maps
+from lightning_kp.readout.direct_pose import decode_animals, refine_with_maps
 
 ANIMALS, PARTS = 25, 5
 NAMES = [f"part{number}" for number in range(PARTS)]
-# The experiments' network.
+# The network of the experiments.
 SMALL: dict[str, Any] = {
     "names": NAMES, "encoder": "tiny", "pretrained": False, "stride": 4, "width": 32, "convolutions": 1, "each": 8,
 }  # fmt: skip
 
 
 def rows(*, quick: bool = False) -> list[Row]:
-    """The three ratios with 25 animals of 5 parts in each of 3 images of 192 px, in CPU seconds of one core."""
+    """Rows with 25 animals of 5 keypoints in each of 3 images of 192 px (``quick``: 64 px), in CPU seconds."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     size, repeats = (64, 3) if quick else (192, 9)
     batch = crowd(size)
@@ -42,7 +42,7 @@ def rows(*, quick: bool = False) -> list[Row]:
 
     def decoded() -> None:
         with torch.inference_mode():
-            placed_by_maps(decode_animals(0.9 * target.boxes, ideal, 30), 8 * target.keypoints - 4)
+            refine_with_maps(decode_animals(0.9 * target.boxes, ideal, 30), 8 * target.keypoints - 4)
 
     times = medians(
         {"bare": bare, "whole": whole, "targets": lambda: pose_targets(labelled, grid), "decoding": decoded},
@@ -57,7 +57,7 @@ def rows(*, quick: bool = False) -> list[Row]:
 
 
 def crowd(size: int) -> LabelledImages:
-    """Three images of noise with 25 animals each, a tenth of the image long."""
+    """Three noise images (3, 3, size, size) with 25 animals each, a tenth of the image long: points (3, 25, 5, 2)."""
     torch.manual_seed(0)
     middle = 1.7 * torch.rand(3, ANIMALS, 1, 2) - 0.85
     points = middle + 0.2 * (torch.rand(3, ANIMALS, PARTS, 2) - 0.5)

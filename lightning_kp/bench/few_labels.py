@@ -1,4 +1,4 @@
-"""Speed of a semi-supervised step against the sum of its two parts, discovery and supervision, each alone."""
+"""Speed of a semi-supervised step against the sum of its parts: discovery alone and supervision alone."""
 
 import os
 from typing import Any
@@ -15,12 +15,12 @@ SHARED = ("encoder", "pretrained", "pose_width", "sharpness")
 
 
 def rows(*, quick: bool = False) -> list[Row]:
-    """The ratio for the laptop preset at 96 px, 8 pairs and 8 labelled frames, in CPU seconds."""
+    """Row for the laptop preset at 96 px with 8 pairs and 8 labelled frames, in CPU seconds."""
     return [semi_supervised_row(LAPTOP, size=96, batch_size=8, repeats=5 if quick else 9)]
 
 
 def semi_supervised_row(options: dict[str, Any], *, size: int, batch_size: int, repeats: int) -> Row:
-    """Forward and backward of the three methods on the same images."""
+    """Row for forward and backward passes of the three methods on images of the same size."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     pairs = random_pairs(batch_size, size)
     points = 1.8 * torch.rand(batch_size, 1, len(NAMES), 2) - 0.9

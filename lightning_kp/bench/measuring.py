@@ -1,4 +1,4 @@
-"""Timing two sides of a comparison in one run, on machines that others use as well."""
+"""Timing two sides of a comparison in one run, on machines that are shared with other programs."""
 
 import json
 import statistics
@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 
 class Row(NamedTuple):
-    """One line of ``make bench``: ours against another side, both in ``unit``.
+    """One line of ``make bench``: our value and the reference value, both in ``unit``.
 
-    ``target`` is what ``ratio`` = ours / other should reach: at most when it starts with <=, at
-    least when it starts with >=, as in "<= 0.8"; a row without one only tells.
+    ``target`` is the bound for ``ratio`` = ours / other, for example "<= 0.8" or ">= 10". A row with an empty
+    target is for information only.
     """
 
     name: str
@@ -24,7 +24,7 @@ class Row(NamedTuple):
 
     @property
     def is_met(self) -> bool | None:
-        """Whether the ratio reaches the target; None without one."""
+        """Whether the ratio meets the target; None without a target."""
         if not self.target:
             return None
         sign, bound = self.target.split()
@@ -32,7 +32,11 @@ class Row(NamedTuple):
 
 
 def compare(name: str, ours: float, other: float, target: str, unit: str = "s") -> Row:
-    """A row from two measured values."""
+    """Row from two measured values.
+
+    >>> compare("step", 4.0, 5.0, "<= 0.8").is_met
+    True
+    """
     return Row(name, ours, other, ours / other, target, unit)
 
 
@@ -42,11 +46,10 @@ def medians(
     repeats: int = 5,
     clock: Callable[[], float] = time.process_time,
 ) -> dict[str, float]:
-    """Median duration of each side, the sides taking turns so that a busy moment meets all of them.
+    """Median duration of each side in seconds; the sides alternate, so that a busy moment affects all of them.
 
-    One round before the measured ones warms up.  The default clock counts the CPU time of this
-    process, which neighbours on the machine disturb least; a GPU needs ``time.perf_counter`` and
-    sides that wait for the device.
+    One round before the measured ones is a warm-up. The default clock counts the CPU time of this process, which
+    other programs disturb least. On a GPU use ``time.perf_counter`` and sides that synchronise with the device.
     """
     durations: dict[str, list[float]] = {name: [] for name in sides}
     for measured in range(repeats + 1):
@@ -59,7 +62,7 @@ def medians(
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The rows as text in aligned columns."""
+    """Format the rows as text in aligned columns."""
     cells = [("", "ours", "other", "ratio", "target", "")]
     cells += [
         (
@@ -80,7 +83,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def write_rows(rows: Sequence[Row], path: Path) -> None:
-    """The rows as JSON."""
+    """Write the rows as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = [row._asdict() | {"met": row.is_met} for row in rows]
     path.write_text(json.dumps(content, indent=2) + "\n")

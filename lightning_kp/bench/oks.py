@@ -1,4 +1,4 @@
-"""Speed of COCO's figures for poses, and of the similarities alone against the loop that one would write first."""
+"""Speed of COCO's metrics for poses, and of the similarities (OKS) alone against a loop over labels."""
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ BOUND = 2.0  # seconds for 1,000 images
 
 
 def rows(*, quick: bool = False) -> list[Row]:
-    """All figures of 1,000 images (``quick``: 100) of 5 people with 17 keypoints, CPU seconds."""
+    """Rows for all metrics of 1,000 images (``quick``: 100) of 5 people with 17 keypoints, in CPU seconds."""
     images = 100 if quick else IMAGES
     predicted, labelled = crowds(images)
     sigma, area = torch.tensor(COCO_SIGMA), torch.full(labelled.points.shape[:2], 2000.0)
@@ -41,7 +41,7 @@ def rows(*, quick: bool = False) -> list[Row]:
 
 
 def crowds(images: int, seed: int = 0) -> tuple[Keypoints, Keypoints]:
-    """People found with an error of some hundredths of the image side, and their labels."""
+    """Predicted and labelled people, points (images, 5, 17, 2), normalised; the predictions are off by about 0.03."""
     generator = torch.Generator().manual_seed(seed)
     centres = 1.4 * torch.rand(images, ANIMALS, 1, 2, generator=generator) - 0.7
     points = centres + 0.1 * torch.randn(images, ANIMALS, len(COCO_SIGMA), 2, generator=generator)

@@ -1,8 +1,8 @@
-"""Speed of finding the peaks of several animals, against the search that one would write first.
+"""Speed of finding the peaks of several animals, against two straightforward searches.
 
-The literal version goes through the heatmaps one by one with scipy's maximum filter and sorts what it finds.
-To take the maximum, blank the square around it and go on is quicker than either, and wrong: the slope beside
-the square then counts as the next animal.  How often it does is told beside its time.
+The first reference applies scipy's maximum filter to the heatmaps one by one and sorts the peaks. The second takes
+the maximum, sets the square around it to zero and repeats. It is faster than either and wrong: the slope beside the
+square counts as the next animal. The name of its row says how often this happens.
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ NOISE = 0.01  # of the peaks' height
 
 
 def rows(*, quick: bool = False) -> list[Row]:
-    """Peaks of 8 keypoints x 4 animals at 64x64 for 1,000 frames (``quick``: 50), CPU seconds."""
+    """Rows for 8 keypoints x 4 animals at 64x64 in 1,000 frames (``quick``: 50), in CPU seconds."""
     frames = 50 if quick else FRAMES
     heatmaps = crowded(frames)
     plain = heatmaps.numpy()
@@ -39,7 +39,7 @@ def rows(*, quick: bool = False) -> list[Row]:
     return [
         compare(f"{name}: ours / scipy's filter, map by map", times["ours"], times["scipy"], "<= 0.5"),
         compare(
-            f"{name}: ours / blanking, {1 - same.mean():.0%} of whose peaks are others",
+            f"{name}: ours / blanking, {1 - same.mean():.0%} of whose peaks differ",
             times["ours"],
             times["greedy"],
             "<= 1.5",
@@ -48,7 +48,7 @@ def rows(*, quick: bool = False) -> list[Row]:
 
 
 def crowded(frames: int, seed: int = 0) -> Tensor:
-    """Heatmaps (frames, K, h, w) that sum to one, with a peak for each animal on a noisy ground."""
+    """Heatmaps (frames, K, h, w) that sum to one, with a peak for each animal on a noisy background."""
     generator = torch.Generator().manual_seed(seed)
     points = 1.8 * torch.rand(frames, ANIMALS, KEYPOINTS, 2, generator=generator) - 0.9
     maps = torch.cat([render_gaussians(part, (SIDE, SIDE), SIGMA).amax(dim=1) for part in points.split(50)])
@@ -68,7 +68,10 @@ def filtered(heatmaps: NDArray[np.float32], count: int, reach: int) -> NDArray[n
 
 
 def blanked(heatmaps: NDArray[np.float32], count: int, reach: int) -> NDArray[np.int64]:
-    """The same by taking the maximum and blanking its square; a shoulder beside the square counts as a peak."""
+    """Flat indices (B, K, count) by repeatedly taking the maximum and setting the square around it to zero.
+
+    The slope beside the square may count as a peak.
+    """
     found = np.zeros((*heatmaps.shape[:2], count), np.int64)
     for where in np.ndindex(heatmaps.shape[:2]):
         heatmap = heatmaps[where].copy()

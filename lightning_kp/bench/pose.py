@@ -1,4 +1,4 @@
-"""Speed of a stacked hourglass's step against its bare network: what target, loss and metrics cost."""
+"""Speed of a stacked hourglass's step against its bare network: the cost of targets and loss."""
 
 import os
 from typing import Any
@@ -11,13 +11,13 @@ from lightning_kp.bench.step import backward, step
 from lightning_kp.methods import StackedHourglass
 from lightning_kp.metrics.protocols import LSP
 
-# That of experiments/stackedhourglass_lsp.yaml at half its 64 channels, and the width of Newell et al.
+# The network of experiments/stackedhourglass_lsp.yaml with half its 64 channels, and the width of Newell et al.
 SMALL: dict[str, Any] = {"stacks": 1, "width": 32, "depth": 3, "sigma": 3 / 24}
 PAPER: dict[str, Any] = {"stacks": 2, "width": 256, "depth": 4, "sigma": 2 / 32}
 
 
 def rows(*, quick: bool = False) -> list[Row]:
-    """The ratio for the small network at 96 px and, not ``quick``, for 256 channels at 128 px, in CPU seconds."""
+    """Rows for the small network at 96 px and, unless ``quick``, for 256 channels at 128 px, in CPU seconds."""
     repeats = 5 if quick else 7
     found = [step_row("32 channels", SMALL, size=96, batch_size=8, repeats=repeats)]
     if not quick:
@@ -26,7 +26,7 @@ def rows(*, quick: bool = False) -> list[Row]:
 
 
 def step_row(name: str, options: dict[str, Any], *, size: int, batch_size: int, repeats: int) -> Row:
-    """Forward and backward with Gaussians and anchor loss, and of the network alone on the same images."""
+    """Row for forward and backward with Gaussian targets and anchor loss, against the network alone."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     names = LSP.skeleton.names
     method = StackedHourglass(names, loss="anchor", **options)

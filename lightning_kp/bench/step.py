@@ -1,8 +1,8 @@
-"""Speed of a B-KinD training step, against the literal version and against its bare networks.
+"""Speed of a B-KinD training step, against a literal port of the reference code and against the bare networks.
 
-The literal version does what the reference code does, at equal mathematics: each set of images (the
-two frames, three turned copies) passes encoder and pose decoder on its own, in PyTorch's default
-memory layout, and VGG-19's parameters and the target's features take part in the backward pass.
+The literal port has the same mathematics and the reference code's order of operations: each set of images (the
+two frames, three turned copies) passes encoder and pose decoder on its own, in PyTorch's default memory layout,
+and VGG-19's parameters and the target's features take part in the backward pass.
 """
 
 import copy
@@ -28,20 +28,20 @@ from lightning_kp.method import Method
 from lightning_kp.methods.bkind import BKinD
 from lightning_kp.nn.pose_decoder import GlobalNet
 
-# The laptop preset's networks without its own terms, so that both sides compute eq. 5.4.
+# The networks of the laptop preset without its additional terms, so that both sides compute eq. 5.4.
 LAPTOP: dict[str, Any] = {
     "keypoints": 8, "encoder": "fine", "pretrained": False, "target": "absolute",
     "reconstruction": "structural", "pose_width": 48, "sharpness": 5.0, "decoder_widths": (96, 48, 32),
     "variances": (0.1, 0.03, 0.005), "unit_amplitude": True, "rotation_variance": 0.02,
 }  # fmt: skip
-# The paper's networks; arithmetic does not depend on the weights, so none are fetched.
+# The paper's networks; speed does not depend on the weights, so none are downloaded.
 PAPER: dict[str, Any] = {"keypoints": 10, "pretrained": False, "perceptual_weights": False}
 
 
 def rows(*, quick: bool = False) -> list[Row]:
-    """Ratios for the laptop preset at 96 px and the paper's networks at 128 px, batch 5.
+    """Rows for the laptop preset at 96 px and the paper's networks at 128 px with a batch of 5.
 
-    CPU seconds with as many threads as OMP_NUM_THREADS says.  ``quick`` takes the small networks alone.
+    CPU seconds with OMP_NUM_THREADS threads. ``quick`` measures the small networks only.
     """
     repeats = 3 if quick else 5
     found = cpu_rows("laptop, 96 px", LAPTOP, size=96, batch_size=8, repeats=repeats)
@@ -53,7 +53,7 @@ def rows(*, quick: bool = False) -> list[Row]:
 
 
 def cpu_rows(name: str, options: dict[str, Any], *, size: int, batch_size: int, repeats: int) -> list[Row]:
-    """Forward and backward: all turns / literal, one turn / literal, all turns / bare networks."""
+    """Rows for forward and backward: all turns / literal, one turn / literal, all turns / bare networks."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     batch = random_pairs(batch_size, size)
     method = BKinD(**options)
@@ -77,7 +77,7 @@ def cpu_rows(name: str, options: dict[str, Any], *, size: int, batch_size: int, 
 
 
 def gpu_rows(options: dict[str, Any], *, size: int, batch_size: int, repeats: int = 10) -> list[Row]:
-    """bf16 with channels last against the literal version in fp32, as PyTorch sets it by default."""
+    """Rows for bf16 with channels last against the literal port in fp32 with PyTorch's defaults."""
     batch = FramePairs(*(field.cuda() for field in random_pairs(batch_size, size)))
     method = BKinD(**options).cuda()
     literal = as_literal(method)
@@ -99,9 +99,9 @@ def gpu_rows(options: dict[str, Any], *, size: int, batch_size: int, repeats: in
 
 
 def share_rows(name: str, method: BKinD, batch: FramePairs, *, side: int, repeats: int) -> list[Row]:
-    """Arithmetic per second in bf16 against that of a product of square matrices: of training, and of tracking.
+    """Rows for operations per second of training and of tracking in bf16, against a product of square matrices.
 
-    What counts is what PyTorch's own counter sees: convolutions and matrix products, two operations a multiplication.
+    Operations are those that PyTorch's counter sees: convolutions and matrix products, two per multiplication.
     """
     device = batch.frame.device
     matrix = torch.rand(side, side, device=device, dtype=torch.bfloat16)
@@ -134,32 +134,32 @@ def share_rows(name: str, method: BKinD, batch: FramePairs, *, side: int, repeat
         with FlopCounterMode(display=False) as counter:
             sides[part]()
         done = counter.get_total_flops() / times[part] / 1e12
-        told = f"{part}, {name} ({len(batch.frame) / times[part]:.0f} {unit}/s): arithmetic / matrix product"
-        found.append(compare(told, done, rate, "", "TFLOP/s"))
+        label = f"{part}, {name} ({len(batch.frame) / times[part]:.0f} {unit}/s): arithmetic / matrix product"
+        found.append(compare(label, done, rate, "", "TFLOP/s"))
     return found
 
 
 def random_pairs(batch_size: int, size: int) -> FramePairs:
-    """Pairs of noise: arithmetic does not depend on what an image shows."""
+    """Pairs of noise images (B, 3, size, size) in [0, 1]; speed does not depend on what an image shows."""
     frame, future = torch.rand(2, batch_size, 3, size, size)
     numbers = torch.arange(batch_size)
     return FramePairs(frame, future, torch.zeros_like(numbers), numbers)
 
 
 def step(method: Method, batch: Any) -> Tensor:
-    """The loss of a training step, without the bookkeeping of a Trainer."""
+    """Weighted loss () of a training step, without the bookkeeping of a Trainer."""
     terms = method.terms(batch)
     return torch.stack([method.loss_weights[name] * term for name, term in terms.items()]).sum()
 
 
 def backward(method: Method, loss: Tensor) -> None:
-    """Gradients of all parameters, from nothing."""
+    """Compute the gradients of all parameters anew, from a scalar loss ()."""
     method.zero_grad(set_to_none=True)
     loss.backward()
 
 
 def as_literal(method: BKinD) -> BKinD:
-    """A copy as the reference code has it: VGG-19 with gradients, PyTorch's default memory layout."""
+    """Copy of the method as in the reference code: VGG-19 with gradients, PyTorch's default memory layout."""
     literal = copy.deepcopy(method).to(memory_format=torch.contiguous_format)
     if literal.perceptual is not None:
         literal.perceptual.requires_grad_(True)
@@ -167,7 +167,7 @@ def as_literal(method: BKinD) -> BKinD:
 
 
 def literal_step(method: BKinD, batch: FramePairs) -> Tensor:
-    """The loss of eq. 5.4, computed as the reference does: one image set after another."""
+    """Loss () of eq. 5.4, computed as in the reference code: one set of images after another."""
     images = [batch.future, batch.frame, *(rotate_image(batch.future, turn) for turn in QUARTER_TURNS)]
     pyramids = [method.encoder((image - method.normalise.mean) / method.normalise.std) for image in images]
     heatmaps = [spatial_softmax(_literal_pose(method.pose_decoder, pyramid)) for pyramid in pyramids]
@@ -187,7 +187,7 @@ def literal_step(method: BKinD, batch: FramePairs) -> Tensor:
 
 
 def _literal_pose(decoder: GlobalNet, pyramid: Sequence[Tensor]) -> Tensor:
-    """The pose decoder in the reference's order: maps are upsampled before their 1x1 convolution."""
+    """Logits (B, K, h, w) in the reference code's order: maps are upsampled before their 1x1 convolution."""
     merged = decoder.laterals[0](pyramid[-1])
     for level, features in enumerate(reversed(pyramid[:-1]), start=1):
         larger = F.interpolate(merged, size=features.shape[-2:], mode="bilinear")
@@ -205,10 +205,10 @@ def _literal_reconstruction(method: BKinD, prediction: Tensor, batch: FramePairs
 
 
 def bare_step(method: BKinD, batch: FramePairs) -> Callable[[], None]:
-    """Forward and backward of the same networks on tensors that lie ready: no target, no maps, no loss.
+    """Return a function that runs the same networks forward and backward on ready tensors, without targets or loss.
 
-    Returns what to time: encoder and pose decoder on all five sets of images in one pass, the
-    reconstruction decoder on ready maps, VGG-19 on prediction and target.
+    It runs encoder and pose decoder on all five sets of images in one pass, the reconstruction decoder on
+    ready maps, and VGG-19 on prediction and target.
     """
     copies = (rotate_image(batch.future, turn) for turn in QUARTER_TURNS)
     images = method.normalise(torch.cat((batch.future, batch.frame, *copies)))

@@ -1,4 +1,4 @@
-"""Speed and memory of ``kp track``: against its bare parts, and of long videos against short ones.
+"""Speed of ``kp track`` against its bare parts, and memory for long videos against short ones.
 
 ``python -m lightning_kp.bench.track VIDEO STEM`` tracks one video with a tiny network and prints the
 peak memory of its process in MB.
@@ -36,7 +36,7 @@ TINY_SIZE = 32
 
 
 def rows(*, quick: bool = False) -> list[Row]:
-    """End to end against decoding and computing, where the time goes, peak memory, ``kp --help``."""
+    """Rows for tracking against decoding and computing, the share of writing, peak memory, and ``kp --help``."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -48,10 +48,10 @@ def rows(*, quick: bool = False) -> list[Row]:
 
 
 def speed_rows(name: str, clip: Path, folder: Path, repeats: int) -> list[Row]:
-    """Frames per second of ``track_video`` with all result files, and the share that writing takes.
+    """Rows for frames per second of ``track_video`` with all result files, and for the share of writing.
 
-    By the clock, decoding hides behind computing and only the slower one counts; the CPU time of
-    both together tells what all the rest costs, on a busy machine too.
+    By wall clock, decoding runs beside computing and only the slower one counts. The CPU time of both together
+    shows the cost of everything else, even on a busy machine.
     """
     method = laptop_method().to(memory_format=torch.channels_last).eval()
     stems = (folder / f"{name}{number}" for number in itertools.count())
@@ -80,14 +80,14 @@ def speed_rows(name: str, clip: Path, folder: Path, repeats: int) -> list[Row]:
 
 
 def decode(clip: Path) -> list[Image]:
-    """Every frame as the network's square, in one thread."""
+    """Every frame as the network's square (96, 96, 3), uint8, decoded in one thread."""
     with open_video(clip) as reader:
         placement = place(reader.info.frame_size, SIZE)
         return [frame.prepared(placement) for frame in reader.decode()]
 
 
 def bare_compute(method: KeypointMethod, clip: Path) -> Callable[[], None]:
-    """The network alone, on batches that lie ready in memory."""
+    """Return a function that runs the network alone, on batches that are ready in memory."""
     images = channels_last(np.stack(decode(clip)))
     batches = [floats_in_unit_range(batch) for batch in images.split(BATCH_SIZE)]
 
@@ -100,7 +100,7 @@ def bare_compute(method: KeypointMethod, clip: Path) -> Callable[[], None]:
 
 
 def memory_row(folder: Path, short: int, long: int) -> Row:
-    """Peak memory of a process that tracks a long video against one that tracks a short one."""
+    """Row for the peak memory of a process that tracks a long video against one that tracks a short video."""
     peaks = []
     for frames in (long, short):
         clip = write_texture(folder / f"{frames}.mp4", frames, size=(64, 64))
@@ -111,11 +111,11 @@ def memory_row(folder: Path, short: int, long: int) -> Row:
 
 
 def help_row(repeats: int) -> Row:
-    """CPU time of ``kp --help``, started as a user starts it, against one second."""
+    """Row for the CPU time of ``kp --help``, started as by a user, against one second."""
     command = [sys.executable, "-m", "lightning_kp", "--help"]
     sides = {"help": lambda: subprocess.run(command, check=True, capture_output=True)}
-    taken = medians(sides, repeats=repeats, clock=_cpu_of_children)["help"]
-    return compare("kp --help / one second", taken, 1.0, "<= 1")
+    seconds = medians(sides, repeats=repeats, clock=_cpu_of_children)["help"]
+    return compare("kp --help / one second", seconds, 1.0, "<= 1")
 
 
 def _cpu_of_children() -> float:
@@ -124,7 +124,7 @@ def _cpu_of_children() -> float:
 
 
 def peak_memory_mb() -> float:
-    """The most memory that this process has held; ``ru_maxrss`` would count its parent's in."""
+    """Peak memory of this process in MB; ``ru_maxrss`` would include that of its parent."""
     status = Path("/proc/self/status")
     if status.exists():
         lines = status.read_text().splitlines()
@@ -134,7 +134,7 @@ def peak_memory_mb() -> float:
 
 
 def main(video: str, stem: str) -> None:
-    """Track with a network that is small enough for a long video, and print the peak memory."""
+    """Track with a network small enough for a long video, and print the peak memory in MB."""
     torch.set_num_threads(1)
     method = BKinD(
         keypoints=8, encoder="tiny", pretrained=False, reconstruction="structural", pose_width=16,

@@ -1,4 +1,4 @@
-"""What brief waits of threads for each other (:mod:`lightning_kp.runs.waiting`) cost alone, and give beside others.
+"""Effect of short busy-waits between threads (:mod:`lightning_kp.runs.waiting`), alone and beside other programs.
 
 ``python -m lightning_kp.bench.waiting STEPS`` prints the median seconds of a training step on all cores.
 """
@@ -16,31 +16,31 @@ import torch
 from lightning_kp.bench.cache import laptop_method
 from lightning_kp.bench.measuring import Row, compare, medians
 from lightning_kp.bench.step import random_pairs
-from lightning_kp.runs.waiting import ROUNDS
+from lightning_kp.runs.waiting import SPIN_ROUNDS
 
 SIZE, PAIRS = 96, 8
-OURS = {"GOMP_SPINCOUNT": str(ROUNDS)}
+OURS = {"GOMP_SPINCOUNT": str(SPIN_ROUNDS)}
 
 
 def rows(*, quick: bool = False) -> list[Row]:
-    """Seconds of a step on all cores, alone and beside as many busy programs as there are cores."""
+    """Rows for the seconds of a step on all cores, alone and beside as many busy programs as there are cores."""
     steps, rounds = (2, 1) if quick else (10, 3)
     found = []
     for busy, target in ((0, "<= 1.1"), (os.cpu_count() or 1, "<= 0.8")):
-        taken: dict[str, list[float]] = {"ours": [], "other": []}
+        seconds: dict[str, list[float]] = {"ours": [], "other": []}
         with neighbours(busy):
-            for _ in range(rounds):  # in turns, so that what else runs here meets both
-                taken["ours"].append(seconds_of_step(steps, OURS))
-                taken["other"].append(seconds_of_step(steps, {}))
+            for _ in range(rounds):  # alternating, so that other programs affect both sides
+                seconds["ours"].append(seconds_of_step(steps, OURS))
+                seconds["other"].append(seconds_of_step(steps, {}))
         name = f"step, {busy} busy programs beside it: brief waits / libgomp's own"
-        ours, other = (statistics.median(values) for values in taken.values())
+        ours, other = (statistics.median(values) for values in seconds.values())
         found.append(compare(name, ours, other, target))
     return found
 
 
 @contextmanager
 def neighbours(number: int) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """So many other programs that keep a core busy each."""
+    """Run a number of other programs that keep one core busy each; yield their processes."""
     started = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(number)]
     try:
         yield started
@@ -51,7 +51,7 @@ def neighbours(number: int) -> Iterator[list[subprocess.Popen[bytes]]]:
 
 
 def seconds_of_step(steps: int, environment: dict[str, str]) -> float:
-    """The median of a process of its own: libgomp reads its settings once, when it is loaded."""
+    """Median seconds of a step in a separate process, since libgomp reads its settings once, when it is loaded."""
     own = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS")
     rest = {name: value for name, value in os.environ.items() if name not in own}
     done = subprocess.run(

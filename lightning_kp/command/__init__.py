@@ -1,1 +1,1 @@
-"""What the verbs share: arguments, messages, LightningCLI, presets, trained networks."""
+"""Shared by the verbs: arguments, messages, LightningCLI, presets, trained networks."""

@@ -1,29 +1,31 @@
-"""Arguments of the verbs: errors in one line, and options that are handed on to ``kp fit``."""
+"""Arguments of the verbs: errors in one line, and options that are passed on to ``kp fit``."""
 
 import argparse
+import json
 import re
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path, PurePath
 from typing import Any, NoReturn
 
 from lightning_kp.errors import ConfigurationError, nearest
 from lightning_kp.runs.folder import RunFolder
 
-HANDED_ON = ("--model", "--data", "--trainer", "--seed_everything", "--log")
+FIT_OPTIONS = ("--model", "--data", "--trainer", "--seed_everything", "--log")
+"""Beginnings of the options that a verb passes on to ``kp fit``."""
 
 
 class VerbParser(argparse.ArgumentParser):
-    """A parser whose errors are one line; options are spelt out in full."""
+    """A parser with one-line errors; options cannot be abbreviated."""
 
     def __init__(self, verb: str, description: str) -> None:
         super().__init__(prog=f"kp {verb}", description=description, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
-        """Raise ConfigurationError, with the nearest right spelling of an unknown option."""
+        """Raise ConfigurationError; for an unknown option it suggests the nearest spelling."""
         if found := re.match(r"unrecognized arguments: (\S+)", message):
             name, _, rest = found[1].partition("=")[0].partition(".")
             known = [option for action in self._actions for option in action.option_strings]
-            near = nearest(name, [option for option in (*known, *HANDED_ON) if option.startswith("--")])
+            near = nearest(name, [option for option in (*known, *FIT_OPTIONS) if option.startswith("--")])
             remedy = f"Did you mean {near}{'.' if rest else ''}{rest}?" if near else self._help()
             raise ConfigurationError(f"{found[1]} is not an option of {self.prog}.", remedy=remedy)
         if found := re.match(r"the following arguments are required: (.*)", message):
@@ -31,22 +33,22 @@ class VerbParser(argparse.ArgumentParser):
         raise ConfigurationError(f"{self.prog}: {message}.", remedy=self._help())
 
     def _help(self) -> str:
-        return f"`{self.prog} --help` lists all."
+        return f"`{self.prog} --help` lists all options."
 
 
 def positive(text: str) -> int:
-    """A whole number of at least 1, as the ``type`` of an argument."""
+    """Read a whole number of at least 1; for the ``type`` of an argument."""
     try:
         number = int(text)
     except ValueError:
-        number = 0  # argparse would name this function in place of what is wanted
+        number = 0  # argparse's own message would show this function's name
     if number < 1:
         raise argparse.ArgumentTypeError(f"needs a whole number of at least 1, got {text}")
     return number
 
 
 def share(text: str) -> float:
-    """A number from 0 to 1, as the ``type`` of an argument."""
+    """Read a number from 0 to 1; for the ``type`` of an argument."""
     try:
         number = float(text)
     except ValueError:
@@ -57,34 +59,46 @@ def share(text: str) -> float:
 
 
 def split(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """A verb's own arguments, and those for the Trainer as ``--name=value``, in the order typed."""
-    return hand_on(arguments, lambda each: each.split("=")[0].split(".")[0].rstrip("+") in HANDED_ON)
+    """Separate a verb's own arguments from those of ``kp fit``, as ``--name=value``, each in the order typed."""
+    return pass_on(arguments, lambda each: each.split("=")[0].split(".")[0].rstrip("+") in FIT_OPTIONS)
 
 
-def typed(handed_on: list[str]) -> dict[str, str]:
-    """Last value typed for each option; ``--data.init_args.gap`` and ``--data.gap`` are one."""
-    pairs = (option.removeprefix("--").partition("=") for option in handed_on)
+def fit_options(settings: Mapping[str, Any]) -> list[str]:
+    """Return settings by name as options of ``kp fit``.
+
+    >>> fit_options({"model.keypoints": 10, "data.gap": "0.3s", "data.boxes": [0, 0, 64, 64]})
+    ['--model.keypoints=10', '--data.gap=0.3s', '--data.boxes=[0, 0, 64, 64]']
+    """
+    return [
+        f"--{name}={value if isinstance(value, str | PurePath) else json.dumps(value)}"
+        for name, value in settings.items()
+    ]
+
+
+def typed(options: list[str]) -> dict[str, str]:
+    """Return the last value of each option by name; ``--data.init_args.gap`` and ``--data.gap`` are one."""
+    pairs = (option.removeprefix("--").partition("=") for option in options)
     return {name.replace(".init_args.", "."): value for name, _, value in pairs}
 
 
 def settings_of(file: Path) -> dict[str, Any]:
-    """Settings of a YAML file by option name.  Raises ConfigurationError where it holds none."""
+    """Return the settings of a YAML file by option name.  Raises ConfigurationError where it holds none."""
     import yaml
 
-    remedy = "A YAML text file is needed, as `kp fit --print_config` writes."
+    remedy = "A YAML text file is needed, such as `kp fit --print_config` writes."
     try:
         settings = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = "it is no text" if isinstance(error, UnicodeDecodeError) else " ".join(str(error).split())
+        reason = "it is not text" if isinstance(error, UnicodeDecodeError) else " ".join(str(error).split())
         raise ConfigurationError(f"{file} cannot be read ({reason}).", remedy=remedy) from error
     if not isinstance(settings, dict):
-        raise ConfigurationError(f"{file} holds no settings, such as `data: ...`.", remedy=remedy)
+        raise ConfigurationError(f"{file} holds no settings such as `data: ...`.", remedy=remedy)
     return flattened(settings)
 
 
 def refuse_unreadable(arguments: list[str]) -> None:
-    """Raise ConfigurationError for a ``--config`` that holds no settings: the parser would not name the file."""
-    for option in hand_on(arguments, lambda each: each.partition("=")[0] == "--config")[1]:
+    """Raise ConfigurationError for a ``--config`` without settings; the parser's own error does not name the file."""
+    for option in pass_on(arguments, lambda each: each.partition("=")[0] == "--config")[1]:
         file = Path(option.partition("=")[2]).expanduser()
         if file.is_file():
             settings_of(file)
@@ -95,8 +109,8 @@ def refuse_unreadable(arguments: list[str]) -> None:
 
 
 def refuse_weights_alone(arguments: list[str]) -> None:
-    """Raise ConfigurationError where a run is named as ``--ckpt_path``, but not the settings that lie beside it."""
-    given = typed(hand_on(arguments, lambda each: each.startswith("--"))[1])
+    """Raise ConfigurationError where ``--ckpt_path`` names a run, but its ``config.yaml`` is not given."""
+    given = typed(pass_on(arguments, lambda each: each.startswith("--"))[1])
     missing = [f"--{section}" for section in ("model", "data") if not _is_given(section, given)]
     if "config" in given or "ckpt_path" not in given or not missing:
         return
@@ -104,7 +118,7 @@ def refuse_weights_alone(arguments: list[str]) -> None:
     for run in (checkpoint, checkpoint.parent.parent):  # the folder of the run, or RUN/checkpoints/last.ckpt
         if (config := RunFolder(run).config).is_file():
             raise ConfigurationError(
-                f"Missing: {' and '.join(missing)}; a checkpoint holds the weights alone.",
+                f"Missing: {' and '.join(missing)}; a checkpoint holds the weights only.",
                 remedy=f"Add --config {config}",
             )
 
@@ -114,7 +128,7 @@ def _is_given(section: str, options: Iterable[str]) -> bool:
 
 
 def flattened(settings: Any, prefix: str = "") -> dict[str, Any]:
-    """Settings of a YAML file by option name, ``data.gap`` for data: {init_args: {gap: ...}}."""
+    """Return nested settings by option name: ``data.gap`` for ``{data: {init_args: {gap: ...}}}``."""
     if not isinstance(settings, dict):
         return {prefix: settings}
     flat: dict[str, Any] = {}
@@ -124,16 +138,16 @@ def flattened(settings: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def hand_on(arguments: Sequence[str], is_handed_on: Callable[[str], bool]) -> tuple[list[str], list[str]]:
-    """A command's own arguments, and the options handed on as ``--name=value``, each in the order typed.
+def pass_on(arguments: Sequence[str], is_passed_on: Callable[[str], bool]) -> tuple[list[str], list[str]]:
+    """Separate a command's own arguments from options to pass on as ``--name=value``, each in the order typed.
 
-    ``is_handed_on`` judges an argument; a blank may stand before an option's value.
+    ``is_passed_on`` decides for each argument; an option and its value may be two arguments.
     """
     own: list[str] = []
     options: list[str] = []
     waiting = False
     for argument in arguments:
-        if is_handed_on(argument):
+        if is_passed_on(argument):
             options.append(argument)
             waiting = "=" not in argument
         elif waiting:

@@ -1,8 +1,8 @@
-"""Which settings of a configuration file do not reach the run.
+"""Find the settings of a configuration file that do not reach the run.
 
-``--config bkind.yaml --model SemiSupervisedBKinD`` gives the file's settings to another class.  jsonargparse leaves out
-those that the class does not take, and says so only to its debug log; a run with other loss weights than its file
-says would go unnoticed.
+``--config bkind.yaml --model SemiSupervisedBKinD`` gives the file's settings to another class.  jsonargparse drops
+those that the class does not have and reports it only in its debug log, so a run could silently use other loss
+weights than its file.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,10 +15,10 @@ SECTIONS = ("model", "data")
 
 
 def dropped_settings(file: Path, final: Mapping[str, Any], typed: Mapping[str, str]) -> list[str]:
-    """Settings that ``file`` gives a class of SECTIONS and that ``final`` lacks, as on the command line.
+    """Return the settings that ``file`` gives a class of SECTIONS and that ``final`` lacks, by option name.
 
-    ``final`` is the parsed configuration as a mapping; what was ``typed`` (option names without dashes) is not the
-    file's any more.  A file that is no mapping has none.
+    ``final`` is the parsed configuration as a mapping.  Options that were ``typed`` (names without dashes) replace
+    the file's and do not count.  A file that holds no mapping has no settings.
     """
     given = yaml.safe_load(file.read_text(encoding="utf-8"))
     if not isinstance(given, Mapping):
@@ -38,7 +38,7 @@ def _init_args(section: Any) -> Mapping[str, Any]:
 
 
 def _missing(given: Mapping[str, Any], kept: Mapping[str, Any]) -> Iterator[str]:
-    """Names in ``given`` that ``kept`` lacks or has emptied; of a mapping within, the names below it."""
+    """Yield the names in ``given`` that ``kept`` lacks or has as None; for a nested mapping, the names inside it."""
     for name, value in given.items():
         if value is None:
             continue

@@ -1,17 +1,20 @@
 """The verdict on a run, and the report that shows it."""
 
 import inspect
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lightning_kp.diagnosis.judgement import Diagnosis
+    from lightning_kp.diagnosis.verdict import Diagnosis
     from lightning_kp.method import KeypointMethod
     from lightning_kp.runs.folder import RunFolder
 
+logger = logging.getLogger(__name__)
 
-def _progress(folder: "RunFolder") -> tuple[int | None, int | None]:
-    """Finished epochs and steps of the run's training; None without a checkpoint."""
+
+def training_progress(folder: "RunFolder") -> tuple[int | None, int | None]:
+    """Return the finished epochs and steps of a run's training; None each without a checkpoint."""
     from lightning_kp.checkpoints import read_checkpoint
 
     if not folder.last_checkpoint.exists():
@@ -22,12 +25,15 @@ def _progress(folder: "RunFolder") -> tuple[int | None, int | None]:
 
 
 def finish(videos: list[Path], folder: "RunFolder", *, overlay: bool = True) -> None:
-    """Everything after training: tracks, overlays, verdict, report; tracks and overlays that are there are kept."""
+    """Do everything that follows training: tracks, overlays, verdict, report.
+
+    Tracks and overlays that are already there are kept.
+    """
     from lightning_kp.checkpoints import data_settings, find_checkpoint
     from lightning_kp.command.tracking import draw_overlays, track_all
     from lightning_kp.command.trained import load_for_tracking, origin_of
     from lightning_kp.files import unique_stems
-    from lightning_kp.report.document import write_report
+    from lightning_kp.reports.document import write_report
     from lightning_kp.tracks.identity_files import add_to_diagnostics, summary_lines
 
     checkpoint = find_checkpoint(folder.path)
@@ -36,11 +42,11 @@ def finish(videos: list[Path], folder: "RunFolder", *, overlay: bool = True) -> 
     if overlay:
         draw_overlays(videos, folder.path)
     diagnosis = judge(method, videos, folder, data_settings(checkpoint))
-    print(*diagnosis.summary_lines(), sep="\n")
-    for line in summary_lines(add_to_diagnostics(folder, unique_stems(videos))):
-        print(line)
+    swaps = add_to_diagnostics(folder, unique_stems(videos))
+    for line in (*diagnosis.summary_lines(), *summary_lines(swaps)):
+        logger.info(line)
     write_report(folder)
-    print(f"Report: {folder.report}")
+    logger.info("Report: %s", folder.report)
 
 
 def judge(
@@ -58,20 +64,17 @@ def judge(
 
 
 def judge_pairs(method: "KeypointMethod", pairs: Any, folder: "RunFolder") -> "Diagnosis":
-    """The same on a map-style dataset of FramePairs."""
+    """Diagnose the run on a map-style dataset of FramePairs; writes ``diagnostics.json``."""
     from tqdm import tqdm
 
-    from lightning_kp.diagnosis.judgement import (
-        collect_evidence,
-        diagnose,
-        sampled_backgrounds,
-        sampled_batches,
-    )
+    from lightning_kp.diagnosis.backgrounds import sampled_backgrounds
+    from lightning_kp.diagnosis.evidence import collect_evidence, sampled_batches
+    from lightning_kp.diagnosis.judgement import diagnose
     from lightning_kp.files import write_whole
 
     batches = tqdm(sampled_batches(pairs), desc="judge", unit="batch", delay=1.0, leave=False)
     evidence = collect_evidence(method, batches, backgrounds=sampled_backgrounds(pairs))
-    diagnosis = diagnose(evidence, steps=_progress(folder)[1])
+    diagnosis = diagnose(evidence, steps=training_progress(folder)[1])
     write_whole(folder.diagnostics, diagnosis.to_json() + "\n")
     folder.add_metrics(
         {

@@ -1,4 +1,4 @@
-"""The parser's long messages condensed to one line that names the option and the nearest right spelling."""
+"""Condense the parser's long messages to one line that names the option and the nearest spelling."""
 
 import contextlib
 import importlib
@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable
 
-from lightning_kp.errors import ConfigurationError, did_you_mean, nearest
+from lightning_kp.errors import ConfigurationError, KeypointError, did_you_mean, nearest
 
 _KEY = re.compile(r'Parser key "([^"]+)"')
 _OWNER = re.compile(r"class_path[ =]'([\w.]+)'")
@@ -20,9 +20,9 @@ _TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false",
 def condense(
     message: str, options: Iterable[str], classes: Callable[[], Iterable[str]]
 ) -> ConfigurationError:
-    """The error for a message of jsonargparse.
+    """Return the error for a message of jsonargparse.
 
-    ``options`` are the parser's own option strings, ``classes()`` the short names that a class option takes.
+    ``options`` are the parser's own option strings; ``classes()`` gives the short names that a class option accepts.
     """
     known = [option for option in options if option.startswith("--")]
     path = ".".join(_KEY.findall(message))
@@ -31,18 +31,16 @@ def condense(
     if found := re.search(r"unrecognized arguments: (\S+)|does not accept option '([^']+)'", message):
         return _unknown_option(found[1] or f"--{found[2]}", known)
     if found := re.search(r"ambiguous option: (\S+) could match (.*)", message):
-        return ConfigurationError(
-            f"{found[1]} is short for several options.", remedy=f"Choose one: {found[2]}"
-        )
+        return ConfigurationError(f"{found[1]} is ambiguous.", remedy=f"Choose one: {found[2]}")
     if found := re.search(r"arguments are required: (.*)", message):
         names = found[1].split(", ")
-        if path:  # of the class that is given for this option
+        if path:  # arguments of the class that this option names
             missing = " and ".join(f"--{path}.{name}" for name in names)
             return ConfigurationError(f"Missing: {missing}.", remedy=f"Type --{path}.{names[0]}=...")
         missing = " and ".join("--" + name.split(".", 1)[-1] for name in names)
         return ConfigurationError(
             f"Missing: {missing}.",
-            remedy="`kp methods` lists what there is; --config FILE takes all of it from a file.",
+            remedy="`kp methods` lists the choices; --config FILE reads all settings from a file.",
         )
     if found := re.search(r"File does not exist: '?([^'\n]+)", message):
         return ConfigurationError(f"--{path or 'config'}: there is no file {found[1]}.")
@@ -55,29 +53,37 @@ def condense(
     ):
         return ConfigurationError(
             f"--{path}: {found[1]} cannot be imported ({found[2]}).",
-            remedy="A class of your own is named FILE.CLASS, with FILE.py in the current folder.",
+            remedy="Name a class of your own as FILE.CLASS, with FILE.py in the current folder.",
         )
     return ConfigurationError(_leaves(message, path))
+
+
+def cause_of_ours(error: BaseException) -> KeypointError | None:
+    """Return the error of ours that another one was raised from, None where there is none."""
+    link = error.__cause__ or error.__context__
+    while link is not None and not isinstance(link, KeypointError):
+        link = link.__cause__ or link.__context__
+    return link
 
 
 def _unknown_argument(message: str, path: str, name: str) -> ConfigurationError:
     owners = _OWNER.findall(message.split(f"Option '{name}'")[0] + _callable_owner(message))
     owner = owners[-1] if owners else ""
     prefix = f"--{path}." if path else "--"
-    whose = f" of {owner.rsplit('.', 1)[-1]}" if owner else ""
+    of_class = f" of {owner.rsplit('.', 1)[-1]}" if owner else ""
     return ConfigurationError(
-        f"{prefix}{name} is not an option{whose}.", remedy=did_you_mean(name, _arguments(owner), prefix)
+        f"{prefix}{name} is not an option{of_class}.", remedy=did_you_mean(name, _arguments(owner), prefix)
     )
 
 
 def _callable_owner(message: str) -> str:
-    """Of a class inside a callable (an optimiser) jsonargparse tells the path only after the complaint."""
+    """The path of a class inside a callable (an optimiser), which jsonargparse prints only after the complaint."""
     found = re.search(r"is not accepted\. Got value: Namespace\((class_path='[\w.]+')", message)
     return found[1] if found else ""
 
 
 def _arguments(class_path: str) -> list[str]:
-    """What the class may be given, with the arguments that it passes on to its bases; imported already."""
+    """Names of the arguments of a class that is already imported, those passed on to its bases included."""
     names: list[str] = []
     module, _, name = class_path.rpartition(".")
     with contextlib.suppress(ImportError, AttributeError, ValueError, TypeError):
@@ -95,21 +101,21 @@ def _arguments(class_path: str) -> list[str]:
 def _unknown_option(given: str, known: list[str]) -> ConfigurationError:
     name = given.split("=")[0].rstrip("+")
     near = nearest(name, known)
-    remedy = f"Did you mean {near}?" if near else "`kp fit --help` lists all."
+    remedy = f"Did you mean {near}?" if near else "`kp fit --help` lists all options."
     return ConfigurationError(f"{name} is not an option.", remedy=remedy)
 
 
 def _unknown_class(path: str, name: str, classes: Iterable[str]) -> ConfigurationError:
     near = nearest(name, classes)
-    hint = f"Did you mean {near}?" if near else "`kp methods` lists what there is."
+    hint = f"Did you mean {near}?" if near else "`kp methods` lists the classes."
     return ConfigurationError(
         f"--{path}: there is no class {name}.",
-        remedy=f"{hint} A class of your own is named FILE.CLASS, with FILE.py in the current folder.",
+        remedy=f"{hint} Name a class of your own as FILE.CLASS, with FILE.py in the current folder.",
     )
 
 
 def _wanted(message: str) -> str:
-    """The values or types that the parser expected, in words; empty if it said nothing of the kind."""
+    """The values or types that the parser expected, in words; empty if the message names none."""
     literals = re.findall(r"Expected a typing\.Literal\[([^]]*)\]", message)
     types = [kind for kind in re.findall(r"Expected a <class '(\w+)'>", message) if kind != "NoneType"]
     words = [_TYPES.get(kind, kind) for kind in dict.fromkeys(types)]
@@ -124,8 +130,8 @@ def _given(message: str) -> str:
 
 
 def _leaves(message: str, path: str) -> str:
-    """What remains of a message without its scaffolding."""
+    """The informative lines of a message, joined."""
     lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
-    told = list(dict.fromkeys(line for line in lines if line and not _NOISE.search(line)))
+    informative = list(dict.fromkeys(line for line in lines if line and not _NOISE.search(line)))
     prefix = f"--{path}: " if path else ""
-    return prefix + ("; ".join(told) or " ".join(message.split()))
+    return prefix + ("; ".join(informative) or " ".join(message.split()))

@@ -1,4 +1,4 @@
-"""The parser of the Trainer's verbs."""
+"""The parser of ``kp fit | validate | test | predict``."""
 
 import argparse
 from collections.abc import Iterator
@@ -13,21 +13,21 @@ from lightning_kp.command.messages import condense
 
 
 class KpParser(LightningArgumentParser):
-    """A parser whose errors are one line; options are spelt out in full, for `kp discover` reads them too."""
+    """A parser with one-line errors; options cannot be abbreviated, because `kp discover` reads them as well."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"allow_abbrev": False, **kwargs})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        if not self.exit_on_error:  # a parser inside another: the outer one reports
+        if not self.exit_on_error:  # an inner parser: the outer one reports the error
             super().error(message, ex)
         raise condense(message, _option_strings(self), _class_names) from ex
 
 
 class RunConfig(SaveConfigCallback):
-    """``config.yaml`` without what belongs to this call alone: the run folder, and where it went on from.
+    """Writes ``config.yaml`` without the run folder and the checkpoint to resume from, which belong to one call only.
 
-    Written when training begins: whoever refuses the settings before, method or data, leaves no folder behind.
+    It is written when training begins, so that settings refused before that leave no folder behind.
     """
 
     def __init__(self, parser: LightningArgumentParser, config: Namespace, *args: Any, **kwargs: Any) -> None:
@@ -36,14 +36,14 @@ class RunConfig(SaveConfigCallback):
         super().__init__(parser, repeated, *args, **kwargs)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Nothing yet."""
+        """Do nothing yet; Lightning's own callback writes the file here."""
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().setup(trainer, pl_module, "fit")
 
 
 def _option_strings(parser: argparse.ArgumentParser) -> Iterator[str]:
-    """All options of a parser and of its subcommands."""
+    """Yield all options of a parser and its subcommands."""
     for action in parser._actions:
         yield from action.option_strings
         for inner in action.choices.values() if isinstance(action.choices, dict) else ():
@@ -52,7 +52,7 @@ def _option_strings(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 
 def _class_names() -> Iterator[str]:
-    """Short names that a class option takes: ours, the plug-ins', and those of torch."""
+    """Yield the short names that a class option accepts: ours, those of plug-ins, of Lightning and of torch."""
     for group in plugins.GROUPS:
         yield from plugins.registered(group)
     for base in (L.Callback, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler):

@@ -4,19 +4,19 @@ from pathlib import Path
 
 
 def experiment_folder() -> Path | None:
-    """``experiments/`` of the repository that this package is installed from in place, or None."""
+    """Return ``experiments/`` of the repository for an editable installation, None for any other."""
     folder = Path(__file__).resolve().parents[2] / "experiments"
     return folder if folder.is_dir() else None
 
 
 def shipped_presets() -> dict[str, Path]:
-    """The presets that come with the package, by name."""
+    """Return the presets that come with the package, by name."""
     folder = Path(__file__).resolve().parents[1] / "presets"
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
 def preset_path(name: str) -> Path:
-    """A shipped preset by name, or a YAML file of the user's."""
+    """Return the file of a shipped preset, or the user's own YAML file.  Raises ConfigurationError."""
     from lightning_kp.errors import ConfigurationError
 
     shipped = shipped_presets()

@@ -1,6 +1,6 @@
 """Tracks and overlays of several videos, one after another."""
 
-import sys
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,23 +10,26 @@ if TYPE_CHECKING:
     from lightning_kp.runs.folder import RunFolder
     from lightning_kp.tracks.tracking import TrackingReport
 
-DRAWN_FROM = (".csv", ".slp", ".dlc.h5", ".dlc.csv")  # result files, those that hold most first
+TRACK_SUFFIXES = (".csv", ".slp", ".dlc.h5", ".dlc.csv")
+"""Suffixes of result files, those with the most information first."""
+
+logger = logging.getLogger(__name__)
 
 
 def track_all(
     method: "KeypointMethod",
     view: "ViewSettings",
     videos: list[Path],
-    folder: Path,
+    path: Path,
     *,
     origin: str,
     batch_size: int = 32,
     formats: tuple[str, ...] | None = None,
-    least: float = 0.0,
+    threshold: float = 0.0,
 ) -> "list[TrackingReport]":
-    """Track every video into ``folder/tracks``, with a progress bar each; prints fps and where time went.
+    """Track every video into ``path/tracks`` with a progress bar each; logs speed and where time went.
 
-    A video that cannot be read does not keep the others from being tracked; VideoError names it at the end.
+    A video that cannot be read is left out, and the others are tracked; VideoError names it at the end.
     """
     from tqdm import tqdm
 
@@ -44,15 +47,15 @@ def track_all(
                 total = reader.info.n_frames
             with tqdm(total=total, desc=f"track {name}", unit="frame", delay=1.0, leave=False) as bar:
                 report = track_video(
-                    method, video, RunFolder(folder).tracks(name), view, origin=origin, batch_size=batch_size,
-                    formats=formats, least=least, progress=lambda done, bar=bar: bar.update(done - bar.n),  # type: ignore[misc]
+                    method, video, RunFolder(path).tracks(name), view, origin=origin, batch_size=batch_size,
+                    formats=formats, threshold=threshold, progress=lambda done, bar=bar: bar.update(done - bar.n),  # type: ignore[misc]
                 )  # fmt: skip
         except VideoError as error:
             failed.append(error)
             if len(videos) > 1:
-                print(f"{name}: left out. {error}", file=sys.stderr)
+                logger.warning("%s is left out: %s", name, error)
             continue
-        print(report.line())
+        logger.info(report.line())
         reports.append(report)
     if failed:
         more = f" ({len(failed)} of {len(videos)} videos were left out.)" if len(videos) > 1 else ""
@@ -60,28 +63,29 @@ def track_all(
     return reports
 
 
-def draw_overlays(videos: list[Path], folder: Path) -> None:
-    """Draw ``overlays/<video>.mp4`` from the saved files; those that are newer than their file are kept."""
+def draw_overlays(videos: list[Path], path: Path) -> None:
+    """Draw ``overlays/<video>.mp4`` from the saved tracks; overlays newer than their tracks are kept."""
     from tqdm import tqdm
 
+    from lightning_kp.errors import DataError
     from lightning_kp.files import unique_stems
-    from lightning_kp.report.overlay import write_overlay
+    from lightning_kp.reports.overlay import write_overlay
     from lightning_kp.runs.folder import RunFolder
 
-    run = RunFolder(folder)
+    folder = RunFolder(path)
     for video, name in zip(videos, unique_stems(videos), strict=True):
-        saved, target = _saved(run, name), run.overlay(name)
+        saved, target = saved_tracks(folder, name), folder.overlay(name)
+        if saved is None:
+            raise DataError(f"There are no tracks of {name} in {path}.", remedy="Track the video first.")
         if not target.exists() or target.stat().st_mtime < saved.stat().st_mtime:
-            print(f"{name}: drawing {target}", flush=True)
+            logger.info("%s: drawing %s", name, target)
             with tqdm(desc=f"draw {name}", unit="frame", delay=1.0, leave=False) as bar:
                 write_overlay(saved, video, target, progress=bar.update)
 
 
-def _saved(run: "RunFolder", name: str) -> Path:
-    from lightning_kp.errors import DataError
+def saved_tracks(folder: "RunFolder", name: str) -> Path | None:
+    """Return the most informative result file of a video, None without any."""
     from lightning_kp.files import companion
 
-    for suffix in DRAWN_FROM:
-        if (path := companion(run.tracks(name), suffix)).exists():
-            return path
-    raise DataError(f"There are no tracks of {name} in {run.path}.", remedy="Track the video first.")
+    found = (companion(folder.tracks(name), suffix) for suffix in TRACK_SUFFIXES)
+    return next((path for path in found if path.exists()), None)

@@ -1,6 +1,7 @@
-"""A trained network for the verbs: its device, its score threshold, what it sees."""
+"""A trained network: its device, how it sees frames, its score threshold."""
 
-import sys
+import hashlib
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,49 +11,73 @@ if TYPE_CHECKING:
     from lightning_kp.frames.view import ViewSettings
     from lightning_kp.method import KeypointMethod
 
+logger = logging.getLogger(__name__)
 
-def tell_unsure(method: "KeypointMethod", least: float) -> None:
-    """Say on stderr that animals of any score are kept, where they are."""
-    if method.finds_whole_animals and not least:
-        print(
-            "kp: animals of any score are kept. `kp score RUN --labels FILE` names the score from which on they are "
-            "there; --least SCORE leaves out the others.",
-            file=sys.stderr,
+
+def warn_unfiltered(method: "KeypointMethod", threshold: float) -> None:
+    """Warn that all animals are kept, whatever their score, where a threshold of 0 does that."""
+    if method.finds_whole_animals and not threshold:
+        logger.warning(
+            "All animals are kept, whatever their score. `kp score RUN --labels FILE` prints the best threshold; "
+            "--least SCORE leaves out animals below it."
         )
 
 
-def surer_origin(origin: str, method: "KeypointMethod", least: float) -> str:
-    """The origin of tracks without the animals of a lower score.
+def origin_with_threshold(origin: str, method: "KeypointMethod", threshold: float) -> str:
+    """Return the origin of tracks without the animals whose score is below ``threshold``.
 
-    Raises ConfigurationError for a method that does not say which animals there are.
+    Raises ConfigurationError for a method that finds the same points in every frame, whether an animal is there or
+    not.
     """
     from lightning_kp.errors import ConfigurationError
 
-    if not least:
+    if not threshold:
         return origin
     if not method.finds_whole_animals:
         raise ConfigurationError(
             f"{type(method).__name__} finds the same points in every frame; --least is for methods that find whole "
             "animals (DirectPose, SemiMultiPose, PersonParser).",
-            remedy="Leave --least out; every point's confidence is in the files.",
+            remedy="Leave --least out; the files hold the confidence of every point.",
         )
-    return f"{origin}:least {least:g}"
+    return f"{origin}:least {threshold:g}"
 
 
-def tell_crops(method: "KeypointMethod", checkpoint: Path, remedy: str) -> None:
-    """Say on stderr that a network of crops sees whole frames."""
+def warn_whole_frames(method: "KeypointMethod", checkpoint: Path, remedy: str) -> None:
+    """Warn that a network trained on crops is applied to whole frames."""
     from lightning_kp.checkpoints import data_class
 
     if getattr(data_class(checkpoint), "cropped", False):
-        print(
-            f"kp: {type(method).__name__} was trained on crops around what it finds, and sees whole frames now. "
-            f"{remedy}",
-            file=sys.stderr,
+        logger.warning(
+            "%s was trained on crops around each instance but is applied to whole frames now. %s",
+            type(method).__name__,
+            remedy,
         )
 
 
+def warn_trained_on(labels: str, checkpoint: Path) -> None:
+    """Warn where the label file that is scored may have trained the network."""
+    from lightning_kp.checkpoints import data_settings
+    from lightning_kp.labels.archives import split_part
+
+    settings = data_settings(checkpoint)
+    given, root = settings.get("labels", []), Path(settings.get("root", "."))
+    path, part = split_part(labels)
+    for name in [given] if isinstance(given, str) else given:
+        known, known_part = split_part(root / name)
+        if path.resolve() == known.resolve() and (part == known_part or not (part and known_part)):
+            logger.warning(
+                "%s holds frames that may have trained this network; errors on them do not show how it does on new "
+                "frames. `kp test` scores the held-out frames, if there are any.",
+                labels,
+            )
+            return
+
+
 def load_for_tracking(checkpoint: Path, device: str = "auto") -> "tuple[KeypointMethod, ViewSettings]":
-    """The trained method on its device, and how its images are made.  Raises CheckpointError."""
+    """Return the trained method on its device, and how frames become its images.
+
+    Raises CheckpointError for a method that finds no keypoints, or a checkpoint that lacks its data settings.
+    """
     import torch
 
     from lightning_kp.checkpoints import data_settings, load_method
@@ -62,7 +87,7 @@ def load_for_tracking(checkpoint: Path, device: str = "auto") -> "tuple[Keypoint
     from lightning_kp.method import KeypointMethod
     from lightning_kp.motion.boxes import FOLLOW
 
-    place = pick_device(device)
+    chosen = pick_device(device)
     method = load_method(checkpoint)
     if not isinstance(method, KeypointMethod):
         raise CheckpointError(
@@ -80,13 +105,13 @@ def load_for_tracking(checkpoint: Path, device: str = "auto") -> "tuple[Keypoint
         boxes = Path(settings.get("root", ".")) / boxes
     view = ViewSettings(
         size=int(settings["size"]), fit=settings.get("fit", "pad"), boxes=boxes,
-        preprocessing=Preprocessing.of(settings.get("preprocessing")),
+        preprocessing=Preprocessing.from_settings(settings.get("preprocessing")),
     )  # fmt: skip
-    return method.to(place, memory_format=torch.channels_last).eval(), view
+    return method.to(chosen, memory_format=torch.channels_last).eval(), view
 
 
 def pick_device(name: str) -> "torch.device":
-    """The device of that name; ``auto``: the GPU if there is one.  Raises ConfigurationError."""
+    """Return the device of that name; ``auto`` is the GPU if there is one.  Raises ConfigurationError."""
     import torch
 
     from lightning_kp.errors import ConfigurationError
@@ -104,8 +129,6 @@ def pick_device(name: str) -> "torch.device":
 
 
 def origin_of(checkpoint: Path) -> str:
-    """Text that names a checkpoint's content: results of another one are replaced."""
-    import hashlib
-
+    """Return a text that identifies a checkpoint's content; tracks of another content are replaced."""
     with checkpoint.open("rb") as file:
         return f"{checkpoint.name}:{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"

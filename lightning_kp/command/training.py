@@ -20,29 +20,30 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning_kp import plugins
 from lightning_kp.callbacks import KeypointOverlay, UnusedParameters
 from lightning_kp.callbacks.epoch_seed import EpochSeed
-from lightning_kp.checkpoints import AtomicCheckpointIO, find_checkpoint, refuse_foreign
+from lightning_kp.checkpoints import AtomicCheckpointIO, find_checkpoint, require_same_method
 from lightning_kp.command.arguments import refuse_unreadable, refuse_weights_alone, split, typed
 from lightning_kp.command.dropped_settings import SECTIONS, dropped_settings
+from lightning_kp.command.messages import cause_of_ours
 from lightning_kp.command.parser import KpParser, RunConfig
-from lightning_kp.contract import refuse_unfit_pair
+from lightning_kp.contract import require_batch_type
 from lightning_kp.datamodule import KeypointDataModule
-from lightning_kp.errors import ConfigurationError
+from lightning_kp.errors import ConfigurationError, KeypointError
 from lightning_kp.method import Method
 from lightning_kp.runs.folder import RunFolder, run_of
 from lightning_kp.runs.loggers import checked_names, chosen_loggers, stay_offline_without_key
 from lightning_kp.runs.metrics_csv import RunLogger
 
 DEFAULT_EPOCHS = 100  # ours; counts only when neither epochs, steps nor time are limited
-# Of Lightning, about what is meant to be so here.
+# Lightning's warnings about what is intended here.
 _EXPECTED_WARNINGS = (
     r".*isinstance\(treespec, LeafSpec\).*",
     r"You have overridden `on_after_batch_transfer`.*",
     r".*does not have many workers.*",
-    r"Total length of `list` across ranks is zero",  # no validation data, which is no mistake
-    r"The dirpath has changed from .*",  # a test elsewhere has no best checkpoint to choose
+    r"Total length of `list` across ranks is zero",  # no validation data, which is allowed
+    r"The dirpath has changed from .*",  # a test in another folder needs no best checkpoint
     r"The number of training batches .* is smaller than the logging interval",
 )
-_FOLDER_VARIABLE = "KP_RUN_FOLDER"  # processes that DDP starts must use the folder of the first one
+_FOLDER_VARIABLE = "KP_RUN_FOLDER"  # processes that DDP starts must use the first one's folder
 
 
 def run(verb: str, arguments: list[str]) -> int:
@@ -55,9 +56,9 @@ def run(verb: str, arguments: list[str]) -> int:
 
 
 def launch(verb: str, arguments: list[str], *, start: bool = True, build: bool = True) -> "KpCLI":
-    """The same; returns what was run: model, data and trainer.  ``start`` false: build them only.
+    """Run one verb of the Trainer; returns the model, data and trainer as attributes of the CLI.
 
-    ``build`` false: SystemExit as soon as the options are known to be right.
+    ``start`` false builds them without running.  ``build`` false checks the options only and raises SystemExit.
     """
     plugins.load_all()
     stay_offline_without_key()
@@ -65,11 +66,16 @@ def launch(verb: str, arguments: list[str], *, start: bool = True, build: bool =
     refuse_weights_alone(arguments)
     for quiet in _EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", message=quiet)
-    return KpCLI(verb, arguments, start=start, build=build)
+    try:
+        return KpCLI(verb, arguments, start=start, build=build)
+    except Exception as error:
+        if not isinstance(error, KeypointError) and (cause := cause_of_ours(error)):
+            raise cause from error  # jsonargparse wraps what a class's __init__ raises
+        raise
 
 
 def refuse_wrong_options(arguments: list[str]) -> None:
-    """Raise ConfigurationError where ``kp fit`` would; nothing but the datamodule is built, nothing run."""
+    """Raise ConfigurationError where ``kp fit`` would; builds only the datamodule and runs nothing."""
     checked_names(typed(arguments).get("log", ""))
     with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
         launch("fit", arguments, build=False)
@@ -78,10 +84,10 @@ def refuse_wrong_options(arguments: list[str]) -> None:
 class KpCLI(LightningCLI):
     """LightningCLI for one verb of ``kp``.
 
-    The run folder is ``--trainer.default_root_dir``, or that of the checkpoint that is tested, or the next free
-    ``runs/<method>-<number>``; it holds ``config.yaml``, ``metrics.csv``, ``checkpoints/last.ckpt``, and in
-    ``metrics.json`` what a test found.  ``--ckpt_path`` takes a checkpoint or
-    a run folder, ``--log`` names loggers beside ``metrics.csv``.
+    The run folder is ``--trainer.default_root_dir``, else the folder of the tested checkpoint, else the next free
+    ``runs/<method>-<number>``.  It holds ``config.yaml``, ``metrics.csv``, ``checkpoints/last.ckpt``, and the
+    results of a test in ``metrics.json``.  ``--ckpt_path`` takes a checkpoint or a run folder; ``--log`` names
+    loggers beside ``metrics.csv``.
     """
 
     def __init__(self, verb: str, arguments: list[str], *, start: bool = True, build: bool = True) -> None:
@@ -94,7 +100,7 @@ class KpCLI(LightningCLI):
             subclass_mode_model=True,
             subclass_mode_data=True,
             auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,  # the methods save their own, plain hyper-parameters
+            load_from_checkpoint_support=False,  # the methods save plain hyper-parameters themselves
             save_config_callback=RunConfig if verb == "fit" else None,
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
@@ -104,7 +110,7 @@ class KpCLI(LightningCLI):
             args=[verb, *arguments],
         )
 
-    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # bound, to build one parser of four
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # an instance method, so that only one of four parsers is built
         return {self.verb: LightningCLI.subcommands()[self.verb]}
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -113,36 +119,36 @@ class KpCLI(LightningCLI):
         if not self._build:
             self._refuse_unfit_data(parser)
             raise SystemExit(0)
-        self._tell_dropped_settings(args[1:])
+        self._warn_dropped_settings(args[1:])
 
     def _refuse_unfit_pair(self) -> None:
-        """Before anything is built or prepared: an hour of video takes minutes to decode."""
+        """Refuse a wrong pair before anything is built or prepared: an hour of video takes minutes to decode."""
         chosen = self.config[self.verb]
         kinds = [chosen[name].class_path for name in SECTIONS if isinstance(chosen.get(name), Namespace)]
         if len(kinds) == len(SECTIONS) and self.verb != "predict":
             method, datamodule = (locate(kind) for kind in kinds)
             if isinstance(method, type) and isinstance(datamodule, type):
-                refuse_unfit_pair(method, datamodule)
+                require_batch_type(method, datamodule)
 
     def _refuse_unfit_data(self, parser: LightningArgumentParser) -> None:
-        """A datamodule judges its numbers when it is built; unlike a network, that takes no time."""
+        """Build the datamodule, which checks its numbers; unlike a network, that takes no time."""
         data = self.config[self.verb].data
         parser.instantiate_classes(Namespace(subcommand=self.verb, **{self.verb: Namespace(data=data)}))
 
-    def _tell_dropped_settings(self, options: list[str]) -> None:
-        """Say on stderr which settings of the configuration files the chosen classes do not take."""
+    def _warn_dropped_settings(self, options: list[str]) -> None:
+        """Warn on stderr of settings in the configuration files that the chosen classes do not have."""
         chosen = self.config[self.verb]
-        _, handed_on = split(options)
+        _, passed_on = split(options)
         final = {name: chosen[name].as_dict() for name in SECTIONS if isinstance(chosen.get(name), Namespace)}
         for file in chosen.get("config") or []:
-            lost = dropped_settings(Path(str(file)), final, typed(handed_on))
+            lost = dropped_settings(Path(str(file)), final, typed(passed_on))
             for section, settings in final.items():
                 names = [name for name in lost if name.startswith(f"{section}.")]
                 if names:
                     kind = settings["class_path"].rsplit(".")[-1]
                     print(
                         f"kp: {file}: {kind} does not take over {', '.join(names)}. "
-                        "Type as options what it shall have of them.",
+                        "Pass the ones you want to keep as options.",
                         file=sys.stderr,
                     )
 
@@ -151,7 +157,7 @@ class KpCLI(LightningCLI):
         parser.add_argument("--log", default="csv", help="loggers beside metrics.csv: wandb,tensorboard")
 
     def _parse_ckpt_path(self) -> None:
-        """A checkpoint never overrides an option: the configuration says what runs."""
+        """Find the checkpoint of a run folder; a checkpoint never overrides an option, as Lightning's own would."""
         given = self.config[self.verb].get("ckpt_path")
         if given and given not in ("best", "last", "hpc", "registry"):
             self.config[self.verb]["ckpt_path"] = str(find_checkpoint(given))
@@ -185,16 +191,16 @@ class KpCLI(LightningCLI):
         return trainer
 
     def _refuse_trained(self, folder: RunFolder) -> None:
-        """A new training would take the place of the network that an earlier one has left."""
+        """Refuse a new training that would overwrite the network of an earlier one."""
         if self._start and folder.last_checkpoint.is_file() and self._get(self.config, "ckpt_path") is None:
             raise ConfigurationError(
                 f"{folder.path} holds the network of an earlier training.",
-                remedy=f"--ckpt_path {folder.last_checkpoint} goes on with it; --trainer.default_root_dir takes "
+                remedy=f"--ckpt_path {folder.last_checkpoint} continues it; --trainer.default_root_dir DIR starts in "
                 "another folder.",
             )
 
     def _loggers(self, given: Any, folder: Path) -> list[Logger]:
-        """``metrics.csv`` of the run folder, those that ``--log`` names, and those of ``trainer.logger``."""
+        """The logger of ``metrics.csv``, those that ``--log`` names, and those of ``trainer.logger``."""
         own = given if isinstance(given, list) else [given]
         own = [logger for logger in own if isinstance(logger, Logger)]
         named = chosen_loggers(self._get(self.config, "log"), folder)
@@ -203,7 +209,7 @@ class KpCLI(LightningCLI):
         return [RunLogger(folder, keep=self._get(self.config, "ckpt_path") is not None), *own, *named]
 
     def _standard_callbacks(self, given: Any, own: list[L.Callback], folder: Path) -> Iterator[L.Callback]:
-        """What every run has unless the configuration brings its own of the kind."""
+        """Callbacks that every run has unless the configuration brings its own of the kind."""
         if self.verb != "fit":
             return
         yield EpochSeed()
@@ -212,14 +218,14 @@ class KpCLI(LightningCLI):
                 yield kind()
         keeps = given.enable_checkpointing is not False and not given.fast_dev_run and not given.barebones
         if keeps and not any(isinstance(callback, ModelCheckpoint) for callback in own):
-            # After every epoch, whether it validates or not: nothing that was trained is lost.
+            # Saved after every epoch, whether it validates or not, so that no training is lost.
             yield ModelCheckpoint(
                 folder / "checkpoints", filename="last", enable_version_counter=False,
                 save_on_train_epoch_end=True,
             )  # fmt: skip
 
     def _tested_folder(self) -> Path | None:
-        """The run that a checkpoint of its own is tested, validated or predicted with."""
+        """The run folder of the checkpoint that is tested, validated or predicted with."""
         checkpoint = self._get(self.config, "ckpt_path")
         if self.verb == "fit" or not checkpoint or not Path(checkpoint).is_file():
             return None
@@ -241,22 +247,22 @@ class KpCLI(LightningCLI):
             return
         checkpoint = self._get(self.config, "ckpt_path")
         if checkpoint and Path(checkpoint).is_file():
-            refuse_foreign(Path(checkpoint), self.model)
+            require_same_method(Path(checkpoint), self.model)
         callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
         if subcommand == "predict" and not any(isinstance(each, BasePredictionWriter) for each in callbacks):
             print(
-                "kp: predict keeps nothing of what it finds, unless --trainer.callbacks names a prediction writer. "
-                "`kp track RUN VIDEOS` writes keypoints of videos and folders of images.",
+                "kp: predict saves nothing unless --trainer.callbacks names a prediction writer. "
+                "`kp track RUN VIDEOS` writes the keypoints of videos and folders of images.",
                 file=sys.stderr,
             )
         try:
             super()._run_subcommand(subcommand)
-            self._leave_figures(subcommand)
+            self._save_test_metrics(subcommand)
         except SystemExit:
             if not self.trainer.interrupted:
                 raise
-            signal.signal(signal.SIGINT, signal.default_int_handler)  # Lightning has switched Ctrl-C off
-            raise KeyboardInterrupt(self._what_is_kept()) from None
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # Lightning has disabled Ctrl-C
+            raise KeyboardInterrupt(self._resume_hint()) from None
         except OSError as error:
             if error.filename is None:
                 error.filename = self.trainer.default_root_dir
@@ -264,8 +270,8 @@ class KpCLI(LightningCLI):
         finally:
             os.environ.pop(_FOLDER_VARIABLE, None)
 
-    def _leave_figures(self, subcommand: str) -> None:
-        """What a test found, into ``metrics.json``; says where the run folder is."""
+    def _save_test_metrics(self, subcommand: str) -> None:
+        """Write the metrics of a test into ``metrics.json`` and print the run folder."""
         if not self.trainer.is_global_zero or self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         folder = RunFolder(Path(self.trainer.default_root_dir))
@@ -276,12 +282,14 @@ class KpCLI(LightningCLI):
             figures: dict[str, Any] = {
                 name: value for (stage, _, name), value in found.items() if stage == "test"
             }
-            figures |= {name: self.model.hparams[name] for name in self.model.read_with}
-            folder.add_metrics({f"test{self.model.reading}/{name}": value for name, value in figures.items()})
+            figures |= {name: self.model.hparams[name] for name in self.model.decoding_options}
+            folder.add_metrics(
+                {f"test{self.model.decoding}/{name}": value for name, value in figures.items()}
+            )
         if subcommand in ("fit", "test"):
             print(f"Run folder: {folder.path}", file=sys.stderr)
 
-    def _what_is_kept(self) -> str:
+    def _resume_hint(self) -> str:
         kept = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
         if not kept:
             return "No epoch was finished, so nothing is kept."

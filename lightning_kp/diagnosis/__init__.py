@@ -1,1 +1,1 @@
-"""Whether discovery worked, judged after training and without labels."""
+"""Judges after training, without labels, whether keypoint discovery worked."""

@@ -1,4 +1,4 @@
-"""Collect what the verdict on a discovery run needs, in small arrays, from pairs of frames."""
+"""Collects what the verdict on a discovery run needs from pairs of frames, in small arrays."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,28 +16,40 @@ from lightning_kp.errors import DataError
 from lightning_kp.geometry import QUARTER_TURNS, rotate_image, rotate_points
 from lightning_kp.method import KeypointMethod
 from lightning_kp.motion import foreground as fg
-from lightning_kp.readout.instances import assign, rearranged
+from lightning_kp.readout.instances import assign, reorder_animals
 
 Array = NDArray[np.float64]
 
-
-FOREGROUND_SAMPLES = 64  # pixels kept of each frame's foreground, for coverage
-BODY_SHARE_UNDER = 0.15  # a keypoint touches what lies within this share of the body's size
-MOTION_BODY_SHARE = 0.5  # only the outline of an even coat changes, so motion is sought farther out
+FOREGROUND_SAMPLES = 64  # foreground pixels kept of each frame, for coverage
+FOREGROUND_RADIUS = 0.15  # body sizes: a keypoint touches what is within this distance
+MOTION_RADIUS = 0.5  # body sizes: of an evenly coloured coat only the outline changes, so this disc is larger
+MIN_RADIUS_PX = 1.5  # pixels of the thumbnails
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Evidence:
-    """Keypoints of N frames with what was under them; K keypoints, S foreground samples per frame.
+    """Keypoints of N frames and what is in the image around them; K keypoints, S foreground samples per frame.
 
-    Positions are normalised.  ``points`` (N, K, 2); ``confidence`` (N, K); ``covariance`` (N, K, 3)
-    as (var x, var y, cov xy); ``turned_back`` (N, K, 2) the points of the frame shown after a
-    quarter turn, turned back (of several look-alike animals the keypoints follow one animal after
-    another); ``foreground_under`` and ``motion_under`` (N, K), shares of a small
-    and of a body-sized disc, NaN in frames where nothing is foreground or moves;
-    ``foreground_points`` (N, S, 2) and ``foreground_centre`` (N, 2), NaN without foreground;
-    ``displacement`` (N,) of the foreground's centre within a pair; ``body_px`` the side of a square
-    as large as the largest thing, in network pixels; ``video`` and ``index`` (N,) name the frame.
+    Positions are normalised (x, y) in [-1, 1].  With several look-alike animals, K counts the keypoints of all
+    animals, one animal after another.
+
+    Attributes:
+        points: (N, K, 2).
+        confidence: (N, K), peaks of the heatmaps in [0, 1].
+        covariance: (N, K, 3) as (var x, var y, cov xy).
+        turned_back: (N, K, 2), the points found after a quarter turn of the frame, turned back.
+        foreground_under: (N, K), share of a small disc around each point that is foreground; NaN in frames without.
+        motion_under: (N, K), share of a body-sized disc around each point that moves; NaN in frames without motion.
+        foreground_points: (N, S, 2), positions drawn from the foreground; NaN in frames without.
+        foreground_centre: (N, 2), centre of the foreground; NaN in frames without.
+        displacement: (N,), distance that this centre moves within the pair.
+        video: (N,), number of the video.
+        index: (N,), number of the frame in its video.
+        body_px: Side of a square with the area of the largest moving region, in pixels of the network's image.
+        image_size: Side of the network's image in pixels.
+
+    Raises:
+        DataError: if the shapes contradict each other or a coordinate is not finite.
     """
 
     points: Array
@@ -69,19 +81,19 @@ class Evidence:
                 raise DataError(f"Evidence.{name} should be {shape}, got {getattr(self, name).shape}.")
         if not np.isfinite(self.points).all():
             raise DataError(
-                "Some keypoint coordinates are NaN or infinite.",
-                remedy="The network's weights are damaged; go back to an earlier checkpoint.",
+                "Some keypoint coordinates are NaN or infinite, so the network's weights are damaged.",
+                remedy="Go back to an earlier checkpoint.",
             )
 
     def select(self, keypoints: Sequence[int]) -> "Evidence":
-        """The same frames with the keypoints at these positions, in this order."""
+        """Evidence for the keypoints with these indices, in this order."""
         chosen = list(keypoints)
         names = ("points", "confidence", "covariance", "turned_back", "foreground_under", "motion_under")
         return dataclasses.replace(self, **{name: getattr(self, name)[:, chosen] for name in names})
 
     @staticmethod
     def joined(parts: Sequence["Evidence"]) -> "Evidence":
-        """Evidence of several processes as one, in the order of videos and frames, each frame once."""
+        """Merge the evidence of several processes: each frame once, ordered by video and frame."""
         numbers = ("body_px", "image_size")
         arrays = [field.name for field in dataclasses.fields(Evidence) if field.name not in numbers]
         merged = {name: np.concatenate([getattr(part, name) for part in parts]) for name in arrays}
@@ -95,7 +107,12 @@ class Evidence:
 
 
 class Collector:
-    """Runs a method over batches and keeps points and thumbnails; :meth:`evidence` makes the arrays."""
+    """Runs a method over batches and keeps points and thumbnails; :meth:`evidence` turns them into arrays.
+
+    Args:
+        max_frames: Number of frames after which further batches are ignored.
+        seed: Seed of the quarter turns and of the foreground samples.
+    """
 
     def __init__(self, *, max_frames: int = 512, seed: int = 0) -> None:
         self.max_frames = max_frames
@@ -106,17 +123,20 @@ class Collector:
 
     @property
     def is_full(self) -> bool:
-        """Whether ``max_frames`` frames have been collected; more batches are ignored."""
+        """Whether ``max_frames`` frames have been collected."""
         return self._count >= self.max_frames
 
     @property
     def videos(self) -> set[int]:
-        """Numbers of the videos seen so far."""
+        """Numbers of the videos collected from so far."""
         return {int(video) for part in self._kept.get("video", []) for video in part}
 
     @torch.no_grad()
     def add(self, method: KeypointMethod, batch: FramePairs) -> None:
-        """Look at one batch (uint8, or float in [0, 1]); the method is in evaluation mode meanwhile."""
+        """Collect from one batch with images (B, 3, H, W), uint8 or float in [0, 1].
+
+        The method runs in evaluation mode and is returned to its own mode afterwards.
+        """
         if self.is_full:
             return
         batch = FramePairs(*(field[: self.max_frames - self._count] for field in batch))
@@ -129,7 +149,7 @@ class Collector:
             turned = method.locate(rotate_image(frame, turns)).points
         finally:
             method.train(was_training)
-        back = _same_animals(rotate_points(turned, 4 - turns), found.points)
+        back = _match_animals(rotate_points(turned, 4 - turns), found.points)
         self._keep(
             points=found.points.flatten(1, 2), covariance=found.covariance.flatten(1, 2),
             confidence=found.peak.flatten(1, 2), turned_back=back.flatten(1, 2),
@@ -149,63 +169,74 @@ class Collector:
             self._kept.setdefault(name, []).append(value)
 
     def evidence(self, backgrounds: Backgrounds | None = None) -> Evidence | None:
-        """What has been collected, or None if nothing was.
+        """Evidence from all batches so far, or None if there were none.
 
-        ``backgrounds`` (by video number, from :func:`sampled_backgrounds`) is better than
-        the median of the collected frames, which contains an animal that rests through all of them.
+        Args:
+            backgrounds: By video number, from :func:`~lightning_kp.diagnosis.backgrounds.sampled_backgrounds`.
+                Without them the median of the collected frames is used, which contains an animal that rests
+                through all of them.
         """
         if not self._count:
             return None
         kept: dict[str, Any] = {name: np.concatenate(parts) for name, parts in self._kept.items()}
         frames, future, video = kept.pop("frame"), kept.pop("future"), kept["video"]
-        here, there, moved = (np.zeros(frames.shape[:3], dtype=bool) for _ in range(3))
+        present, later, moved = (np.zeros(frames.shape[:3], dtype=bool) for _ in range(3))
         for number in np.unique(video):
             rows = np.flatnonzero(video == number)
             known = (backgrounds or {}).get(int(number))
             background = known.at(kept["index"][rows]) if known else fg.median_background(frames[rows])
-            here[rows] = fg.foreground(frames[rows], background)
-            there[rows] = fg.foreground(future[rows], background)
+            present[rows] = fg.foreground(frames[rows], background)
+            later[rows] = fg.foreground(future[rows], background)
             moved[rows] = fg.moving(frames[rows], future[rows])
         return Evidence(
             **kept,
-            **what_lies_under(here, there, moved, kept["points"], self._generator),
-            body_px=fg.largest_size_px(here) * self._image_size / frames.shape[1],
+            **measure_surroundings(present, later, moved, kept["points"], self._generator),
+            body_px=fg.largest_size_px(present) * self._image_size / frames.shape[1],
             image_size=self._image_size,
         )
 
 
-def _same_animals(points: Tensor, reference: Tensor) -> Tensor:
-    """Points (N, I, K, 2) with each frame's animals in the order of those of ``reference`` that are nearest."""
+def _match_animals(points: Tensor, reference: Tensor) -> Tensor:
+    """Points (B, I, K, 2) with each frame's animals in the order of the nearest animals of ``reference``."""
     cost = (reference.unsqueeze(2) - points.unsqueeze(1)).norm(dim=-1).mean(dim=-1)
-    return rearranged(points, assign(cost))
+    return reorder_animals(points, assign(cost))
 
 
-def what_lies_under(
-    here: fg.Masks, there: fg.Masks, moved: fg.Masks, points: Array, generator: np.random.Generator
+def measure_surroundings(
+    present: fg.Masks, later: fg.Masks, moved: fg.Masks, points: Array, generator: np.random.Generator
 ) -> dict[str, Any]:
-    """What lies under the points (N, K, 2), from masks (N, h, w) of both frames and of their change."""
-    body_px = np.nan_to_num(fg.largest_size_px(here))
-    centre = fg.centres(here)
+    """Fields of :class:`Evidence` that describe the image around points (N, K, 2), normalised.
+
+    Args:
+        present: Foreground of the first frames (N, h, w).
+        later: Foreground of the second frames (N, h, w).
+        moved: Where the two frames of a pair differ (N, h, w).
+        points: Keypoints of the first frames.
+        generator: Draws the foreground samples.
+    """
+    body_px = np.nan_to_num(fg.largest_size_px(present))
+    near, far = (max(MIN_RADIUS_PX, radius * body_px) for radius in (FOREGROUND_RADIUS, MOTION_RADIUS))
+    centre = fg.centres(present)
     return {
-        "foreground_under": _where(here, fg.share_under(here, points, max(1.5, BODY_SHARE_UNDER * body_px))),
-        "motion_under": _where(moved, fg.share_under(moved, points, max(1.5, MOTION_BODY_SHARE * body_px))),
-        "foreground_points": fg.sampled_points(here, FOREGROUND_SAMPLES, generator),
+        "foreground_under": _nan_where_empty(present, fg.share_under(present, points, near)),
+        "motion_under": _nan_where_empty(moved, fg.share_under(moved, points, far)),
+        "foreground_points": fg.sampled_points(present, FOREGROUND_SAMPLES, generator),
         "foreground_centre": centre,
-        "displacement": np.linalg.norm(fg.centres(there) - centre, axis=-1),
+        "displacement": np.linalg.norm(fg.centres(later) - centre, axis=-1),
     }
 
 
-def _where(masks: fg.Masks, share: Array) -> Array:
+def _nan_where_empty(masks: fg.Masks, share: Array) -> Array:
     return np.where(np.any(masks, axis=(1, 2), keepdims=True)[..., 0], share, np.nan)
 
 
 def motion_under(frames: fg.Images, future: fg.Images, points: Array, radius_px: float) -> Array:
-    """Share of a disc around each point (N, K, 2) that changes between two images (N, h, w, 3) -> (N, K)."""
+    """Share of a disc around each point (N, K, 2) that changes between two images (N, h, w, 3): (N, K)."""
     return fg.share_under(fg.moving(frames, future), points, radius_px)
 
 
 def foreground_under(images: fg.Images, background: fg.Images, points: Array, radius_px: float) -> Array:
-    """Share of a disc around each point (N, K, 2) that is not background (h, w, 3) -> (N, K)."""
+    """Share of a disc around each point (N, K, 2) that differs from the background (h, w, 3): (N, K)."""
     return fg.share_under(fg.foreground(images, background), points, radius_px)
 
 
@@ -217,9 +248,10 @@ def collect_evidence(
     max_frames: int = 512,
     seed: int = 0,
 ) -> Evidence:
-    """Run a method over pairs of frames (on its own device, in evaluation mode) and keep small arrays.
+    """Run a method over batches of frame pairs, on its own device and in evaluation mode.
 
-    Raises DataError without a single batch.
+    Stops after ``max_frames`` frames; ``backgrounds`` as in :meth:`Collector.evidence`.  Raises DataError if there
+    is no batch.
     """
     collector = Collector(max_frames=max_frames, seed=seed)
     for batch in batches:
@@ -228,12 +260,18 @@ def collect_evidence(
             break
     evidence = collector.evidence(backgrounds)
     if evidence is None:
-        raise DataError("There is no pair of frames to judge the keypoints on.", remedy="Give longer videos.")
+        raise DataError(
+            "The videos contain no pair of frames on which to judge the keypoints.",
+            remedy="Give longer videos.",
+        )
     return evidence
 
 
 def sampled_batches(dataset: Any, *, frames: int = 256, burst: int = 8) -> Iterator[FramePairs]:
-    """Batches of ``burst`` neighbouring items, evenly spread over a map-style dataset of FramePairs."""
+    """Batches of ``burst`` neighbouring items, spread evenly over a map-style dataset of FramePairs.
+
+    Images are (B, 3, H, W); about ``frames`` items in all.
+    """
     length = len(dataset)
     bursts = max(1, min(frames, length) // burst)
     for start in np.linspace(0, max(length - burst, 0), bursts).round().astype(int):

@@ -1,4 +1,7 @@
-"""The verdict on a discovery run: its words, its figures, its JSON and its lines for a terminal."""
+"""The verdict on a discovery run: its categories, its limits, its measures, its JSON and its terminal output.
+
+The limits of the verdict are the fields of :class:`Thresholds`.  :mod:`lightning_kp.diagnosis.judgement` applies them.
+"""
 
 import dataclasses
 import json
@@ -12,7 +15,7 @@ from lightning_kp.errors import DataError
 
 
 class Verdict(StrEnum):
-    """The answer for one keypoint or for the run."""
+    """The verdict on one keypoint or on the run."""
 
     FOUND = "found"
     DOUBTFUL = "doubtful"
@@ -20,7 +23,7 @@ class Verdict(StrEnum):
 
 
 class Problem(StrEnum):
-    """What keeps a keypoint from being found; ``NONE`` for a found one.  The text is kept in diagnostics.json."""
+    """Why a keypoint was not found; ``NONE`` if it was.  The text is stored in diagnostics.json."""
 
     NONE = "none"
     CENTRE = "stuck at the image centre"
@@ -34,27 +37,109 @@ class Problem(StrEnum):
 
 
 class Remedy(StrEnum):
-    """What to change first; the text is what a user reads."""
+    """What to change first, as users read it.  The text is stored in diagnostics.json."""
 
     NONE = ""
-    GAP = "a larger gap between the two frames (--data.gap): they hardly differ"
-    FEWER = "fewer keypoints"
-    MORE = "more keypoints"
-    CROP = "a crop around the animals or a larger image size, as `kp inspect` suggests: they are very small"
+    GAP = "a larger gap between the two frames of a pair (--data.gap), because they hardly differ"
+    FEWER = "fewer keypoints (--model.keypoints)"
+    MORE = "more keypoints (--model.keypoints)"
+    CROP = (
+        "a crop around the animals (--data.boxes) or a larger image size (--data.size), as `kp inspect` suggests, "
+        "because the animals are very small"
+    )
     EPOCHS = "more epochs (--trainer.max_epochs)"
-    LATER = "rotation and separation terms that start later or weigh less, then more epochs"
-    SEPARATION = "a larger separation weight (--model.weights.separation), or fewer keypoints"
+    LATER = "rotation and separation terms with a later start or smaller weights, then more epochs"
+    SEPARATION = (
+        "a larger separation weight (--model.weights.separation) or fewer keypoints (--model.keypoints)"
+    )
     ROTATION = "a larger rotation weight (--model.weights.rotation), then more epochs"
-    FRAMES = "a longer stretch of video to judge on, with animals that move"
+    FRAMES = "a longer section of video in which the animals move"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Remedy | None":
+        """Accept the wording of diagnostics.json files from before version 0.2."""
+        return EARLIER_REMEDIES.get(value) if isinstance(value, str) else None
+
+
+EARLIER_REMEDIES = {
+    "a larger gap between the two frames (--data.gap): they hardly differ": Remedy.GAP,
+    "fewer keypoints": Remedy.FEWER,
+    "more keypoints": Remedy.MORE,
+    "a crop around the animals or a larger image size, as `kp inspect` suggests: they are very small": Remedy.CROP,
+    "rotation and separation terms that start later or weigh less, then more epochs": Remedy.LATER,
+    "a larger separation weight (--model.weights.separation), or fewer keypoints": Remedy.SEPARATION,
+    "a longer stretch of video to judge on, with animals that move": Remedy.FRAMES,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Thresholds:
+    """The verdict's limits, each with unit, meaning and reason.
+
+    All values are ours: no paper judges discovery without labels.  A body size is the side of a square with the
+    area of the animal; distances given in body sizes are never below ``min_distance_px``.
+    """
+
+    min_overlap: float = 0.1
+    """Share of the disc around a keypoint that has to be foreground for it to be on the animal.
+
+    A disc that just reaches the animal's outline has this share.
+    """
+    found_on_animal: float = 0.95
+    """Share of the frames in which a found keypoint is on the animal: one frame in twenty may be wrong."""
+    failed_on_animal: float = 0.5
+    """Share of the frames: below it a keypoint is more often on the background than on the animal."""
+    centre_distance: float = 0.1
+    """Half image sides from the image centre: the mean position of a flat heatmap is this close to it."""
+    flat_width: float = 0.7
+    """Width of a heatmap in widths of a uniform one: above it the heatmap has no clear peak."""
+    still: float = 0.2
+    """Spread of a keypoint relative to the animal's: below it the keypoint does not follow the animal."""
+    roaming: float = 0.25
+    """Body sizes: an animal whose position spreads less cannot show which keypoints follow it."""
+    same_place: float = 0.15
+    """Body sizes: a person would not name two parts closer than this differently."""
+    same_share: float = 0.7
+    """Share of the frames in which duplicates are in the same place; distinct parts only meet at times."""
+    jitter: float = 0.1
+    """Body sizes from frame to frame: more is visible as trembling in an overlay."""
+    rotation: float = 0.5
+    """Body sizes: an error beyond half a body may point to the animal's other end."""
+    min_distance_px: float = 1.5
+    """Pixels of the network's image: no distance limit is finer than what heatmaps resolve."""
+    coverage_radius: float = 0.75
+    """Body sizes around a found keypoint within which the foreground counts as covered."""
+    run_coverage: float = 0.6
+    """Share of the foreground: if less is covered, an animal or most of one has no keypoint."""
+    run_found: float = 0.5
+    """Share of the keypoints that have to be found for the run to count as found."""
+    run_failed: float = 0.25
+    """Share of the keypoints: a run that finds fewer has failed, as they make no pose."""
+    small_body_px: float = 8.0
+    """Pixels of the network's image: a smaller body has room for two or three keypoints only."""
+    small_step: float = 0.1
+    """Body sizes moved within a frame pair (upper quartile): less leaves nothing to reconstruct."""
+    min_frames: int = 8
+    """Frames with foreground that any statement about the animal needs."""
+    min_steps: int = 300
+    """Training steps: the small preset's terms are active from step 150 on and need about as many again."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Measures:
-    """Figures of one keypoint; NaN where they could not be taken.
+    """Measures of one keypoint; NaN where they could not be computed.
 
-    Shares are in [0, 1]; ``centre_distance`` and ``width`` in half image sides; ``spread`` relative
-    to the spread of what moves; ``*_px`` in pixels of the network's image; ``rotation_chance`` is
-    the rotation error relative to that of unrelated frames.
+    Attributes:
+        on_animal: Share of frames in [0, 1] in which the keypoint touches the foreground.
+        on_motion: Share of frames in [0, 1] in which something moves near the keypoint.
+        centre_distance: Median distance from the image centre, in half image sides.
+        spread: Spread of its positions relative to the spread of the animal's positions.
+        duplicate_share: Share of frames in [0, 1] in which it is where a better keypoint is.
+        jitter_px: Standard deviation of its trembling per axis, in pixels of the network's image.
+        rotation_px: Mean error after the image is turned by a quarter, in pixels of the network's image.
+        rotation_chance: The rotation error relative to that between unrelated frames (1 = chance).
+        confidence: Median confidence.
+        width: Median width of its heatmap, in half image sides.
     """
 
     on_animal: float
@@ -71,7 +156,7 @@ class Measures:
 
 @dataclasses.dataclass(frozen=True)
 class KeypointDiagnosis:
-    """One keypoint: verdict, the first problem met, words, remedy, and the figures behind them."""
+    """Verdict on one keypoint with its first problem, the reason in words, a remedy and the measures behind it."""
 
     verdict: Verdict
     problem: Problem
@@ -83,7 +168,16 @@ class KeypointDiagnosis:
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """What was looked at: frames, frames with foreground, and sizes in network pixels and body sizes."""
+    """What the verdict is based on.
+
+    Attributes:
+        frames: Number of frames examined.
+        frames_with_foreground: Number of those in which an animal was seen.
+        image_size: Side of the network's image in pixels.
+        body_px: Body size (side of a square with the animal's area) in pixels of the network's image.
+        roaming: Spread of the animal's positions, in body sizes.
+        step: Upper quartile of the distance that the animal moves within a frame pair, in body sizes.
+    """
 
     frames: int
     frames_with_foreground: int
@@ -95,7 +189,7 @@ class Scene:
 
 @dataclasses.dataclass(frozen=True)
 class Diagnosis:
-    """The verdict on a run; ``coverage`` is the share of the moving area near a found keypoint."""
+    """Verdict on a run; ``coverage`` is the share of the foreground near a found keypoint."""
 
     verdict: Verdict
     reason: str
@@ -106,49 +200,50 @@ class Diagnosis:
 
     @property
     def found(self) -> tuple[int, ...]:
-        """Positions of the keypoints that were found."""
+        """Indices of the keypoints that were found."""
         return tuple(k for k, keypoint in enumerate(self.keypoints) if keypoint.verdict is Verdict.FOUND)
 
     def count(self, *problems: Problem) -> int:
-        """How many keypoints have one of these problems."""
+        """Number of keypoints with one of these problems."""
         return sum(keypoint.problem in problems for keypoint in self.keypoints)
 
     def mean(self, measure: str) -> float:
-        """Mean of a figure of :class:`Measures` over the keypoints that have it; else NaN."""
+        """Mean of one field of :class:`Measures` over the keypoints for which it is known; NaN if there are none."""
         values = [getattr(keypoint.measures, measure) for keypoint in self.keypoints]
         finite = [value for value in values if math.isfinite(value)]
         return float(np.mean(finite)) if finite else math.nan
 
     def to_json(self) -> str:
-        """Text for ``diagnostics.json``; NaN is written as null."""
+        """Text of ``diagnostics.json``; NaN becomes null."""
         plain = dataclasses.asdict(self) | {"found": list(self.found)}
         return json.dumps(_without_nan(plain), indent=2)
 
     @staticmethod
     def from_json(text: str) -> "Diagnosis":
-        """The inverse of :meth:`to_json` (to five decimals).  Raises DataError for anything else."""
+        """Read what :meth:`to_json` wrote (five decimals).  Raises DataError for anything else."""
         try:
             return _diagnosis(json.loads(text))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
-                f"This is not a diagnostics.json ({error}).", remedy="`kp report RUN` writes a new one."
+                f"The text is not a diagnostics.json file ({error}).",
+                remedy="Write a new one with `kp report RUN --judge`.",
             ) from error
 
     def summary_lines(self) -> list[str]:
-        """The verdict for a terminal: one line for the run, one per keypoint."""
+        """Lines for the terminal: the verdict on the run, a remedy, and a table of the keypoints."""
         lines = [f"Discovery: {self.verdict.upper()}. {self.reason}"]
         if self.remedy:
             lines.append(f"Most likely to help: {self.remedy}.")
-        lines.append(_row("keypoint", "verdict", "on animal", "jitter", "rotation", "why"))
+        lines.append(_row("keypoint", "verdict", "on animal", "jitter", "rotation", "reason"))
         for k, keypoint in enumerate(self.keypoints):
-            figures = keypoint.measures
+            measures = keypoint.measures
             lines.append(
                 _row(
                     f"kp{k + 1:02d}",
                     keypoint.verdict,
-                    _percent(figures.on_animal),
-                    _pixels(figures.jitter_px),
-                    _pixels(figures.rotation_px),
+                    _percent(measures.on_animal),
+                    _pixels(measures.jitter_px),
+                    _pixels(measures.rotation_px),
                     keypoint.reason,
                 )
             )
@@ -180,12 +275,12 @@ def _without_nan(value: Any) -> Any:
     return value
 
 
-def _with_nan(figures: dict[str, Any]) -> dict[str, Any]:
-    return {key: math.nan if value is None else value for key, value in figures.items()}
+def _with_nan(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: math.nan if value is None else value for key, value in values.items()}
 
 
-def _row(keypoint: str, verdict: str, on_animal: str, jitter: str, rotation: str, why: str) -> str:
-    return f"{keypoint:>8}  {verdict:<8}  {on_animal:>9}  {jitter:>7}  {rotation:>8}  {why}"
+def _row(keypoint: str, verdict: str, on_animal: str, jitter: str, rotation: str, reason: str) -> str:
+    return f"{keypoint:>8}  {verdict:<8}  {on_animal:>9}  {jitter:>7}  {rotation:>8}  {reason}"
 
 
 def _percent(share: float) -> str:

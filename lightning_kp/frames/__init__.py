@@ -1,1 +1,1 @@
-"""From frames and stills to the squares that a network sees."""
+"""From video frames and still images to the squares that a network sees: placement, preprocessing, cache, pairs."""

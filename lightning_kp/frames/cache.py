@@ -1,8 +1,8 @@
-"""Videos decoded and resized once, into memory-mapped files that random access is fast on.
+"""The frame cache: videos decoded and resized once, into memory-mapped files with fast random access.
 
-A cache is keyed by what the video holds and by every setting that shapes its pixels.  It is two
-files: ``KEY.frames`` (the squares, then times and regions as float64) and ``KEY.json``.  Both are
-written under temporary names; the json, renamed last, is what makes a cache valid.
+The key of a cache is a digest of the file's fingerprint and of every setting that affects its pixels.  A cache has two
+files: ``NAME-KEY.frames`` (the squares as uint8, then times and regions as float64) and ``NAME-KEY.json``.  Both are
+written under temporary names; the json file is renamed last and makes the cache valid.
 """
 
 import hashlib
@@ -19,31 +19,44 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from lightning_kp.files import default_cache_dir, file_mark, writing
+from lightning_kp.files import default_cache_dir, file_fingerprint, writing_cache
 from lightning_kp.frames.cache_folder import make_room
 from lightning_kp.frames.placements import Placements
-from lightning_kp.frames.preprocessing import NOTHING, Preprocessing, Preprocessor, preprocessor_of
+from lightning_kp.frames.preprocessing import (
+    NO_PREPROCESSING,
+    Preprocessing,
+    learn_preprocessor,
+)
+from lightning_kp.frames.square_writer import SquareWriter
 from lightning_kp.frames.stream import DECODED_AHEAD, in_background
 from lightning_kp.frames.thinning import Thinning, parse_gap
 from lightning_kp.geometry import Fit, Region
-from lightning_kp.images.files import Image
-from lightning_kp.motion.boxes import Boxes, per_animal
+from lightning_kp.motion.boxes import Boxes, boxes_per_animal
 from lightning_kp.video.opening import open_video
 from lightning_kp.video.reader import VideoReader, VideoWarning
 
-FORMAT = 1
-"""Raised whenever the same settings would give other bytes."""
-_PREPROCESSED_TOGETHER = 32
+CACHE_VERSION = 1
+"""Part of the key, to be raised whenever the same settings would give other bytes."""
 
 
 @dataclass
 class CachedVideo:
-    """Frames of one video as squares of ``size`` pixels; row i holds displayed frame ``index[i]``.
+    """The N cached frames of one video as squares of S = ``size`` pixels; row i is displayed frame ``index[i]``.
 
-    ``frames`` uint8 (N, S, S, 3); ``futures`` the same frames, cut out with the box of the frame
-    ``gap`` before them (the same array unless boxes differ from frame to frame), so that both
-    frames of a pair show one region.  ``regions`` (N or 1, 4), ``times_s`` (N,).  ``n_frames`` is
-    the number of displayed frames of the video, kept or not.
+    Attributes:
+        path: The video.
+        name: Its name without suffix.
+        frame_size: (height, width) of the displayed frames in pixels.
+        fps: Average frame rate in frames per second.
+        n_frames: Number of displayed frames of the video, cached or not.
+        problems: What the reader noted about the video.
+        size: Side S of the squares in pixels.
+        layers: 2 if each frame is stored a second time with the box of the frame one gap earlier, else 1.
+        index: Number of the displayed frame of each row, (N,), increasing.
+        times_s: Presentation time of each row in seconds, (N,).
+        regions: (left, top, right, bottom) in pixels of the frame that each row of ``frames`` shows: (N, 4), or (1, 4)
+            if all rows show the same; see :class:`lightning_kp.geometry.Region`.
+        file: The memory-mapped file.
     """
 
     path: Path
@@ -62,16 +75,20 @@ class CachedVideo:
 
     @property
     def frames(self) -> NDArray[np.uint8]:
-        """The squares (N, S, S, 3), read from disk when indexed."""
+        """The squares (N, S, S, 3), RGB, uint8, read from disk when indexed."""
         return self._records()[:, 0]
 
     @property
     def futures(self) -> NDArray[np.uint8]:
-        """The squares with the box of the frame one gap earlier (N, S, S, 3)."""
+        """The squares (N, S, S, 3) cropped with the box of the frame one gap earlier.
+
+        For a pair of displayed frames t and t + gap, the row of t in ``frames`` and the row of t + gap in ``futures``
+        show the same region.  If boxes do not differ from frame to frame, this equals ``frames``.
+        """
         return self._records()[:, -1]
 
     def region(self, i: int) -> Region:
-        """What row ``i`` of ``frames`` shows of the original frame."""
+        """Return the region of the original frame that row ``i`` of ``frames`` shows."""
         return Region(*self.regions[i if len(self.regions) > 1 else 0].tolist())
 
     def _records(self) -> NDArray[np.uint8]:
@@ -81,7 +98,7 @@ class CachedVideo:
         return self._map
 
     def __getstate__(self) -> dict[str, Any]:
-        """A worker process opens the file itself; a pickled memory map would be all its bytes."""
+        """Drop the memory map: a pickled map would be all its bytes, and a worker process opens the file itself."""
         return self.__dict__ | {"_map": None}
 
 
@@ -92,23 +109,34 @@ def cache_videos(
     fit: Fit = "pad",
     gap: int | str | None = None,
     boxes: Boxes = None,
-    preprocessing: Preprocessing = NOTHING,
+    preprocessing: Preprocessing = NO_PREPROCESSING,
     cache_dir: str | Path | None = None,
     cache_gb: float = 8.0,
     progress: bool = True,
 ) -> list[CachedVideo]:
     """Decode, resize and preprocess each video, unless that was done before, and open the caches.
 
-    ``gap`` (frames, or time as in :func:`parse_gap`) is the distance of the frames that will be
-    used together: if all frames need more than ``cache_gb``, such pairs are kept, evenly spread
-    over every video, and a warning says what share.  Boxes of several animals give all videos cut out
-    for the first, then for the second, and so on.
+    Args:
+        paths: Video files or folders of images.
+        size: Side of the squares in pixels.
+        fit: How a frame becomes a square, see :func:`lightning_kp.geometry.place`.
+        gap: Distance between the two frames of a pair, in frames or as a time, see :func:`parse_gap`.
+        boxes: What to crop first.  With boxes of several animals the result has all videos cropped for the first
+            animal, then all for the second, and so on.
+        preprocessing: Shadow removal and registration.
+        cache_dir: Folder of the caches; by default KP_CACHE_DIR or the user's cache folder.
+        cache_gb: Upper limit for all frames in gigabytes.  If they need more, pairs of frames are kept, evenly spread
+            over every video, and a VideoWarning states their share.
+        progress: Show a progress bar.
+
+    Raises VideoError for a video that cannot be decoded, DataError if the disk is full or boxes cannot be read, and
+    ConfigurationError for a setting out of range.
     """
     folder = Path(cache_dir).expanduser() if cache_dir is not None else default_cache_dir()
     readers = [open_video(path) for path in paths]
     jobs = [
         _Job.plan(reader, size, fit, gap, each, folder, preprocessing)
-        for each in per_animal(boxes)
+        for each in boxes_per_animal(boxes)
         for reader in readers
     ]
     budget = cache_gb * 1e9
@@ -118,7 +146,7 @@ def cache_videos(
             job.thinning = Thinning.to_share(budget / needed, job.gap)
         share = sum(job.bytes_expected for job in jobs) / needed
         warnings.warn(
-            f"All frames need {needed / 1e9:.2f} GB of cache, cache_gb is {cache_gb:g}: {share:.1%} of them "
+            f"Caching all frames needs {needed / 1e9:.2f} GB, but cache_gb is {cache_gb:g}: {share:.1%} of the frames "
             "are kept, evenly spread. Raise cache_gb to use more.",
             VideoWarning,
             stacklevel=2,
@@ -127,23 +155,23 @@ def cache_videos(
     if missing:
         make_room(folder, sum(job.bytes_expected for job in missing), budget, [job.path("") for job in jobs])
         for job in missing:
-            # A container may promise fewer frames than it holds; the bound holds all the same.
+            # A container may announce fewer frames than it has; the limit applies nevertheless.
             _build(job, budget * job.bytes_expected / sum(other.bytes_expected for other in jobs), progress)
     return [job.open() for job in jobs]
 
 
 @dataclass
 class _Job:
-    """One video, and everything that shapes its cache."""
+    """One video with everything that affects its cache."""
 
     reader: VideoReader
     placements: Placements
     size: int
     gap: int | None
     folder: Path
-    source: str
+    content_fingerprint: str
     n_expected: int
-    preprocessing: Preprocessing = NOTHING
+    preprocessing: Preprocessing = NO_PREPROCESSING
     thinning: Thinning = field(default_factory=Thinning)
 
     @classmethod
@@ -161,8 +189,8 @@ class _Job:
         placements = Placements(info, size, fit, boxes)
         expected = info.n_frames or round((info.duration_s or 0) * info.fps) or 1
         frames_apart = None if gap is None else parse_gap(gap, info.fps)
-        source = _fingerprint(info.path)
-        return cls(reader, placements, size, frames_apart, folder, source, expected, preprocessing)
+        fingerprint = file_fingerprint(info.path, with_time=True)
+        return cls(reader, placements, size, frames_apart, folder, fingerprint, expected, preprocessing)
 
     @property
     def layers(self) -> int:
@@ -174,9 +202,10 @@ class _Job:
 
     @property
     def key(self) -> str:
+        # The values and their order are part of the key: if they change, users' caches are built again.
         settings = [
-            FORMAT,
-            self.source,
+            CACHE_VERSION,
+            self.content_fingerprint,
             self.placements.fingerprint,
             self.layers > 1 and self.gap,
             *self.thinning,
@@ -211,45 +240,20 @@ class _Job:
         )  # fmt: skip
 
 
-class _Squares:
-    """Writes squares to a file, preprocessed in batches where that is wanted."""
-
-    def __init__(self, file: BinaryIO, preprocessor: Preprocessor | None) -> None:
-        self._file = file
-        self._preprocessor = preprocessor
-        self._waiting: list[Image] = []
-
-    def add(self, square: Image) -> None:
-        self._waiting.append(square)
-        if self._preprocessor is None or len(self._waiting) == _PREPROCESSED_TOGETHER:
-            self.flush()
-
-    def flush(self) -> None:
-        if self._waiting:
-            squares = np.stack(self._waiting)
-            done = squares if self._preprocessor is None else self._preprocessor(squares).squares
-            self._file.write(np.ascontiguousarray(done).data)
-            self._waiting = []
-
-
-def _fingerprint(path: Path) -> str:
-    """Changes with the file: its size, its time, and its bytes at the head, the middle and the tail."""
-    return file_mark(path, with_time=True)
-
-
 def _build(job: _Job, bytes_allowed: float, progress: bool) -> None:
-    """Decode in one thread, resize and write in this one; valid only when both files are complete."""
-    with writing(job.path(".frames")) as file:
+    """Write both files of a cache, which is valid only when both are complete."""
+    with writing_cache(job.path(".frames")) as file:
         meta = _write_frames(job, file, bytes_allowed, progress)
-    with writing(job.path(".json")) as file:
+    with writing_cache(job.path(".json")) as file:
         file.write(json.dumps(meta).encode())
 
 
 def _write_frames(job: _Job, file: BinaryIO, bytes_allowed: float, progress: bool) -> dict[str, Any]:
+    """Decode in another thread, resize and write in this one.  Returns the content of the json file."""
     times: list[float] = []
     regions: list[Region] = []
     rows_allowed = max(2, int(bytes_allowed / (job.layers * job.size * job.size * 3)) + 1)
-    squares = _Squares(file, preprocessor_of(job.reader, job.placements, job.preprocessing))
+    squares = SquareWriter(file, learn_preprocessor(job.reader, job.placements, job.preprocessing))
     count = 0
     bar = tqdm(
         total=job.n_expected, desc=f"Caching {job.reader.info.name}", unit="frame", disable=not progress
@@ -262,12 +266,12 @@ def _write_frames(job: _Job, file: BinaryIO, bytes_allowed: float, progress: boo
                 continue
             times.append(frame.time_s)
             regions.append(job.placements(frame.index).region)
-            for owner in (frame.index, frame.index - (job.gap or 0))[: job.layers]:
-                squares.add(frame.prepared(job.placements(owner)))
+            for box_index in (frame.index, frame.index - (job.gap or 0))[: job.layers]:
+                squares.add(frame.prepared(job.placements(box_index)))
     squares.flush()
     if len(times) == rows_allowed:
         job.reader.note(
-            f"it is longer than it promises; only its first {len(times)} kept frames fit in cache_gb"
+            f"it has more frames than the file announces; only the first {len(times)} to be cached fit into cache_gb"
         )
     file.write(np.asarray(times, dtype=np.float64).tobytes())
     file.write(np.asarray(regions[:1] if job.placements.is_fixed else regions, dtype=np.float64).tobytes())

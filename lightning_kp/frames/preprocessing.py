@@ -1,15 +1,15 @@
-"""What is done to frames between resizing and the network, in training and ever after (report 002; 000, 5.8).
+"""Preprocessing of frames between resizing and the network: shadow removal and registration (report 002; 000, 5.8).
 
-The settings travel with a checkpoint, so that `kp track`, `kp score` and `kp discover` see frames as
-training did.  Everything works on the network's square (without its bars), against a still picture
-of the scene that is learnt from the video itself.
+A checkpoint stores the settings, so that `kp track`, `kp score` and `kp discover` see frames as training did.
+Everything works on the content of the network's square (without its padding) and compares it with the scene: a still
+image of the empty arena, which is learnt from the video itself.
 """
 
 import hashlib
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, NoReturn, get_args
 
 import numpy as np
 import torch
@@ -27,32 +27,31 @@ from lightning_kp.video.reader import VideoReader
 Shadow = Literal["none", "hsv", "ssim", "filter"]
 Fill = Literal["scene", "black"]
 SCENE_FRAMES = 48
-"""Frames, evenly spread, whose median is the scene."""
-SCANNED = 6000
-"""Frames at the head of a video among which those are chosen: a second pass over hours would not pay."""
-FEWEST = 4
-"""A median of fewer pictures shows the animal."""
-_EDITION = 1
-"""Raised whenever the same settings give other pixels."""
+"""Number of frames, evenly spread, whose median is the scene."""
+MAX_SCANNED_FRAMES = 6000
+"""Those frames are chosen from this many at the start of a video: a second pass over hours would not pay off."""
+MIN_SCENE_FRAMES = 4
+"""The median of fewer frames would show the animal."""
+_VERSION = 1
+"""Part of the fingerprint, to be raised whenever the same settings would give other pixels."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Shadow removal and registration; both off by default.
+    """Settings of shadow removal and registration; both are off by default.
 
     Attributes:
-        shadow: ``hsv`` keeps what differs from the empty scene by more than less light of the same
-            colour (mask and bitwise AND), ``ssim`` what differs in structure, ``filter`` divides the
-            missing light out with spatial and temporal filters, without a mask.
-        registration: Undo the camera's motion: ``translation``, or ``similarity`` (also turned and
-            scaled).  Kornia's ImageRegistrator aligns each frame to the scene.
-        fill: What stands where a mask removed something: the empty ``scene``, or ``black`` as in the
-            report.
-        darkest: A shadow keeps at least this share of the light; darker things are animals.
-        ssim_threshold: Difference of structure (0 to 2) from which a pixel is kept by ``ssim``.
-        keep_hsv: With ``hsv``: keep this range of colours only, and ask no scene:
-            ``[hue, hue, saturation, saturation, value, value]``, lowest and highest of each, hue in
-            degrees, the others in [0, 1].
+        shadow: ``hsv`` keeps pixels that differ from the empty scene in more than brightness (mask and bitwise AND),
+            ``ssim`` keeps pixels that differ in structure, ``filter`` compensates for the missing light with spatial
+            and temporal filters, without a mask.
+        registration: Undo the camera's motion: ``translation``, or ``similarity`` (also rotation and scale).  Kornia's
+            ImageRegistrator aligns each frame to the scene.
+        fill: What replaces the pixels that a mask removes: the empty ``scene``, or ``black`` as in the report.
+        darkest: A shadow leaves at least this share of the light; darker pixels belong to animals.
+        ssim_threshold: Difference in structure (0 to 2) above which ``ssim`` keeps a pixel.
+        keep_hsv: With ``hsv``: keep only this range of colours, without comparison to the scene:
+            ``[hue, hue, saturation, saturation, value, value]``, the lowest and the highest of each, hue in degrees,
+            the others in [0, 1].
     """
 
     shadow: Shadow = "none"
@@ -67,50 +66,51 @@ class Preprocessing:
             if getattr(self, name) not in get_args(known):
                 _refuse(
                     f"preprocessing.{name} is '{getattr(self, name)}'",
-                    f"Choose of {', '.join(get_args(known))}.",
+                    f"Choose one of: {', '.join(get_args(known))}.",
                 )
         if not 0 < self.darkest < 1 or not 0 < self.ssim_threshold < 2:
             _refuse(
-                f"preprocessing.darkest is {self.darkest}, ssim_threshold {self.ssim_threshold}",
-                "They must lie between 0 and 1, and between 0 and 2.",
+                f"preprocessing.darkest is {self.darkest} and preprocessing.ssim_threshold {self.ssim_threshold}",
+                "darkest must lie between 0 and 1, ssim_threshold between 0 and 2.",
             )
         if self.keep_hsv is not None and len(self.keep_hsv) != 6:
             _refuse(
-                f"preprocessing.keep_hsv has {len(self.keep_hsv)} numbers",
-                "Give lowest and highest hue (degrees), saturation and value, say [200,260,0.3,1,0.2,1].",
+                f"preprocessing.keep_hsv has {len(self.keep_hsv)} numbers instead of 6",
+                "Give the lowest and highest hue (degrees), saturation and value, for example [200,260,0.3,1,0.2,1].",
             )
 
     @classmethod
-    def of(cls, given: "Preprocessing | Mapping[str, Any] | None") -> "Preprocessing":
-        """From what a checkpoint or a YAML file holds.  Raises ConfigurationError for unknown names."""
-        if isinstance(given, Preprocessing):
-            return given
-        values = dict(given or {})
+    def from_settings(cls, settings: "Preprocessing | Mapping[str, Any] | None") -> "Preprocessing":
+        """Make it from the plain values in a checkpoint or YAML file.  Raises ConfigurationError for unknown names."""
+        if isinstance(settings, Preprocessing):
+            return settings
+        values = dict(settings or {})
         known = [each.name for each in fields(cls)]
         if unknown := sorted(values.keys() - set(known)):
-            _refuse(f"preprocessing has no setting '{unknown[0]}'", f"It has: {', '.join(known)}.")
+            _refuse(f"preprocessing has no setting '{unknown[0]}'", f"Its settings are: {', '.join(known)}.")
         return cls(**values)
 
     @property
     def is_on(self) -> bool:
-        """Whether anything is done at all."""
+        """Whether shadows are removed or frames are registered."""
         return self.shadow != "none" or self.registration != "none"
 
     @property
     def fingerprint(self) -> str:
-        """Equal for equal pixels."""
-        told = repr((_EDITION, SCENE_FRAMES, SCANNED, sorted(asdict(self).items()) if self.is_on else None))
-        return hashlib.sha256(told.encode()).hexdigest()[:16]
+        """Digest that is equal for settings that give equal pixels; part of the key of a cache."""
+        settings = sorted(asdict(self).items()) if self.is_on else None
+        contents = repr((_VERSION, SCENE_FRAMES, MAX_SCANNED_FRAMES, settings))
+        return hashlib.sha256(contents.encode()).hexdigest()[:16]
 
 
-NOTHING = Preprocessing()
+NO_PREPROCESSING = Preprocessing()
 
 
 class Prepared(NamedTuple):
-    """Squares (B, S, S, 3) uint8, and where their points lie in the unregistered squares.
+    """Preprocessed squares (B, S, S, 3), uint8, with the transforms that map their points back.
 
-    ``transforms`` (B, 3, 3) float64 maps normalised points of a square as it is now to those of the
-    square as it was cut from the frame; the identity without registration.
+    ``transforms`` (B, 3, 3), float64, map normalised points of a preprocessed square to normalised points of the square
+    as it was cropped from the frame; the identity without registration.
     """
 
     squares: Image
@@ -119,7 +119,10 @@ class Prepared(NamedTuple):
 
 @dataclass(frozen=True)
 class Preprocessor:
-    """Settings with the scene (3, h, w) of one video, learnt at one ``placement``."""
+    """Preprocesses the squares of one video: ``settings`` with the scene of this video.
+
+    ``scene`` (3, h, w), in [0, 1], is the median of its frames in one ``placement``, without padding.
+    """
 
     settings: Preprocessing
     placement: Placement
@@ -127,24 +130,28 @@ class Preprocessor:
 
     @classmethod
     def learn(
-        cls, settings: Preprocessing, placement: Placement, squares: Image, what: str
+        cls, settings: Preprocessing, placement: Placement, squares: Image, video_name: str
     ) -> "Preprocessor":
-        """From squares (N, S, S, 3) spread over the video; ``what`` names it.  Raises DataError below 4."""
-        if len(squares) < FEWEST:
+        """Learn the scene from squares (N, S, S, 3), uint8, that are spread over the video.
+
+        ``video_name`` is for the message.  Raises DataError for fewer than MIN_SCENE_FRAMES squares.
+        """
+        if len(squares) < MIN_SCENE_FRAMES:
             raise DataError(
-                f"Preprocessing needs {FEWEST} frames of {what} to know the scene, got {len(squares)}.",
-                remedy="Name longer videos, label more frames, or switch preprocessing off.",
+                f"Preprocessing needs at least {MIN_SCENE_FRAMES} frames of {video_name} to learn the scene, "
+                f"but there are only {len(squares)}.",
+                remedy="Give longer videos, label more frames, or switch preprocessing off.",
             )
-        pictures = _floats(_content(squares, placement))
+        frames = _floats(_content(squares, placement))
         if settings.registration != "none":
-            still = pictures[len(pictures) // 2]
-            moved = align(pictures, still, settings.registration)
-            pictures = warp(pictures, moved, still)
-        return cls(settings, placement, pictures.median(dim=0).values)
+            still = frames[len(frames) // 2]
+            transforms = align(frames, still, settings.registration)
+            frames = warp(frames, transforms, still)
+        return cls(settings, placement, frames.median(dim=0).values)
 
     @torch.no_grad()
     def __call__(self, squares: Image) -> Prepared:
-        """Preprocess squares (B, S, S, 3) uint8 that were cut with this placement."""
+        """Preprocess squares (B, S, S, 3), uint8, that were cropped with this placement."""
         settings = self.settings
         frames = _floats(_content(squares, self.placement))
         transforms = align(frames, self.scene, settings.registration)
@@ -155,11 +162,12 @@ class Preprocessor:
         return Prepared(done, _in_square(transforms.double(), self.placement))
 
     def _without_shadows(self, frames: Tensor) -> Tensor:
+        """Frames (B, 3, h, w) in [0, 1] with their shadows removed as ``settings.shadow`` says."""
         settings, scene = self.settings, self.scene
         if settings.shadow == "none":
             return frames
         if settings.shadow == "filter":
-            return shadows.lit_evenly(frames, scene, settings.darkest)
+            return shadows.equalise_light(frames, scene, settings.darkest)
         if settings.shadow == "ssim":
             mask = shadows.is_object_by_ssim(frames, scene, settings.ssim_threshold)
         elif settings.keep_hsv is not None:
@@ -172,28 +180,27 @@ class Preprocessor:
         )
 
 
-def preprocessor_of(
+def learn_preprocessor(
     reader: VideoReader, placements: Placements, settings: Preprocessing
 ) -> Preprocessor | None:
-    """The preprocessor of a video, None where nothing is to be done; decodes its head once.
+    """Return the preprocessor of a video, which decodes its beginning once; None if preprocessing is off.
 
-    Raises ConfigurationError where boxes differ from frame to frame, since the scene then has no one
-    picture.
+    Raises ConfigurationError if boxes differ from frame to frame, since there is then no single image of the scene.
     """
     if not settings.is_on:
         return None
     if not placements.is_fixed:
         _refuse(
-            f"preprocessing is on and boxes differ from frame to frame ({reader.info.name})",
-            "Use one box, or switch preprocessing off.",
+            f"preprocessing needs one fixed box, but the boxes of {reader.info.name} differ from frame to frame",
+            "Use one box for all frames, or switch preprocessing off.",
         )
     placement = placements(0)
-    expected = reader.info.n_frames or round((reader.info.duration_s or 0) * reader.info.fps) or SCANNED
-    step = max(1, min(expected, SCANNED) // SCENE_FRAMES)
+    expected = reader.info.n_frames or round((reader.info.duration_s or 0) * reader.info.fps)
+    step = max(1, min(expected or MAX_SCANNED_FRAMES, MAX_SCANNED_FRAMES) // SCENE_FRAMES)
     squares = []
     with closing(_generator(reader)) as frames:
         for frame in frames:
-            if frame.index >= SCANNED:
+            if frame.index >= MAX_SCANNED_FRAMES:
                 break
             if frame.index % step == 0:
                 squares.append(frame.prepared(placement))
@@ -201,64 +208,76 @@ def preprocessor_of(
 
 
 def points_in_frame(points: Tensor, transforms: Tensor) -> Tensor:
-    """Normalised points (B, ..., 2) of registered squares -> of the squares as they were cut."""
-    turn, shift = _parts(points, transforms, dimensions=2)
-    return (turn @ points.unsqueeze(-1)).squeeze(-1) + shift
+    """Map normalised points (B, ..., 2) of registered squares to the squares as they were cropped.
+
+    ``transforms`` (B, 3, 3) as in :class:`Prepared`.
+    """
+    linear, shift = _linear_and_shift(points, transforms)
+    return (linear @ points.unsqueeze(-1)).squeeze(-1) + shift
 
 
 def points_in_registered(points: Tensor, transforms: Tensor) -> Tensor:
-    """The other way round; NaN stays NaN."""
+    """Map normalised points (B, ..., 2) of squares as they were cropped to registered squares; NaN stays NaN.
+
+    The inverse of :func:`points_in_frame`.
+    """
     return points_in_frame(points, torch.linalg.inv(transforms))
 
 
 def covariance_in_frame(covariance: Tensor, transforms: Tensor) -> Tensor:
-    """Covariances (B, ..., 3) as (var x, var y, cov xy) of registered squares -> of those as they were cut."""
+    """Map covariances (B, ..., 3) of points in registered squares to the squares as they were cropped.
+
+    The last axis holds the variance of x, the variance of y and their covariance, in squared normalised units;
+    ``transforms`` (B, 3, 3) as in :class:`Prepared`.
+    """
     x, y, xy = covariance.unbind(-1)
     matrix = torch.stack((torch.stack((x, xy), -1), torch.stack((xy, y), -1)), dim=-2)
-    turn, _ = _parts(covariance, transforms, dimensions=2)
-    turned = turn @ matrix @ turn.transpose(-1, -2)
-    return torch.stack((turned[..., 0, 0], turned[..., 1, 1], turned[..., 0, 1]), dim=-1)
+    linear, _ = _linear_and_shift(covariance, transforms)
+    mapped = linear @ matrix @ linear.transpose(-1, -2)
+    return torch.stack((mapped[..., 0, 0], mapped[..., 1, 1], mapped[..., 0, 1]), dim=-1)
 
 
-def _parts(like: Tensor, transforms: Tensor, dimensions: int) -> tuple[Tensor, Tensor]:
-    between = (1,) * (like.ndim - dimensions)
+def _linear_and_shift(like: Tensor, transforms: Tensor) -> tuple[Tensor, Tensor]:
+    """Split transforms (B, 3, 3) into (B, 1, ..., 2, 2) and (B, 1, ..., 2), which broadcast to ``like`` (B, ..., C)."""
+    between = (1,) * (like.ndim - 2)
     transforms = transforms.to(like)
     number = len(transforms)
-    return transforms[:, :2, :2].reshape(number, *between, 2, 2), transforms[:, :2, 2].reshape(
-        number, *between, 2
-    )
+    linear = transforms[:, :2, :2].reshape(number, *between, 2, 2)
+    return linear, transforms[:, :2, 2].reshape(number, *between, 2)
 
 
 def _in_square(transforms: Tensor, placement: Placement) -> Tensor:
-    """Transforms (B, 3, 3) of the content's normalised points -> of the whole square's."""
+    """Convert transforms (B, 3, 3) between normalised points of the content to those of the whole square."""
     (height, width), (top, left) = placement.content, placement.offset
     scale = (width / placement.size, height / placement.size)
     middle = ((2 * left + width) / placement.size - 1, (2 * top + height) / placement.size - 1)
     to_square = torch.tensor(
         [[scale[0], 0, middle[0]], [0, scale[1], middle[1]], [0, 0, 1]], dtype=torch.float64
     )
-    moved: Tensor = to_square @ transforms @ torch.linalg.inv(to_square)
-    return moved
+    converted: Tensor = to_square @ transforms @ torch.linalg.inv(to_square)
+    return converted
 
 
 def _content(squares: Image, placement: Placement) -> Image:
-    """What of squares (B, S, S, 3) is picture and no bar; a view."""
+    """View the content of squares (B, S, S, 3), without the padding: (B, h, w, 3)."""
     (row, column), (height, width) = placement.offset, placement.content
     return squares[:, row : row + height, column : column + width]
 
 
 def _floats(images: Image) -> Tensor:
+    """Convert images (B, H, W, 3), uint8, to (B, 3, H, W) in [0, 1]."""
     return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255
 
 
 def _bytes(images: Tensor) -> NDArray[np.uint8]:
+    """Convert images (B, 3, H, W) in [0, 1] to (B, H, W, 3), uint8."""
     return np.asarray((images * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy(), dtype=np.uint8)
 
 
 def _generator(reader: VideoReader) -> Any:
-    """``reader.decode()`` as something that can be closed."""
+    """Wrap ``reader.decode()`` in a generator, which can be closed."""
     yield from reader.decode()
 
 
-def _refuse(problem: str, remedy: str) -> None:
+def _refuse(problem: str, remedy: str) -> NoReturn:
     raise ConfigurationError(f"{problem}.", remedy=remedy)

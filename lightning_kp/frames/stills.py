@@ -1,4 +1,4 @@
-"""Images sorted into classes, as data sets: held in memory or read when asked for, shifted and flipped to train."""
+"""Data sets of still images that are sorted into class folders, in memory or read on demand, with augmentation."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,13 +17,14 @@ from lightning_kp.errors import DataError
 from lightning_kp.geometry import Fit, place
 from lightning_kp.images.files import images_in, read_image
 from lightning_kp.images.resize import prepare
+from lightning_kp.loading import Rows, train_and_held_out
 
-READERS = 4
+READER_THREADS = 4
 
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Image files that become squares of ``size`` pixels when they are asked for."""
+    """Image files that are read as squares (3, size, size), uint8, when they are indexed."""
 
     paths: tuple[Path, ...]
     size: int
@@ -33,25 +34,23 @@ class ImageFiles:
         return len(self.paths)
 
     def __getitem__(self, i: int) -> Tensor:
-        try:
-            image = read_image(self.paths[i])
-        except DataError as error:
-            raise DataError(error.problem, remedy="Remove or replace it.") from error
+        """Read image ``i`` as (3, size, size), uint8.  Raises DataError if it cannot be read."""
+        image = read_image(self.paths[i])
         placement = place((image.shape[0], image.shape[1]), self.size, self.fit)
         return torch.from_numpy(prepare(image, placement).copy()).permute(2, 0, 1)
 
-    def held(self) -> Tensor:
-        """All of them, read once: bytes (N, 3, size, size)."""
-        found = torch.empty(len(self), 3, self.size, self.size, dtype=torch.uint8)
-        with ThreadPoolExecutor(READERS) as pool:
+    def read_all(self) -> Tensor:
+        """Read all images with several threads: (N, 3, size, size), uint8."""
+        images = torch.empty(len(self), 3, self.size, self.size, dtype=torch.uint8)
+        with ThreadPoolExecutor(READER_THREADS) as pool:
             for i, image in enumerate(pool.map(self.__getitem__, range(len(self)))):
-                found[i] = image
-        return found
+                images[i] = image
+        return images
 
 
 @dataclass(frozen=True)
 class ClassSet:
-    """Images (N, 3, S, S) of bytes with the class of each, ``label`` (N,), numbered as in ``names``."""
+    """Images (N, 3, S, S), uint8, with the class of each: ``label`` (N,), int64, indexes ``names``."""
 
     images: Tensor | ImageFiles
     label: Tensor
@@ -59,32 +58,31 @@ class ClassSet:
 
 
 def read_class_folder(folder: Path, size: int, fit: Fit, hold_gb: float) -> ClassSet:
-    """A folder whose sub-folders are named like the classes of the images in them, in order of their names.
+    """Read a folder with one sub-folder of images per class, named like the class; classes are in order of their names.
 
-    Images are held in memory where all of them take at most ``hold_gb``.  Raises DataError where there is
-    no such folder, or no image in it.
+    Images become squares of ``size`` pixels, see :func:`lightning_kp.geometry.place` for ``fit``.  They are kept in
+    memory if all of them take at most ``hold_gb`` gigabytes.  Raises DataError if there is no such folder or no image.
     """
     if not folder.is_dir():
         raise DataError(
-            f"There is no folder {folder}.", remedy="It has to hold one folder of images for each class."
+            f"There is no folder {folder}.", remedy="It must contain one folder of images per class."
         )
     classes = {each.name: images_in(each) for each in sorted(folder.iterdir()) if each.is_dir()}
     classes = {name: paths for name, paths in classes.items() if paths}
     if not classes:
         raise DataError(
-            f"{folder} holds no folder of images.", remedy="Make one for each class, named like the class."
+            f"{folder} contains no folder of images.", remedy="Make one per class, named like the class."
         )
     numbers = [number for number, paths in enumerate(classes.values()) for _ in paths]
     files = ImageFiles(tuple(path for paths in classes.values() for path in paths), size, fit)
     is_small = 3 * size * size * len(files) <= hold_gb * 1e9
-    return ClassSet(files.held() if is_small else files, torch.tensor(numbers), tuple(classes))
+    return ClassSet(files.read_all() if is_small else files, torch.tensor(numbers), tuple(classes))
 
 
 class ClassDataset(Dataset[ClassifiedImages]):
-    """The images of a set that ``rows`` name.
+    """The images of a set in ``rows`` (N,), with augmentation (000, section 2.5).
 
-    With ``shift`` pixels of black put around an image, a square of its own size is cut out at random, and
-    with ``flip`` every second one is mirrored (000, section 2.5).
+    ``shift`` moves each image at random by up to this many pixels; ``flip`` mirrors half of them, chosen at random.
     """
 
     def __init__(self, images: ClassSet, rows: NDArray[np.int64], shift: int = 0, flip: bool = False) -> None:
@@ -95,39 +93,40 @@ class ClassDataset(Dataset[ClassifiedImages]):
         return len(self.rows)
 
     def __getitem__(self, i: int) -> ClassifiedImages:
+        """Return one image (3, S, S), uint8, with its label, without the batch axis."""
         row = int(self.rows[i])
         image = self.images.images[row]
         if self.shift:
-            image = shifted(image, self.shift)
+            image = shift_at_random(image, self.shift)
         if self.flip and torch.rand(()) < 0.5:
             image = image.flip(-1)
         return ClassifiedImages(image, self.images.label[row])
 
 
-def shifted(image: Tensor, most: int) -> Tensor:
-    """An image (3, H, W) moved by up to ``most`` pixels each way, black where nothing was."""
+def shift_at_random(image: Tensor, max_shift_px: int) -> Tensor:
+    """Move an image (3, H, W) by up to ``max_shift_px`` in both directions of each axis; uncovered pixels are black."""
     height, width = image.shape[-2:]
-    top, left = torch.randint(0, 2 * most + 1, (2,)).tolist()
-    return F.pad(image, (most, most, most, most))[:, top : top + height, left : left + width]
+    top, left = torch.randint(0, 2 * max_shift_px + 1, (2,)).tolist()
+    return F.pad(image, (max_shift_px,) * 4)[:, top : top + height, left : left + width]
 
 
-def split_rows(number: int, val_fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows that train and rows that validate, drawn by ``seed``, both in order; none of the latter for 0."""
-    drawn = np.random.default_rng(seed).permutation(number)
-    held_out = max(1, round(number * val_fraction)) if val_fraction > 0 else 0
-    if number - held_out < 1:
-        raise DataError(
-            f"{number} image(s), {held_out} of them held out, leave none to train on.",
-            remedy="Use more images, or hold out fewer: --data.val_fraction=0.",
-        )
-    return np.sort(drawn[held_out:]), np.sort(drawn[:held_out])
+def split_rows(number: int, val_fraction: float, seed: int) -> tuple[Rows, Rows]:
+    """Rows (N,) of the images that train and those held out for validation, drawn by ``seed``, both sorted."""
+    return train_and_held_out(
+        number,
+        val_fraction,
+        seed,
+        items="image(s)",
+        remedy="Use more images, or hold out fewer: --data.val_fraction=0.",
+    )
 
 
-def same_classes(train: Sequence[str], test: Sequence[str], where: Path) -> None:
-    """Refuse test images whose classes are not those of the training."""
+def check_same_classes(train: Sequence[str], test: Sequence[str], test_folder: Path) -> None:
+    """Raise DataError if the classes of the test images are not those of the training images."""
     if tuple(train) != tuple(test):
         differing = sorted(set(train) ^ set(test))
         raise DataError(
-            f"{where} has other classes than the training images: {', '.join(differing[:5])}.",
-            remedy="Name the folders alike, and leave none empty.",
+            f"The classes in {test_folder} are not those of the training images; they differ in: "
+            f"{', '.join(differing[:5])}.",
+            remedy="Give both sets folders of the same names, none of them empty.",
         )

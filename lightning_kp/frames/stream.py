@@ -1,4 +1,4 @@
-"""Frames of a video in batches, decoded and resized in the background; memory does not grow with length."""
+"""Frames of a video in batches, decoded and resized in background threads; memory does not grow with its length."""
 
 import os
 import queue
@@ -13,7 +13,12 @@ import torch
 from torch import Tensor
 
 from lightning_kp.frames.placements import Placements
-from lightning_kp.frames.preprocessing import NOTHING, Preprocessing, Preprocessor, preprocessor_of
+from lightning_kp.frames.preprocessing import (
+    NO_PREPROCESSING,
+    Preprocessing,
+    Preprocessor,
+    learn_preprocessor,
+)
 from lightning_kp.geometry import Fit, Region
 from lightning_kp.images.files import Image
 from lightning_kp.motion.boxes import Boxes
@@ -22,15 +27,20 @@ from lightning_kp.video.reader import DecodedFrame, VideoReader
 
 T = TypeVar("T")
 DECODED_AHEAD = 8
-"""Whole decoded frames that may wait for conversion; bounds memory (8 frames of 4K video: 100 MB)."""
+"""Decoded frames that may wait for conversion; limits memory (8 frames of 4K video take 100 MB)."""
 
 
 class FrameBatch(NamedTuple):
-    """``image`` uint8 (B, 3, S, S), channels-last; ``index`` (B,) displayed frames; ``time_s`` (B,) float64.
+    """A batch of frames of one video.
 
-    ``regions`` (B, 4) float64: what each image showed when it was cut out of the frame, see
-    :class:`lightning_kp.geometry.Region`; ``transforms`` (B, 3, 3) float64: normalised points of the
-    image -> of the image as it was cut out, the identity unless the image was registered.
+    Attributes:
+        image: Squares (B, 3, S, S), RGB, uint8, in channels-last memory format.
+        index: Numbers of the displayed frames, (B,), int64.
+        time_s: Presentation times in seconds, (B,), float64.
+        regions: (left, top, right, bottom) in pixels of the frame that each crop shows, (B, 4), float64; see
+            :class:`lightning_kp.geometry.Region`.
+        transforms: (B, 3, 3), float64: map normalised points of the image to normalised points of the crop before
+            registration; the identity without registration.
     """
 
     image: Tensor
@@ -40,7 +50,7 @@ class FrameBatch(NamedTuple):
     transforms: Tensor
 
     def region(self, i: int) -> Region:
-        """The region of the original frame that image ``i`` shows."""
+        """Return the region of the original frame that image ``i`` shows."""
         return Region(*self.regions[i].tolist())
 
 
@@ -53,17 +63,18 @@ def stream_frames(
     batch_size: int = 32,
     prefetch: int = 2,
     start_index: int = 0,
-    preprocessing: Preprocessing = NOTHING,
+    preprocessing: Preprocessing = NO_PREPROCESSING,
 ) -> Generator[FrameBatch]:
-    """Every displayed frame from ``start_index`` on, in order, in batches of at most ``batch_size``.
+    """Yield every displayed frame from ``start_index`` on, in order, in batches of at most ``batch_size``.
 
-    One thread decodes, another resizes, ``prefetch`` batches wait.  Errors of either are raised
-    here; closing the generator (or leaving it) stops both.  Frames before ``start_index`` are
-    decoded and dropped, since seeking is not exact in every container.
+    One thread decodes, another one resizes, and up to ``prefetch`` batches wait.  Errors of both threads are raised
+    here; closing or leaving the generator stops them.  Frames before ``start_index`` are decoded and dropped, since
+    seeking is not exact in every container.  ``size``, ``fit``, ``boxes`` and ``preprocessing`` are those of
+    :class:`lightning_kp.frames.view.ViewSettings`.
     """
     reader = video if isinstance(video, VideoReader) else open_video(video)
     placements = Placements(reader.info, size, fit, boxes)
-    preprocessor = preprocessor_of(reader, placements, preprocessing)
+    preprocessor = learn_preprocessor(reader, placements, preprocessing)
     batches = _batches(reader, placements, batch_size, start_index, preprocessor)
     with closing(in_background(batches, prefetch)) as ready:
         yield from ready
@@ -90,12 +101,12 @@ def _batches(
 
 
 def _threads() -> int:
-    """Threads that decode: half of the cores, since the network that all wait for computes on the others.
+    """Number of decoding threads: half of the cores, since the network, the bottleneck, computes on the others.
 
-    Of those that this process may use, where the system tells: a cluster lends a few of many.
+    Only cores that this process may use count, if the system reports them: a cluster assigns a few of many.
     """
-    lent = getattr(os, "sched_getaffinity", None)
-    cores = len(lent(0)) if lent is not None else os.cpu_count() or 1
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
     return max(1, cores // 2)
 
 
@@ -117,21 +128,22 @@ def _collated(
 
 
 def channels_last(images: Image) -> Tensor:
-    """Images (B, H, W, 3) as a tensor (B, 3, H, W) on the same memory."""
+    """View NumPy images (B, H, W, 3) as a tensor (B, 3, H, W) in channels-last format, which shares their memory."""
     return torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
 class _End(Generic[T]):
-    """The last thing a background thread sends: why it stopped (None: nothing was left)."""
+    """The last item that a background thread sends, with the error that stopped it, or None at the end."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error
 
 
 def in_background(source: Iterator[T], capacity: int) -> Generator[T]:
-    """The items of ``source``, produced by a thread that runs at most ``capacity`` items ahead.
+    """Yield the items of ``source``, which a thread produces at most ``capacity`` items ahead.
 
-    FFmpeg and torch let go of the interpreter while they work, so that threads do overlap.
+    An error in the thread is raised after the items before it.  FFmpeg and torch release the interpreter lock while
+    they work, so that the threads run in parallel.
     """
     inbox: queue.Queue[T | _End[T]] = queue.Queue(max(1, capacity))
     stop = threading.Event()
@@ -144,7 +156,7 @@ def in_background(source: Iterator[T], capacity: int) -> Generator[T]:
             raise item.error
     finally:
         stop.set()
-        # Makes room, so that a producer that waits at a full queue sees `stop`.
+        # Makes room, so that a producer waiting at a full queue continues and sees `stop`.
         while not inbox.empty():
             inbox.get_nowait()
         thread.join()

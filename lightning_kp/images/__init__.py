@@ -1,1 +1,1 @@
-"""Images as arrays and tensors: read, resized, cut out, changed at random, compared, drawn on."""
+"""Images as arrays and tensors: read, resized, cut out, augmented, compared and drawn on."""

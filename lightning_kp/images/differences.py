@@ -14,14 +14,14 @@ _C1, _C2 = 0.01**2, 0.03**2  # Wang et al. 2004, for images in [0, 1]
 
 
 def gaussian_window(size: int, sigma: float, *, like: Tensor) -> Tensor:
-    """A Gaussian of ``size`` taps that sums to one: (size,)."""
+    """A Gaussian window (size,) that sums to one; ``sigma`` in taps, type and device of ``like``."""
     offset = torch.arange(size, dtype=like.dtype, device=like.device) - (size - 1) / 2
     window = (-(offset**2) / (2 * sigma**2)).exp()
     return window / window.sum()
 
 
 def _smooth(images: Tensor, window: Tensor) -> Tensor:
-    """Separable filter without padding, each channel on its own."""
+    """Filter images (B, C, H, W) with a separable window (T,), without padding and channel by channel."""
     channels, size = images.shape[1], len(window)
     rows = window.view(1, 1, size, 1).expand(channels, 1, size, 1)
     columns = window.view(1, 1, 1, size).expand(channels, 1, 1, size)
@@ -38,13 +38,17 @@ def ssim_difference(
 ) -> Tensor:
     """One minus the local structural similarity of images (B, C, H, W) in [0, 1]: (B, 1, H, W), in [0, 2].
 
-    Gaussian window of ``window`` taps, sigma 1.5, borders repeated; the mean over the channels.
-    The reference code leaves out the luminance term and blurs the result with sigma 1; this is
-    ``luminance=False, blur_sigma=1.0`` (000 names all three terms, and no blur).
+    Gaussian window of ``window`` taps with sigma 1.5, border pixels repeated, averaged over the channels.
+    The reference code omits the luminance term and blurs the result with sigma 1, which is
+    ``luminance=False, blur_sigma=1.0`` here (000 has all three terms and no blur).
+
+    >>> image = torch.rand(1, 3, 16, 16)
+    >>> ssim_difference(image, image).abs().max().item() < 1e-3
+    True
     """
     half = window // 2
     margin = half if blur_sigma is None else 2 * half
-    # Variances do not change with the origin; around 0.5 they lose fewer digits to cancellation.
+    # Variances do not depend on the origin; around 0.5 they lose fewer digits to cancellation.
     x, y = (F.pad(image - 0.5, (margin,) * 4, mode="replicate") for image in (frame, future))
     stacked = torch.cat((x, y, x * x + y * y, x * y), dim=1)
     smooth = _smooth(stacked, gaussian_window(window, 1.5, like=x))
@@ -62,17 +66,20 @@ def ssim_difference(
 
 
 def absolute_difference(frame: Tensor, future: Tensor) -> Tensor:
-    """|I(t+T) - I(t)| (000, 5.4): (B, C, H, W)."""
+    """|I(t+T) - I(t)| (B, C, H, W), in [0, 1] for frames (B, C, H, W) in [0, 1] (000, 5.4)."""
     return (future - frame).abs()
 
 
 def raw_difference(frame: Tensor, future: Tensor) -> Tensor:
-    """I(t+T) - I(t) (000, 5.4): (B, C, H, W)."""
+    """I(t+T) - I(t) (B, C, H, W), in [-1, 1] for frames (B, C, H, W) in [0, 1] (000, 5.4)."""
     return future - frame
 
 
 def difference_target(target: Target, frame: Tensor, future: Tensor) -> Tensor:
-    """The reconstruction target by name, (B, 3, H, W); ``image`` is the future frame itself."""
+    """Reconstruction target (B, 3, H, W) by name, of frames (B, 3, H, W) in [0, 1]; ``image`` is the future frame.
+
+    Raises ConfigurationError for an unknown name.
+    """
     match target:
         case "ssim":
             return ssim_difference(frame, future).expand(-1, 3, -1, -1)
@@ -83,5 +90,5 @@ def difference_target(target: Target, frame: Tensor, future: Tensor) -> Tensor:
         case "image":
             return future
     raise ConfigurationError(
-        f"There is no reconstruction target '{target}'.", remedy=f"Choose of {', '.join(get_args(Target))}."
+        f"There is no reconstruction target '{target}'.", remedy=f"Choose {', '.join(get_args(Target))}."
     )

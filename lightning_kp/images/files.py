@@ -1,4 +1,4 @@
-"""Image files: which there are in a folder, in which order, and their pixels as RGB."""
+"""Image files: which files are images, in which order a folder holds them, and their pixels as RGB."""
 
 import re
 from pathlib import Path
@@ -7,55 +7,63 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_kp.errors import DataError, VideoError
+from lightning_kp.errors import DataError
 
 IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"))
 Image = NDArray[np.uint8]
+"""Pixels (H, W, 3), RGB."""
 
 
-def _is_image(path: Path) -> bool:
+def is_image(path: Path) -> bool:
+    """Whether the file name has the suffix of an image and is not hidden.
+
+    >>> is_image(Path("img01.PNG")), is_image(Path("._img01.png")), is_image(Path("labels.csv"))
+    (True, False, False)
+    """
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The images directly in a folder, in natural order (frame 2 before frame 10)."""
-    return sorted(filter(_is_image, folder.iterdir()), key=natural_key)
+    """List the images directly in a folder, in natural order (frame 2 before frame 10)."""
+    return sorted(filter(is_image, folder.iterdir()), key=natural_key)
 
 
 def natural_key(path: Path) -> list[Any]:
-    """Sort key by which numbers inside names count as numbers."""
+    """Sort key that compares the numbers inside names as numbers.
+
+    >>> [path.name for path in sorted([Path("img10.png"), Path("img2.png")], key=natural_key)]
+    ['img2.png', 'img10.png']
+    """
     return [int(part) if part.isdigit() else part.lower() for part in re.split(r"(\d+)", str(path))]
 
 
-def read_image(path: Path) -> Image:
-    """An image file as RGB (H, W, 3).  Raises DataError with its name."""
-    from PIL import Image as Pillow
+def decode_image(path: Path, *, upright: bool = False) -> Image:
+    """Read an image file of any mode as RGB (H, W, 3), uint8; 16-bit grey is scaled to 8 bits.
 
-    try:
-        with Pillow.open(path) as picture:
-            pixels: Any = np.array(picture.convert("RGB"))
-    except (OSError, SyntaxError) as error:
-        raise DataError(f"{path} cannot be read: {error}.", remedy="Extract this sequence again.") from error
-    return np.asarray(pixels, dtype=np.uint8)
-
-
-def as_rgb(picture: Any) -> Image:
-    """An opened picture of any mode as RGB (H, W, 3); 16-bit grey is scaled to 8."""
-    if picture.mode.startswith("I"):
-        wide = np.asarray(picture).clip(0, 65535)
-        return np.repeat((wide // 257).astype(np.uint8)[..., None], 3, axis=2)
-    return np.array(picture.convert("RGB"))
-
-
-def _read_image(path: Path) -> Image:
-    """Any image that Pillow reads, as RGB; 16-bit grey is scaled to 8."""
+    ``upright`` applies the rotation that cameras note in EXIF data.  Raises whatever Pillow raises.
+    """
     from PIL import Image as Pillow
     from PIL import ImageOps
 
+    with Pillow.open(path) as opened:
+        picture: Any = ImageOps.exif_transpose(opened) if upright else opened
+        if picture.mode.startswith("I"):
+            wide = np.asarray(picture).clip(0, 65535)
+            return np.repeat((wide // 257).astype(np.uint8)[..., None], 3, axis=2)
+        return np.array(picture.convert("RGB"))
+
+
+def read_image(
+    path: Path,
+    *,
+    upright: bool = False,
+    kind: type[DataError] = DataError,
+    remedy: str = "Remove or replace it.",
+) -> Image:
+    """Read an image file as :func:`decode_image` does; raises an error of ``kind`` that names it and its ``remedy``."""
     try:
-        with Pillow.open(path) as picture:
-            return as_rgb(ImageOps.exif_transpose(picture))
+        return decode_image(path, upright=upright)
     except MemoryError:
         raise
-    except Exception as error:  # its readers raise much else on damaged files, such as struct.error
-        raise VideoError(f"{path} is no readable image: {error}.", remedy="Remove or replace it.") from error
+    except Exception as error:  # damaged files make Pillow's readers raise much else, such as struct.error
+        raise kind(f"{path} cannot be read as an image: {error}.", remedy=remedy) from error

@@ -1,4 +1,4 @@
-"""A frame becomes the square that a network sees, as its Placement says."""
+"""Resizing a frame into the square that a network sees, as planned by a Placement."""
 
 import numpy as np
 import torch
@@ -10,23 +10,23 @@ from lightning_kp.geometry import Placement
 FILL = 0
 """Grey value outside the frame.
 
-A constant, because a replicated edge would smear an animal that stands at the border into stripes
-that move with it, and so invent motion where the frame has none.
+A constant, because a replicated edge would smear an animal at the border into stripes that move with it:
+motion that the frame does not have.
 """
 
 
 def prepare(image: NDArray[np.uint8], placement: Placement) -> NDArray[np.uint8]:
-    """Crop, resize with antialiasing and pad: (height, width, 3) -> (size, size, 3), both uint8 RGB."""
+    """Crop, resize with antialiasing and pad an image (H, W, 3) to (size, size, 3), both uint8 RGB."""
     left, top, right, bottom = placement.box
     height, width = placement.content
-    # Torch reads the cropped view in place; as channels-last it takes the fast uint8 path.
+    # Torch reads the cropped view in place; a channels-last tensor takes the fast uint8 path.
     pixels = torch.from_numpy(image[top:bottom, left:right]).permute(2, 0, 1).unsqueeze(0)
     resized = functional.interpolate(pixels, (height, width), mode="bilinear", antialias=True)
     return pad(resized[0].permute(1, 2, 0).numpy(), placement)
 
 
 def pad(content: NDArray[np.uint8], placement: Placement) -> NDArray[np.uint8]:
-    """Put resized content (height, width, 3) into its square, :data:`FILL` around it."""
+    """Paste resized content (height, width, 3) into its square (size, size, 3), with :data:`FILL` as padding."""
     if placement.content == (placement.size, placement.size):
         return content
     (row, column), (height, width) = placement.offset, placement.content

@@ -1,1 +1,1 @@
-"""What can be said about videos before training."""
+"""Inspects videos before training: what moves, what may disturb discovery, which settings to start with."""

@@ -1,4 +1,7 @@
-"""What to begin with and what to beware of, from what was measured on a video."""
+"""Settings to start with, suggested from what was measured on a video.
+
+All values are ours unless a comment names a source.
+"""
 
 import statistics
 from collections.abc import Sequence
@@ -8,40 +11,55 @@ from lightning_kp.inspection.measures import Box, Measured
 from lightning_kp.motion.boxes import FOLLOW
 from lightning_kp.video.reader import VideoInfo
 
-# What suggestions aim at, each with its reason.
-STEP = 1 / 3  # of a thing's size within a pair: far enough to be seen, near enough to be the same posture
-LONGEST_GAP_S = 1.0  # later an animal may be doing something else
-LONGEST_GAP_SHARE = 0.25  # of the frames (ours): a longer gap leaves few pairs, or none to validate with
-BODY_PX = 16.0  # network pixels: room for about eight parts that are told apart
-SIZES = (64, 96, 128, 160, 192, 224, 256)  # 256 is the paper's; time grows with the square
-PART_PX = 4.0  # network pixels that one keypoint needs for itself in each direction
-FIRST_THING, FURTHER_THING = 8, 4  # B-KinD takes 10 for two mice and 12 for two flies
-MOST_KEYPOINTS = 16  # B-KinD's number for a person
-WORTHWHILE_CROP = 1.2  # a crop should enlarge the animal by a fifth at least
-FOLLOWED_SIDE = 2.0  # sizes of the animal: about what the square that follows it shows
-WORTHWHILE_FOLLOWING = 2.5  # enlarges by so much, or the whole picture does as well
-ALONE_REGIONS = 1.5  # moving regions per frame: a second animal that stands out less is one of them
-# When to warn.
-SHAKE_PX = 0.004  # of the longest side: one pixel of a 256 px image
-CROWDED = 0.25  # share of the picture that moves: no animal in an arena is as large
+# Targets of the suggestions.
+TARGET_STEP = 1 / 3  # animal sizes moved within a pair: enough to be seen, little enough to keep the posture
+MAX_GAP_S = 1.0  # seconds: later the animal may be doing something else
+MAX_GAP_SHARE = 0.25  # share of the frames: a longer gap leaves few pairs, or none for validation
+MIN_BODY_PX = 16.0  # pixels of the network's image: room for about eight distinct parts
+IMAGE_SIZES = (
+    64,
+    96,
+    128,
+    160,
+    192,
+    224,
+    256,
+)  # pixels; B-KinD uses 256; training time grows with the square
+PART_PX = 4.0  # pixels of the network's image that each keypoint needs in each direction
+KEYPOINTS_FIRST_ANIMAL, KEYPOINTS_FURTHER_ANIMAL = (
+    8,
+    4,
+)  # keypoints; B-KinD uses 10 for two mice and 12 for two flies
+MAX_KEYPOINTS = 16  # B-KinD's number for a person
+MIN_CROP_GAIN = 1.2  # a crop has to enlarge the animal by at least this factor
+FOLLOWED_SIDE = 2.0  # animal sizes: about what a square that follows the animal shows
+MIN_FOLLOWING_GAIN = 2.5  # following has to enlarge the animal by at least this factor
+ALONE_REGIONS = (
+    1.5  # moving regions per frame: with more, a second, less conspicuous animal may be among them
+)
+# Limits of the warnings.
+MAX_SHAKE = 0.004  # share of the frame's longer side: one pixel of a 256 px image
+CROWDED_SHARE = 0.25  # share of the frame that moves: no animal in an arena is that large
 
 
 class Choice(NamedTuple):
-    """A suggested value and why."""
+    """A suggested value and the reason for it."""
 
     value: Any
     reason: str
 
 
-FOLLOWED_SIZE = Choice(96, "fine enough for the parts of an animal that fills half the picture")
+FOLLOWED_SIZE = Choice(96, "fine enough for the parts of an animal that fills half of the image")
 
 
 class Suggestion(NamedTuple):
-    """Settings to begin with.
+    """Settings to start with.
 
-    ``gap`` in frames, or as "0.25s" for videos of several frame rates; ``box`` (left, top, right,
-    bottom) in original pixels, "follow" for a square that goes with the animal, or None; ``size`` of
-    the network's image in pixels; number of ``keypoints``.
+    Attributes:
+        gap: Gap of a frame pair in frames, or as "0.25s" for videos of several frame rates.
+        box: (left, top, right, bottom) in original pixels, "follow" for a square that follows the animal, or None.
+        size: Side of the network's image in pixels.
+        keypoints: Number of keypoints.
     """
 
     gap: Choice
@@ -51,9 +69,15 @@ class Suggestion(NamedTuple):
 
 
 def suggest(info: VideoInfo, measured: Measured, *, may_follow: bool = True) -> Suggestion:
-    """Settings to begin with for one video."""
+    """Suggest settings for one video.
+
+    Args:
+        info: Frame size, frame rate and length of the video.
+        measured: What was measured on it.
+        may_follow: Whether a square that follows the animal may be suggested.
+    """
     box = _suggest_box(info, measured, may_follow)
-    longest = longest_side(info, measured, box.value)
+    longest = shown_side_px(info, measured, box.value)
     size = FOLLOWED_SIZE if box.value == FOLLOW else _suggest_size(measured, longest)
     return Suggestion(
         _suggest_gap(info, measured), box, size, _suggest_keypoints(measured, size.value / longest)
@@ -62,52 +86,61 @@ def suggest(info: VideoInfo, measured: Measured, *, may_follow: bool = True) -> 
 
 def _suggest_gap(info: VideoInfo, measured: Measured) -> Choice:
     choice = _gap_for_motion(info, measured)
-    if info.n_frames is None or choice.value <= (most := max(1, int(LONGEST_GAP_SHARE * info.n_frames))):
+    if info.n_frames is None or choice.value <= (most := max(1, int(MAX_GAP_SHARE * info.n_frames))):
         return choice
-    return Choice(most, f"a quarter of the video's {info.n_frames} frames: a longer gap leaves few pairs")
+    return Choice(
+        most, f"a quarter of the video's {info.n_frames} frames, because a longer gap leaves few pairs"
+    )
 
 
 def _gap_for_motion(info: VideoInfo, measured: Measured) -> Choice:
-    longest = max(1, round(LONGEST_GAP_S * info.fps))
+    longest = max(1, round(MAX_GAP_S * info.fps))
     if not measured.speed > 0:
-        return Choice(max(1, round(0.2 * info.fps)), "a fifth of a second: no speed could be measured")
-    gap = round(STEP * info.fps / measured.speed)
+        return Choice(
+            max(1, round(0.2 * info.fps)), "a fifth of a second, because no speed could be measured"
+        )
+    gap = round(TARGET_STEP * info.fps / measured.speed)
     if gap > longest:
         return Choice(
-            longest, f"one second at most: things move only {measured.speed:.2f} of their size in it"
+            longest, f"one second, the maximum, in which animals move only {measured.speed:.2f} of their size"
         )
     gap = max(1, gap)
     step = measured.speed * gap / info.fps
-    return Choice(gap, f"{gap / info.fps:.2f} s, in which a moving thing goes about {step:.2f} of its size")
+    return Choice(
+        gap, f"{gap / info.fps:.2f} s, in which a moving animal covers about {step:.2f} of its size"
+    )
 
 
 def _suggest_box(info: VideoInfo, measured: Measured, may_follow: bool) -> Choice:
     whole = max(info.frame_size)
     if measured.box is None:
-        return Choice(None, "the whole picture: nothing moved")
-    followed = whole / longest_side(info, measured, FOLLOW)
-    if may_follow and _is_alone(info, measured) and followed >= WORTHWHILE_FOLLOWING:
+        return Choice(None, "the whole frame, because nothing moved")
+    followed = whole / shown_side_px(info, measured, FOLLOW)
+    if may_follow and _is_alone(info, measured) and followed >= MIN_FOLLOWING_GAIN:
         return Choice(
-            FOLLOW, f"a square that goes with the one moving thing shows it {followed:.1f} times larger"
+            FOLLOW, f"a square that follows the only moving animal shows it {followed:.1f} times larger"
         )
     left, top, right, bottom = measured.box
     gain = whole / max(right - left, bottom - top)
-    if gain < WORTHWHILE_CROP:
-        return Choice(None, "the whole picture: things move nearly everywhere in it")
+    if gain < MIN_CROP_GAIN:
+        return Choice(None, "the whole frame, because animals move nearly everywhere in it")
     return Choice(
-        measured.box, f"nothing moves outside; things become {gain:.1f} times larger for the network"
+        measured.box,
+        f"nothing moves outside this box; it makes the animals {gain:.1f} times larger for the network",
     )
 
 
 def _is_alone(info: VideoInfo, measured: Measured) -> bool:
-    """Whether there is one thing to follow, before a background that a camera which stands still can know."""
-    steady = measured.shake_px <= SHAKE_PX * max(info.frame_size) and measured.covered <= CROWDED
-    seen = measured.size_px >= BODY_PX  # in the frame: no square gives an animal of fewer pixels parts
-    return measured.things == 1 and measured.regions < ALONE_REGIONS and steady and seen
+    """Whether there is exactly one animal to follow, in front of a background that a still camera can learn."""
+    is_steady = measured.shake_px <= MAX_SHAKE * max(info.frame_size) and measured.covered <= CROWDED_SHARE
+    is_large = (
+        measured.size_px >= MIN_BODY_PX
+    )  # original pixels: enlarging a smaller animal shows no more parts
+    return measured.things == 1 and measured.regions < ALONE_REGIONS and is_steady and is_large
 
 
-def longest_side(info: VideoInfo, measured: Measured, box: Box | str | None) -> float:
-    """Original pixels that the network's square image shows along its side."""
+def shown_side_px(info: VideoInfo, measured: Measured, box: Box | str | None) -> float:
+    """Side of what the network's square image shows, in original pixels."""
     whole = max(info.frame_size)
     if isinstance(box, str):
         return min(float(whole), FOLLOWED_SIDE * measured.size_px)
@@ -116,36 +149,44 @@ def longest_side(info: VideoInfo, measured: Measured, box: Box | str | None) -> 
 
 def _suggest_size(measured: Measured, longest: float) -> Choice:
     if not measured.size_px > 0:
-        return Choice(128, "a middle value: nothing moved")
-    size = next((each for each in SIZES if measured.size_px * each / longest >= BODY_PX), SIZES[-1])
+        return Choice(128, "a medium size, because nothing moved")
+    size = next(
+        (each for each in IMAGE_SIZES if measured.size_px * each / longest >= MIN_BODY_PX), IMAGE_SIZES[-1]
+    )
     body = measured.size_px * size / longest
-    if body < BODY_PX:
+    if body < MIN_BODY_PX:
         return Choice(
-            size, f"the largest that trains in reasonable time; things are only {body:.0f} px large in it"
+            size,
+            f"the largest that trains in reasonable time; animals are still only {body:.0f} px large in it",
         )
     return Choice(
-        size, f"the smallest in which things of {measured.size_px:.0f} px keep {BODY_PX:.0f} px ({body:.0f})"
+        size,
+        f"the smallest at which animals of {measured.size_px:.0f} px keep at least {MIN_BODY_PX:.0f} px "
+        f"({body:.0f} px)",
     )
 
 
 def _suggest_keypoints(measured: Measured, scale: float) -> Choice:
     if not measured.size_px > 0:
-        return Choice(FIRST_THING, "the usual number for one animal: nothing moved")
+        return Choice(KEYPOINTS_FIRST_ANIMAL, "the usual number for one animal; nothing moved")
     things = max(1, measured.things)
-    usual = min(MOST_KEYPOINTS, FIRST_THING + FURTHER_THING * (things - 1))
+    usual = min(MAX_KEYPOINTS, KEYPOINTS_FIRST_ANIMAL + KEYPOINTS_FURTHER_ANIMAL * (things - 1))
     room = max(2, round((measured.size_px * scale / PART_PX) ** 2)) * things
     if room < usual:
-        return Choice(room, "there is no room for more on so few pixels")
-    why = f"{FIRST_THING} for one moving thing"
+        return Choice(room, "animals of so few pixels have no room for more")
+    if things == 1:
+        return Choice(usual, f"{KEYPOINTS_FIRST_ANIMAL} for one moving animal")
     return Choice(
-        usual, why if things == 1 else f"{why} and {FURTHER_THING} for each further one (there are {things})"
+        usual,
+        f"{KEYPOINTS_FIRST_ANIMAL} for the first moving animal and {KEYPOINTS_FURTHER_ANIMAL} for each further one "
+        f"({things} in all)",
     )
 
 
-def together(inspected: Sequence[tuple[VideoInfo, Measured, Suggestion]]) -> Suggestion:
-    """One suggestion for all: the middle gap in time, the largest size, the box that holds every box.
+def combine_suggestions(inspected: Sequence[tuple[VideoInfo, Measured, Suggestion]]) -> Suggestion:
+    """Combine the suggestions for several videos: median gap in seconds, largest size, box around all boxes.
 
-    The animal is followed where it can be in every video in which anything moves.
+    The animal is followed if it can be followed in every video in which anything moves.
     """
     if len(inspected) == 1:
         return inspected[0][2]
@@ -157,10 +198,13 @@ def together(inspected: Sequence[tuple[VideoInfo, Measured, Suggestion]]) -> Sug
     seconds = statistics.median(suggestion.gap.value / info.fps for info, suggestion in videos)
     rates = {round(info.fps, 1) for info, _ in videos}
     gap = Choice(
-        max(1, round(seconds * rates.pop())), f"{seconds:.2f} s, the middle of what suits each video"
+        max(1, round(seconds * rates.pop())), f"{seconds:.2f} s, the median of what suits each video"
     )
     if rates:
-        gap = Choice(f"{seconds:.2f}s", "the middle of what suits each video, in seconds: their rates differ")
+        gap = Choice(
+            f"{seconds:.2f}s",
+            "the median of what suits each video, in seconds because the frame rates differ",
+        )
     sizes = [suggestion.size.value for _, suggestion in videos]
     counts = [suggestion.keypoints.value for _, suggestion in videos]
     return Suggestion(
@@ -168,11 +212,13 @@ def together(inspected: Sequence[tuple[VideoInfo, Measured, Suggestion]]) -> Sug
         _common_box(videos),
         Choice(
             max(sizes),
-            "the largest that one of the videos needs" if len(set(sizes)) > 1 else "the same for all",
+            "the largest that any of the videos needs" if len(set(sizes)) > 1 else "the same for all videos",
         ),
         Choice(
             max(counts),
-            "the most that one of them has room for" if len(set(counts)) > 1 else "the same for all",
+            "the most that any of the videos has room for"
+            if len(set(counts)) > 1
+            else "the same for all videos",
         ),
     )
 
@@ -182,24 +228,25 @@ def _common_box(videos: Sequence[tuple[VideoInfo, Suggestion]]) -> Choice:
     if all(box == FOLLOW for box in boxes):
         return videos[0][1].box
     if len({info.frame_size for info, _ in videos}) > 1:
-        return Choice(None, "the whole picture: the videos differ in size")
+        return Choice(None, "the whole frame, because the videos differ in frame size")
     if any(box is None for box in boxes):
-        return Choice(None, "the whole picture: one of the videos needs all of it")
+        return Choice(None, "the whole frame, because at least one of the videos needs all of it")
     lefts, tops, rights, bottoms = zip(*boxes, strict=True)
     return Choice(
-        (min(lefts), min(tops), max(rights), max(bottoms)), "holds all that moves in any of the videos"
+        (min(lefts), min(tops), max(rights), max(bottoms)),
+        "contains everything that moves in any of the videos",
     )
 
 
-def crop_words(box: Box | str | None) -> str:
-    """A suggested box in words: "none", "follow", or its edges."""
+def crop_text(box: Box | str | None) -> str:
+    """A suggested box as text: "none", "follow", or its edges."""
     if box is None:
         return "none"
     return box if isinstance(box, str) else ",".join(map(str, box))
 
 
-def clock(seconds: float) -> str:
-    """Seconds in words: "12.0 s", "1 min 18 s"."""
+def duration_text(seconds: float) -> str:
+    """A duration as text: "12.0 s", "1 min 18 s"."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -1,4 +1,7 @@
-"""Look at a bounded number of frames of a video and measure what moves, how large, how fast, and what disturbs."""
+"""Measures on a limited number of frames of a video what moves, how large and how fast, and what may disturb.
+
+All limits are ours.
+"""
 
 import warnings
 from collections.abc import Callable
@@ -12,33 +15,42 @@ from scipy import ndimage
 
 from lightning_kp.errors import VideoError
 from lightning_kp.geometry import place
+from lightning_kp.inspection.shake import camera_shift
 from lightning_kp.motion import foreground as fg
 from lightning_kp.video.opening import open_video
 from lightning_kp.video.reader import VideoInfo, VideoWarning
 
-LOOKED_AT_PX = 256  # longest side at which frames are looked at: a fly of a 1000 px frame keeps 15 px
+REDUCED_PX = 256  # longer side of the reduced frames: a fly in a 1000 px frame keeps 15 px
 BURST = 24  # neighbouring frames kept together, so that steps over several frames can be measured
-BURSTS = 14  # spread over the video
-SINGLES = 240  # frames kept besides, so that no place an animal visits is missed; 576 in all take 113 MB
-LAGS = (1, 2, 4, 8, 16)  # frames; the shortest over which things clearly move is used
-CLEAR_STEP = 0.15  # of a thing's size: less is within the wobble of its outline
-CLEAR_STEP_PX = 1.5  # small pixels: centres of tiny regions jump by one
-UNUSUAL = 4.0  # times the usual area of the largest region: a hand, a door, a light; two that touch make 2
-OFTEN = 0.1  # of the frames; what appears as often is no exception
-THING_SHARE = 0.3  # of the largest region's area: smaller regions are parts, shadows, or dust
-SHAKE_FRAMES = 60  # frames compared with the background for camera movement
-SHAKE_GAIN = 0.7  # a true shift, undone, leaves less than this share of the difference at edges
-LARGEST_SHAKE = 16  # pixels of the small image
-LIVELY = 0.75  # quantile of speed: animals rest much of the time, learning needs the time they do not
+BURSTS = 14  # number of bursts, spread over the video
+SINGLES = 240  # further frames, so that no part of the arena is missed; the 576 frames in all take 113 MB
+LAGS = (1, 2, 4, 8, 16)  # frames; the shortest over which animals clearly move is used
+CLEAR_STEP = 0.15  # animal sizes: a shorter step may be a change of the outline
+CLEAR_STEP_PX = 1.5  # reduced pixels: centres of tiny regions jump by one
+UNUSUAL_AREA = (
+    4.0  # times the usual area of the largest region: a hand, a door, a light; two touching animals make 2
+)
+COMMON_SHARE = 0.1  # share of the frames above which something large is not unusual
+MIN_REGION_SHARE = 0.3  # of the largest region's area: smaller regions are body parts, shadows, or dust
+LIVELY_QUANTILE = (
+    0.75  # quantile of speed: animals often rest, but learning needs the time in which they move
+)
 
 Floats = NDArray[np.float64]
 Box = tuple[int, int, int, int]
 
 
 class Sampled(NamedTuple):
-    """Small frames (T, h, w, 3) in bursts, their numbers and times, and how far the video was read.
+    """Reduced frames of a video, in bursts.
 
-    ``scale`` is original pixels per pixel of the small frames; ``is_whole`` says that decoding reached the end.
+    Attributes:
+        info: What is known about the video.
+        images: (T, h, w, 3), uint8, the longer side ``REDUCED_PX``.
+        number: (T,), frame numbers.
+        time_s: (T,), presentation times in seconds.
+        decoded: Number of frames that were decoded.
+        is_whole: Whether decoding reached the end of the video.
+        scale: Original pixels per reduced pixel.
     """
 
     info: VideoInfo
@@ -51,7 +63,7 @@ class Sampled(NamedTuple):
 
 
 class Region(NamedTuple):
-    """A connected moving region in small pixels: area, centre (x, y), mean grey value."""
+    """A connected moving region in reduced pixels: area, centre (x, y), mean grey value."""
 
     area: float
     centre: Floats
@@ -60,16 +72,25 @@ class Region(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What was measured on one video; lengths ``_px`` in original pixels, brightness in grey levels (0-255).
+    """Measurements on one video; lengths ``_px`` are in original pixels, brightness in grey levels (0 to 255).
 
-    ``things`` is the usual number of moving regions, ``size_px`` the side of a square as large as
-    the largest, ``speed`` in sizes per second in the livelier quarter of the time (NaN if nothing
-    moves), ``alike`` the share of frames in which the two largest look alike, ``covered`` the mean
-    share of the picture that is not background, ``regions`` their mean number, small ones included;
-    ``unusual`` the share of frames with something far larger than usual, left out of all the rest.
-    For pictures: ``background`` (h, w, 3), ``occupancy`` (h, w) share of frames in which a pixel is
-    not background, ``motion`` (T,) share of the picture that is not background, at ``time_s``,
-    ``steps`` the measured displacements in sizes per frame.
+    Attributes:
+        things: Typical number of animals: large moving regions in a frame.
+        size_px: Size of the animal: side of a square with the area of the largest moving region.
+        speed: Upper quartile of the speed, in animal sizes per second; NaN if nothing moves.
+        alike: Share of frames in which the two largest regions look alike.
+        covered: Mean share of the frame that is foreground.
+        regions: Mean number of moving regions, small ones included.
+        unusual: Share of frames with something much larger than usual; they are left out of all other measurements.
+        noise: Standard deviation of the sensor noise.
+        flicker: Range of the brightness of the whole frame (1 % to 99 % quantile).
+        shake_px: Camera movement in the worst tenth of the frames.
+        box: (left, top, right, bottom) around all that moves, in original pixels; None if nothing moves.
+        background: (h, w, 3), median of the reduced frames.
+        occupancy: (h, w), share of frames in which a pixel is foreground.
+        motion: (T,), share of each frame that differs from the background.
+        time_s: (T,), times of these frames in seconds.
+        steps: (M,), measured displacements in animal sizes per frame.
     """
 
     things: int
@@ -93,9 +114,9 @@ class Measured:
 def sample(
     path: str | Path, *, frames: int = 3000, progress: Callable[[int], object] | None = None
 ) -> Sampled:
-    """Decode up to ``frames`` frames in sequence and keep bursts of small ones, spread evenly over them.
+    """Decode up to ``frames`` frames in sequence and keep bursts of reduced frames, spread evenly over them.
 
-    ``progress`` is called with 1 for every decoded frame.  Raises VideoError for an unreadable video.
+    ``progress`` is called with 1 for every decoded frame.  Raises VideoError if the video cannot be read.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VideoWarning)  # the inspection reports them itself
@@ -103,7 +124,7 @@ def sample(
             info = reader.info
             expected = info.n_frames or round((info.duration_s or 0) * info.fps) or frames
             wanted = _burst_frames(min(expected, frames))
-            placement = place(info.frame_size, LOOKED_AT_PX)
+            placement = place(info.frame_size, REDUCED_PX)
             (height, width), (top, left) = placement.content, placement.offset
             kept: list[fg.Images] = []
             numbers, times, decoded, is_whole = [], [], 0, True
@@ -118,16 +139,16 @@ def sample(
                     kept.append(frame.prepared(placement)[top : top + height, left : left + width])
                     numbers.append(frame.index)
                     times.append(frame.time_s)
-            # What was counted is surer than what the container claims.
+            # The counted number is more reliable than the container's.
             info = replace(reader.info, n_frames=decoded) if is_whole else reader.info
     if not kept:
-        raise VideoError(f"{path}: no frame could be looked at.", remedy="Convert the video again.")
-    scale = max(info.frame_size) / LOOKED_AT_PX
+        raise VideoError(f"{path}: no frame could be examined.", remedy="Convert the video again.")
+    scale = max(info.frame_size) / REDUCED_PX
     return Sampled(info, np.stack(kept), np.array(numbers), np.array(times), decoded, is_whole, scale)
 
 
 def _burst_frames(count: int) -> frozenset[int]:
-    """Numbers of the frames to keep out of ``count``."""
+    """Numbers of the frames to keep out of the first ``count``."""
     if count <= BURST * BURSTS + SINGLES:
         return frozenset(range(count))
     starts = np.linspace(0, count - BURST, BURSTS).round().astype(int)
@@ -136,16 +157,16 @@ def _burst_frames(count: int) -> frozenset[int]:
 
 
 def measure(sampled: Sampled) -> Measured:
-    """Measure the sampled frames of one video."""
+    """Measure what moves in the sampled frames of one video, and what may disturb discovery."""
     grey = (sampled.images.sum(axis=-1, keepdims=True, dtype=np.uint16) // 3).astype(np.uint8)
     background = fg.median_background(grey)
     change = fg.changes(grey, background)
     masks = fg.changed(change)
     regions = [_regions(mask, image) for mask, image in zip(masks, grey[..., 0], strict=True)]
-    usual = _usual(regions)
+    usual = _is_usual(regions)
     masks[~usual] = False
     regions = [each if keep else [] for each, keep in zip(regions, usual, strict=True)]
-    things = [_large(each) for each in regions]
+    things = [_large_regions(each) for each in regions]
     size = float(np.median([np.sqrt(each[0].area) for each in things if each] or [np.nan]))
     steps = _steps(things, sampled.number, size)
     brightness = np.quantile(change.brightness[usual], (0.01, 0.99))
@@ -153,14 +174,14 @@ def measure(sampled: Sampled) -> Measured:
     return Measured(
         things=round(float(np.median([len(each) for each in things if each] or [0]))),
         size_px=size * sampled.scale,
-        speed=float(np.quantile(steps, LIVELY)) * sampled.info.fps if len(steps) else float("nan"),
+        speed=float(np.quantile(steps, LIVELY_QUANTILE)) * sampled.info.fps if len(steps) else float("nan"),
         alike=float(np.mean([_look_alike(each) for each in things])),
         covered=float(masks[usual].mean()),
         regions=float(np.mean([len(each) for each in regions])),
         unusual=float(1 - usual.mean()),
         noise=change.noise,
         flicker=float(brightness[1] - brightness[0]),
-        shake_px=_shake(grey[..., 0], background[..., 0]) * sampled.scale,
+        shake_px=camera_shift(grey[..., 0], background[..., 0]) * sampled.scale,
         box=_box(occupancy, len(masks), size, sampled),
         background=fg.median_background(sampled.images),
         occupancy=occupancy,
@@ -183,20 +204,20 @@ def _regions(mask: fg.Masks, grey: NDArray[np.uint8]) -> list[Region]:
     return [Region(float(area[each]), centres[each], float(greys[each])) for each in order]
 
 
-def _usual(regions: list[list[Region]]) -> fg.Masks:
-    """Frames (T,) without something far larger than is usual in this video, unless that is frequent."""
+def _is_usual(regions: list[list[Region]]) -> fg.Masks:
+    """Whether each frame (T,) is free of something much larger than usual, unless that is frequent."""
     areas = np.array([each[0].area if each else 0.0 for each in regions])
-    limit = UNUSUAL * float(np.median(areas[areas > 0])) if (areas > 0).any() else np.inf
-    exceptional = areas > limit
-    return np.asarray(~exceptional if exceptional.mean() < OFTEN else areas >= 0, dtype=np.bool_)
+    limit = UNUSUAL_AREA * float(np.median(areas[areas > 0])) if (areas > 0).any() else np.inf
+    is_unusual = areas > limit
+    return np.asarray(~is_unusual if is_unusual.mean() < COMMON_SHARE else areas >= 0, dtype=np.bool_)
 
 
-def _large(regions: list[Region]) -> list[Region]:
-    return [region for region in regions if region.area >= THING_SHARE * regions[0].area]
+def _large_regions(regions: list[Region]) -> list[Region]:
+    return [region for region in regions if region.area >= MIN_REGION_SHARE * regions[0].area]
 
 
 def _look_alike(things: list[Region]) -> bool:
-    """Whether the two largest regions could be taken for one another: areas within 2, similar grey."""
+    """Whether the two largest regions could be confused: areas within a factor of 2, similar grey value."""
     if len(things) < 2:
         return False
     first, second = things[:2]
@@ -204,10 +225,10 @@ def _look_alike(things: list[Region]) -> bool:
 
 
 def _steps(things: list[list[Region]], index: NDArray[np.int64], size: float) -> Floats:
-    """How far things move per frame, in sizes: from each region to the nearest one a few frames later.
+    """Displacements in animal sizes per frame (M,): from each region to the nearest one a few frames later.
 
-    The shortest lag over which the livelier quarter clearly moves is used, as the nearest region
-    may be another animal's after a long one.
+    Uses the shortest lag over which the upper quartile clearly moves, because after a long lag the nearest region
+    may be another animal.
     """
     per_frame = np.zeros(0)
     for lag in LAGS:
@@ -221,64 +242,21 @@ def _steps(things: list[list[Region]], index: NDArray[np.int64], size: float) ->
         if not distances:
             break
         per_frame = np.asarray(distances) / (size * lag)
-        if np.quantile(per_frame, LIVELY) * lag >= max(CLEAR_STEP, CLEAR_STEP_PX / size):
+        if np.quantile(per_frame, LIVELY_QUANTILE) * lag >= max(CLEAR_STEP, CLEAR_STEP_PX / size):
             break
     return per_frame
 
 
-def _shake(images: NDArray[np.uint8], background: NDArray[np.uint8]) -> float:
-    """How far the picture is shifted against its background in the worst tenth of the frames, small pixels."""
-    chosen = np.unique(np.linspace(0, len(images) - 1, SHAKE_FRAMES).round().astype(int))
-    lengths = [_true_shift(images[each], background) for each in chosen]
-    return float(np.quantile(lengths, 0.9))
-
-
-def _true_shift(image: NDArray[np.uint8], background: NDArray[np.uint8]) -> float:
-    """Length of the shift, or 0 if undoing it does not make the background's edges fit: then an animal moved."""
-    x, y = shift_between(image, background)
-    edges = ndimage.gaussian_gradient_magnitude(background.astype(np.float32), 1.0)
-    edges = edges >= np.quantile(edges, 0.9)
-    undone = ndimage.shift(image.astype(np.float32), (-y, -x), order=1, mode="nearest")
-    # Clipped, so that an animal, which differs by much in few places, does not decide.
-    before, after = (
-        np.abs(each[edges] - background[edges]).clip(0, 30).mean() for each in (image * 1.0, undone)
-    )
-    return float(np.hypot(x, y)) if after < SHAKE_GAIN * before else 0.0
-
-
-def shift_between(image: NDArray[np.uint8], reference: NDArray[np.uint8]) -> Floats:
-    """(x, y) by which ``image`` is shifted against ``reference`` (h, w), by phase correlation, to about 0.1 px."""
-    height, width = reference.shape
-    window = np.hanning(height)[:, None] * np.hanning(width)
-    spectra = [np.fft.rfft2((each - each.mean()) * window) for each in (image, reference)]
-    cross = spectra[0] * np.conj(spectra[1])
-    # Noise fills the high frequencies; a Gaussian of one pixel keeps what a camera resolves.
-    frequency = np.fft.fftfreq(height)[:, None] ** 2 + np.fft.rfftfreq(width) ** 2
-    smooth = np.exp(-2 * np.pi**2 * frequency)
-    surface = np.fft.irfft2(cross / np.maximum(np.abs(cross), 1e-9) * smooth, s=(height, width))
-    reach = min(LARGEST_SHAKE, (min(height, width) - 3) // 2)
-    near = np.roll(surface, (reach + 1, reach + 1), axis=(0, 1))[: 2 * reach + 3, : 2 * reach + 3]
-    row, column = np.unravel_index(np.argmax(near[1:-1, 1:-1]), (2 * reach + 1, 2 * reach + 1))
-    y = row - reach + _vertex(near[row : row + 3, column + 1])
-    x = column - reach + _vertex(near[row + 1, column : column + 3])
-    return np.array((x, y))
-
-
-def _vertex(values: Floats) -> float:
-    """Where a parabola through three values at -1, 0, 1 has its summit."""
-    before, middle, after = values
-    bend = before - 2 * middle + after
-    return float(0.5 * (before - after) / bend) if bend < 0 else 0.0
-
-
 def _box(occupancy: Floats, count: int, size: float, sampled: Sampled) -> Box | None:
-    """Rectangle (left, top, right, bottom in original pixels) around all that moves, one size of margin."""
+    """Box (left, top, right, bottom) in original pixels around all that moves, with one animal size of margin."""
     seen = occupancy >= max(2 / count, 0.002)
     if not seen.any():
         return None
     height, width = sampled.info.frame_size
     rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
-    margin = max(size, 0.03 * max(occupancy.shape))  # the frames between those looked at go a little farther
+    margin = max(
+        size, 0.03 * max(occupancy.shape)
+    )  # animals go a little farther in the frames between the sampled ones
     left, right = (columns[0] - margin) * sampled.scale, (columns[-1] + 1 + margin) * sampled.scale
     top, bottom = (rows[0] - margin) * sampled.scale, (rows[-1] + 1 + margin) * sampled.scale
     return (

@@ -1,4 +1,4 @@
-"""An inspection as a picture: the scene, where things move, when, and how far."""
+"""Picture of an inspection: the background, and where, when and how far animals move."""
 
 import math
 from collections.abc import Sequence
@@ -8,24 +8,25 @@ from typing import Any
 import numpy as np
 
 from lightning_kp.errors import DataError
-from lightning_kp.inspection.advice import crop_words
+from lightning_kp.inspection.advice import crop_text
 from lightning_kp.inspection.videos import Inspection, VideoInspection
+from lightning_kp.motion.boxes import FOLLOW
 
-# Okabe and Ito's colours, told apart by colour-blind eyes.
+# Okabe and Ito's colours, which colour-blind readers can distinguish.
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#6e6e6e"
-MOST_VIDEOS = 8  # on one picture; more cannot be read
-FARTHEST = 2.0  # sizes; longer steps are drawn here
+MAX_VIDEOS = 8  # in one picture; more would be too small to read
+MAX_STEP = 2.0  # animal sizes; longer steps are drawn here
 
 
 def write_picture(inspection: Inspection, path: Path) -> Path:
-    """Write one PNG with four panels for each video (the first eight) and return its path.
+    """Write one PNG with four panels for each of the first eight videos; return its path.
 
-    Raises DataError for a place that cannot be written to.
+    Raises DataError if it cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
-            _canvas(inspection.videos[:MOST_VIDEOS]).print_png(file)
+            _canvas(inspection.videos[:MAX_VIDEOS]).print_png(file)
     except OSError as error:
         raise DataError(
             f"{path} cannot be written: {error.strerror}.", remedy="Choose another --out."
@@ -34,7 +35,7 @@ def write_picture(inspection: Inspection, path: Path) -> Path:
 
 
 def _canvas(videos: Sequence[VideoInspection]) -> Any:
-    """A canvas with one block of panels for each video."""
+    """Canvas with one block of panels for each video."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -46,14 +47,16 @@ def _canvas(videos: Sequence[VideoInspection]) -> Any:
 
 def _draw(figure: Any, video: VideoInspection) -> None:
     gap, box, size, keypoints = (choice.value for choice in video.suggestion)
-    crop = "no crop" if box is None else f"crop {crop_words(box)}"
+    crop = (
+        "crop follows the animal" if box == FOLLOW else "no crop" if box is None else f"crop {crop_text(box)}"
+    )
     figure.suptitle(
         f"{video.info.path.name}\nsuggested: gap {gap} frames, image size {size} px, {keypoints} keypoints, {crop}",
         fontsize=11,
     )
-    (scene, places), (times, steps) = figure.subplots(2, 2, height_ratios=(1.6, 1))
+    (scene, motion_map), (times, steps) = figure.subplots(2, 2, height_ratios=(1.6, 1))
     _draw_scene(scene, video)
-    _draw_places(places, video)
+    _draw_motion_map(motion_map, video)
     _draw_times(times, video)
     _draw_steps(steps, video)
 
@@ -66,13 +69,13 @@ def _extent(video: VideoInspection) -> tuple[float, float, float, float]:
 def _draw_scene(axes: Any, video: VideoInspection) -> None:
     axes.imshow(video.measured.background, extent=_extent(video))
     if video.measured.size_px > 0:
-        _draw_yardstick(axes, video)
-    axes.set_title("Background: what stays when everything that moves is taken out", fontsize=9)
+        _draw_size_square(axes, video)
+    axes.set_title("Background: the scene without anything that moves", fontsize=9)
     axes.tick_params(labelsize=8)
 
 
-def _draw_yardstick(axes: Any, video: VideoInspection) -> None:
-    """A square of the measured size in the corner, so that a wrong size is seen at once."""
+def _draw_size_square(axes: Any, video: VideoInspection) -> None:
+    """Draw a square of the measured size in the corner, so that a wrong size is noticed at once."""
     from matplotlib.patches import Rectangle
 
     height, width = video.info.frame_size
@@ -80,14 +83,14 @@ def _draw_yardstick(axes: Any, video: VideoInspection) -> None:
     corner = (margin, height - margin - side)
     axes.add_patch(Rectangle(corner, side, side, fill=False, edgecolor=ORANGE, linewidth=2))
     axes.annotate(
-        f"as large as a moving thing: {side:.0f} px",
+        f"measured size of the animal: {side:.0f} px",
         (margin + side, height - margin - side / 2),
         xytext=(4, 0), textcoords="offset points", va="center", fontsize=8, color=ORANGE,
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
     )  # fmt: skip
 
 
-def _draw_places(axes: Any, video: VideoInspection) -> None:
+def _draw_motion_map(axes: Any, video: VideoInspection) -> None:
     from matplotlib.patches import Rectangle
 
     measured = video.measured
@@ -95,7 +98,7 @@ def _draw_places(axes: Any, video: VideoInspection) -> None:
     axes.imshow(0.35 * grey + 160, cmap="gray", vmin=0, vmax=255, extent=_extent(video))
     busy = np.ma.masked_less_equal(measured.occupancy, 0)
     axes.imshow(np.sqrt(busy), cmap="viridis", extent=_extent(video), vmin=0)
-    title = "Where things moved (yellow: often)"
+    title = "Where something moved (yellow: often)"
     box = video.suggestion.box.value
     if box is not None and not isinstance(box, str):
         left, top, right, bottom = box
@@ -109,26 +112,26 @@ def _draw_places(axes: Any, video: VideoInspection) -> None:
 def _draw_times(axes: Any, video: VideoInspection) -> None:
     measured = video.measured
     axes.plot(measured.time_s, 100 * measured.motion, ".", color=BLUE, markersize=3)
-    axes.set(xlabel="time (s)", ylabel="% of picture", ylim=(0, None))
-    axes.set_title("How much of the picture is not background", fontsize=9)
+    axes.set(xlabel="time (s)", ylabel="% of the frame", ylim=(0, None))
+    axes.set_title("Share of the frame that differs from the background", fontsize=9)
     _tidy(axes)
 
 
 def _draw_steps(axes: Any, video: VideoInspection) -> None:
     steps, gap = video.measured.steps, video.suggestion.gap.value
-    axes.set_title(f"How far things move within the suggested gap of {gap} frames", fontsize=9)
-    axes.set(xlabel="distance (sizes of the moving thing)", ylabel="% of frames")
+    axes.set_title(f"Distance moved within the suggested gap of {gap} frames", fontsize=9)
+    axes.set(xlabel="distance (animal sizes)", ylabel="% of the frames")
     _tidy(axes)
     if not len(steps) or not math.isfinite(video.measured.speed):
         axes.text(0.5, 0.5, "nothing moved", ha="center", va="center", transform=axes.transAxes, color=GREY)
         return
     share = np.full(len(steps), 100 / len(steps))
-    axes.hist((steps * gap).clip(0, FARTHEST), bins=np.linspace(0, FARTHEST, 41), weights=share, color=BLUE)
+    axes.hist((steps * gap).clip(0, MAX_STEP), bins=np.linspace(0, MAX_STEP, 41), weights=share, color=BLUE)
     lively = video.measured.speed * gap / video.info.fps
-    if lively < FARTHEST:
+    if lively < MAX_STEP:
         axes.axvline(lively, color=ORANGE, linewidth=2)
         axes.annotate(
-            "a quarter of the frames\nlie right of this line",
+            "a quarter of the frames is\nto the right of this line",
             (lively, 0.95), xycoords=("data", "axes fraction"), xytext=(5, 0), textcoords="offset points",
             va="top", fontsize=8, color=ORANGE,
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A picture of what each preprocessing does to a video: frames, and the differences that a method would see."""
+"""Picture of what each preprocessing does to a video: frames, and the differences that a method would see."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -10,7 +10,7 @@ import torch
 
 from lightning_kp.errors import DataError
 from lightning_kp.frames.placements import Placements
-from lightning_kp.frames.preprocessing import FEWEST, Preprocessing, Preprocessor
+from lightning_kp.frames.preprocessing import MIN_SCENE_FRAMES, Preprocessing, Preprocessor
 from lightning_kp.frames.stream import channels_last
 from lightning_kp.geometry import Fit
 from lightning_kp.images.differences import ssim_difference
@@ -25,9 +25,9 @@ CHOICES: dict[str, Preprocessing] = {
     "translation": Preprocessing(registration="translation"),
     "similarity": Preprocessing(registration="similarity"),
 }
-"""What can be previewed, by name; the first three are values of ``shadow``, the others of ``registration``."""
-SHOWN = 3  # pairs of frames
-SPREAD = 24  # frames beside them, from which the scene is learnt
+"""Preprocessings by name: the first three are values of ``shadow``, the others of ``registration``."""
+PAIRS_SHOWN = 3
+SCENE_FRAMES = 24  # further frames, from which the scene is learnt
 
 
 def write_preview(
@@ -41,23 +41,35 @@ def write_preview(
     boxes: Boxes = None,
     frames: int = 3000,
 ) -> Path:
-    """Write one PNG: a row for the frames as they are and one for each preprocessing; the path.
+    """Write one PNG with a row for the unprocessed frames and one for each preprocessing; return its path.
 
-    For each of three places of the video's first ``frames`` frames: the frame, its SSIM difference
-    and its absolute difference to the frame ``gap`` later.  Raises DataError for a video that is too
-    short, or a place that cannot be written to.
+    Each row shows three frames from the first ``frames`` frames of the video.  Beside each frame are its SSIM
+    difference and its absolute difference from the frame ``gap`` later.
+
+    Args:
+        video: Video file or folder of images.
+        path: PNG file to write.
+        names: Keys of :data:`CHOICES`.
+        gap: Gap of a frame pair, in frames.
+        size: Side of the network's image, in pixels.
+        fit: How a frame is fitted into the square.
+        boxes: Crop, as in ``--data.boxes``.
+        frames: Number of frames used, from the beginning of the video.
+
+    Raises:
+        DataError: if the video is too short or the file cannot be written.
     """
     now, later, spread, placements = _sampled(video, gap, size, fit, boxes, frames)
-    rows = [("as it is", now, later)]
+    rows = [("unprocessed", now, later)]
     for name in names:
         preprocessor = Preprocessor.learn(CHOICES[name], placements(0), spread, str(video))
         rows.append((name, preprocessor(now).squares, preprocessor(later).squares))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
-            _canvas(rows, f"{Path(video).name}: preprocessing, and differences over {gap} frames").print_png(
-                file
-            )
+            _canvas(
+                rows, f"{Path(video).name}: effect of preprocessing; differences over {gap} frames"
+            ).print_png(file)
     except OSError as error:
         raise DataError(
             f"{path} cannot be written: {error.strerror}.", remedy="Choose another --out."
@@ -68,14 +80,18 @@ def write_preview(
 def _sampled(
     video: str | Path, gap: int, size: int, fit: Fit, boxes: Boxes, frames: int
 ) -> tuple[Image, Image, Image, Placements]:
-    """Frames to show, those ``gap`` later, and others for the scene, as squares."""
+    """Frames to show, the frames ``gap`` later, and further frames of the scene: uint8 (N, size, size, 3) each."""
     with open_video(video) as reader:
         placements = Placements(reader.info, size, fit, boxes)
         count = min(reader.info.n_frames or frames, frames)
-        if count < gap + FEWEST:
-            raise DataError(f"{video} has {count} frame(s).", remedy="A preview needs longer videos.")
-        shown = [int(i) for i in np.linspace(0, count - gap - 1, SHOWN + 2).round()[1:-1]]
-        spread = {int(i) for i in np.linspace(0, count - 1, SPREAD).round()}
+        if count < gap + MIN_SCENE_FRAMES:
+            raise DataError(
+                f"{video} has {count} frames; a preview with a gap of {gap} frames "
+                f"needs at least {gap + MIN_SCENE_FRAMES}.",
+                remedy="Give a longer video.",
+            )
+        shown = [int(i) for i in np.linspace(0, count - gap - 1, PAIRS_SHOWN + 2).round()[1:-1]]
+        spread = {int(i) for i in np.linspace(0, count - 1, SCENE_FRAMES).round()}
         wanted = spread | {start + later for start in shown for later in (0, gap)}
         kept: dict[int, Image] = {}
         with closing(_decoded(reader)) as decoded:
@@ -86,7 +102,9 @@ def _sampled(
                     kept[frame.index] = frame.prepared(placements(0))
     missing = [i for i in shown if i not in kept or i + gap not in kept]
     if missing:
-        raise DataError(f"{video} holds fewer frames than it promises.", remedy="Convert it again.")
+        raise DataError(
+            f"{video} has fewer frames than its header states.", remedy="Convert the video again."
+        )
     now, later = (np.stack([kept[i + by] for i in shown]) for by in (0, gap))
     return now, later, np.stack([kept[i] for i in sorted(spread & kept.keys())]), placements
 
@@ -99,17 +117,19 @@ def _canvas(rows: Sequence[tuple[str, Image, Image]], title: str) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(2 * 3 * SHOWN, 2.15 * len(rows) + 0.6), layout="constrained", facecolor="white")
+    figure = Figure(
+        figsize=(2 * 3 * PAIRS_SHOWN, 2.15 * len(rows) + 0.6), layout="constrained", facecolor="white"
+    )
     figure.suptitle(title, fontsize=12)
-    axes = figure.subplots(len(rows), 3 * SHOWN, squeeze=False)
-    for line, (name, now, later) in zip(axes, rows, strict=True):
+    axes = figure.subplots(len(rows), 3 * PAIRS_SHOWN, squeeze=False)
+    for number, (line, (name, now, later)) in enumerate(zip(axes, rows, strict=True)):
         pictures = _pictures(now, later)
-        for place, (axis, (what, picture)) in enumerate(zip(line, pictures, strict=True)):
+        for column, (axis, (label, picture)) in enumerate(zip(line, pictures, strict=True)):
             axis.imshow(picture, **({"cmap": "gray", "vmin": 0, "vmax": 1} if picture.ndim == 2 else {}))
             axis.set(xticks=[], yticks=[])
-            if line is axes[0]:
-                axis.set_title(what, fontsize=9)
-            if place == 0:
+            if number == 0:
+                axis.set_title(label, fontsize=9)
+            if column == 0:
                 axis.set_ylabel(name, fontsize=11)
     return FigureCanvasAgg(figure)
 

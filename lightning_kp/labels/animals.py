@@ -10,13 +10,15 @@ from torch import Tensor
 
 from lightning_kp.skeleton import numbered as numbered_names
 
-OTHER_SHAPE = 0.02  # from which relative difference on images differ in shape (ours)
+SHAPE_TOLERANCE = 0.02  # relative difference of aspect ratios that counts as equal (ours)
 
 
 class LabelledSet(NamedTuple):
-    """``image`` (N, 3, S, S) uint8, ``points`` (N, L, 2) normalised, NaN = unlabelled, ``names`` (L).
+    """Labelled images with the points of all animals in one list.
 
-    ``shown`` (N, 2, 4), where squares follow the animal: the region of each, and that of the whole frame.
+    ``image`` (N, 3, S, S) uint8; ``points`` (N, K, 2), normalised (x, y), NaN = not labelled; ``names`` (K).
+    ``shown`` (N, 2, 4), only where squares follow the animal: the region (left, top, right, bottom, in pixels of
+    the original) that each square shows, and the one that it would show without following.
     """
 
     image: Tensor
@@ -25,7 +27,7 @@ class LabelledSet(NamedTuple):
     shown: Tensor | None = None
 
     def in_frame(self, points: Tensor) -> Tensor:
-        """Points (N, P, 2), normalised to the squares -> normalised to the whole frames, as a fixed view has them."""
+        """Convert points (N, K, 2), normalised to the squares, to the view that does not follow the animal."""
         if self.shown is None:
             return points
         square, frame = self.shown.to(points).unsqueeze(1).unbind(dim=2)
@@ -34,10 +36,12 @@ class LabelledSet(NamedTuple):
 
 
 class LabelledAnimals(NamedTuple):
-    """``image`` (N, 3, S, S) uint8, ``points`` (N, I, L, 2) normalised, NaN = unlabelled, ``names`` (L).
+    """Labelled images with a row of points for each animal.
 
-    ``sources`` (N) say which image each is, where a label file told; see OpenFrame.  ``shown`` as LabelledSet's.
-    ``inside`` (N, 4): where the picture is in its square (left, top, right, bottom, edges in its pixels); None for all.
+    ``image`` (N, 3, S, S) uint8; ``points`` (N, I, K, 2), normalised (x, y), NaN = not labelled; ``names`` (K).
+    ``sources`` (N): which image each one is, if known; see OpenFrame.  ``shown``: see LabelledSet.
+    ``inside`` (N, 4): the part of each square that is not padding (left, top, right, bottom, edges in pixels of the
+    square); None if nothing is padding.
     ``shown_px`` (N, 2): height and width of what each square shows, in pixels of the original.
     """
 
@@ -51,38 +55,41 @@ class LabelledAnimals(NamedTuple):
 
     @property
     def size_px(self) -> tuple[float, float] | None:
-        """Height and width of what the first square shows, which stands for all; None if not known.
+        """Height and width in pixels of what the first square shows, used for all squares; None if unknown.
 
-        Warns where others have another shape: figures of a squashed square are then off for those.
+        Warns if other squares show another aspect ratio, since distances in those are then wrong.
         """
         if self.shown_px is None or not len(self.shown_px):
             return None
         shapes = self.shown_px[:, 0] / self.shown_px[:, 1]
-        if not torch.allclose(shapes, shapes[:1], rtol=OTHER_SHAPE):
+        if not torch.allclose(shapes, shapes[:1], rtol=SHAPE_TOLERANCE):
             warnings.warn(
-                f"The labelled images differ in shape (height is {shapes.min():.2f} to {shapes.max():.2f} of the "
-                "width). Validation and test of DirectPose measure all as if they were like the first; `kp score` "
-                "measures each.",
+                f"The labelled images differ in aspect ratio (height is {shapes.min():.2f} to {shapes.max():.2f} of "
+                "the width). Validation and test of DirectPose measure all of them with the shape of the first; "
+                "`kp score` measures each image with its own.",
                 stacklevel=2,
             )
         height, width = self.shown_px[0].tolist()
         return height, width
 
     def flat(self, *, numbered: bool = False) -> LabelledSet:
-        """The points of all animals one after another; name_1 and so on, where several or ``numbered``."""
+        """Concatenate the points of all animals to (N, I * K, 2).
+
+        Names get the endings _1, _2, ... if there are several animals, or if ``numbered``.
+        """
         names = numbered_names(self.names, self.points.shape[1], always=numbered)
         return LabelledSet(self.image, self.points.flatten(1, 2), names, self.shown)
 
 
 def thinned(number: int, at_most: int) -> list[int]:
-    """At most ``at_most`` of ``number`` positions, evenly spread, in order."""
+    """Select at most ``at_most`` of ``number`` positions, evenly spread, in order."""
     return (
         sorted({int(i) for i in np.linspace(0, number - 1, min(number, at_most)).round()}) if number else []
     )
 
 
 def joined(parts: Sequence[LabelledAnimals]) -> LabelledAnimals:
-    """Several sets as one; frames with fewer animals are filled up with missing ones."""
+    """Join several sets; frames with fewer animals than others get rows of NaN."""
     most = max(part.points.shape[1] for part in parts)
     points = [
         torch.cat((p, p.new_full((len(p), most - p.shape[1], *p.shape[2:]), torch.nan)), dim=1)

@@ -1,7 +1,7 @@
 """Labelled frames of several animals from a numpy archive: ``labels.npz``, or ``labels.npz#PART`` for a part of it.
 
-Read are ``points`` (N, I, K, 2) in pixels with NaN = missing, ``path`` (N) of the images, ``node_names`` (K) and,
-for parts, ``split`` (N).  Images lie where ``path`` says, below the archive's folder or in its ``images/``.
+The archive holds ``points`` (N, I, K, 2) in pixels, NaN = missing, ``path`` (N) of the images, ``node_names`` (K)
+and, for parts, ``split`` (N).  Images are looked for at ``path``, below the archive's folder and in its ``images/``.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ KEYS = ("points", "path", "node_names")
 
 
 def split_part(path: str | Path) -> tuple[Path, str]:
-    """``labels.npz#train`` -> the file and the part's name, empty for all of it."""
+    """Split ``labels.npz#train`` into the file and the name of the part; the name is empty for the whole file."""
     text = str(path)
     if ".npz#" not in text:
         return Path(path), ""
@@ -29,28 +29,31 @@ def split_part(path: str | Path) -> tuple[Path, str]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """The archive, with what cannot be read of it told as DataError; objects would need code that is run."""
+    """Open the archive; errors become DataError.  Pickled objects are refused: loading them would run code."""
     remedy = "Write it with numpy.savez, names and paths as text (numpy.array(names, dtype=str))."
-    if not is_zipfile(path):  # numpy would take it for objects and advise to load them unsafely
-        raise DataError(f"{path} is no numpy archive.", remedy=remedy)
+    if not is_zipfile(path):  # numpy would take it for pickled objects and advise loading them unsafely
+        raise DataError(f"{path} is not a numpy archive.", remedy=remedy)
     try:
         with np.load(path, allow_pickle=False) as archive:
             yield archive
     except DataError:
         raise
     except (OSError, ValueError, BadZipFile, EOFError) as error:
-        raise DataError(f"{path} holds what cannot be read: {error}.", remedy=remedy) from error
+        raise DataError(f"{path} holds an array that cannot be read: {error}.", remedy=remedy) from error
 
 
-def open_npz(path: Path, part: str, places: list[Path]) -> OpenLabels:
-    """Read an archive without executing anything in it.  Raises DataError for one that lacks a key or the part."""
+def open_npz(path: Path, part: str, folders: list[Path]) -> OpenLabels:
+    """Open an archive, or one ``part`` of it, without running code from it.
+
+    Raises DataError for a missing key or part, for shapes that do not match, and for a part without labelled points.
+    """
     with _opened(path) as archive:
         missing = [key for key in KEYS if key not in archive] + ["split"] * (
             part != "" and "split" not in archive
         )
         if missing:
             raise DataError(
-                f"{path} has no {', '.join(missing)}; it has {', '.join(archive.files)}.",
+                f"{path} has no {', '.join(missing)}; its keys are {', '.join(archive.files)}.",
                 remedy="Write points (N, I, K, 2), path (N), node_names (K) and split (N) with numpy.savez.",
             )
         points = np.asarray(archive["points"], np.float64)
@@ -58,30 +61,32 @@ def open_npz(path: Path, part: str, places: list[Path]) -> OpenLabels:
         parts = [str(each) for each in archive["split"]] if part else [""] * len(files)
     if points.ndim != 4 or points.shape != (len(files), points.shape[1], len(names), 2):
         raise DataError(
-            f"{path} has points {points.shape} for {len(files)} images and {len(names)} names.",
-            remedy="points are (images, animals, names, 2).",
+            f"{path} has points of shape {points.shape} for {len(files)} images and {len(names)} names.",
+            remedy="The shape of points must be (images, animals, names, 2).",
         )
     if part not in parts:
-        raise DataError(f"{path} has no part {part}.", remedy=f"It has: {', '.join(sorted(set(parts)))}.")
+        raise DataError(
+            f"{path} has no part {part}.", remedy=f"Its parts are: {', '.join(sorted(set(parts)))}."
+        )
     if len(parts) != len(files):
         raise DataError(
-            f"{path} has {len(files)} images and says the part of {len(parts)}.",
-            remedy="split names one for each image.",
+            f"{path} has {len(files)} images, but its split has {len(parts)} entries.",
+            remedy="Write one entry of split for each image.",
         )
     if not np.isfinite(points[[each == part for each in parts]]).any():
         raise DataError(
-            f"{path} holds no labelled point{f' in its part {part}' if part else ''}.",
-            remedy="points are pixels; NaN stands for what is missing.",
+            f"{path} has no labelled point{f' in part {part}' if part else ''}.",
+            remedy="Write points in pixels, and NaN for missing ones only.",
         )
-    folders = [*places, path.parent / "images"]
+    searched = [*folders, path.parent / "images"]
     frames, problems = [], []
-    for name, here, of_image in zip(files, parts, points, strict=True):
-        if here != part:
+    for name, part_of_image, points_px in zip(files, parts, points, strict=True):
+        if part_of_image != part:
             continue
-        file = find_file(name, folders)
+        file = find_file(name, searched)
         if file is None:
             problems.append(f"{name} is missing")
             continue
-        labelled = of_image[~np.isnan(of_image).all(axis=(1, 2))]
+        labelled = points_px[~np.isnan(points_px).all(axis=(1, 2))]
         frames.append(OpenFrame(name, image_reader(file), labelled, str(file.resolve())))
     return OpenLabels(path, tuple(names), frames, problems)

@@ -1,37 +1,35 @@
-"""Bases of the datamodules that serve labelled frames: which ones train and which validate is drawn from a seed."""
+"""Bases of the datamodules that serve labelled frames; a seed decides which frames train and which validate."""
 
 from typing import Any
 
-import numpy as np
 from torch.utils.data import DataLoader
 
 from lightning_kp.batches import LabelledImages, PairsAndLabels
 from lightning_kp.datamodule import KeypointDataModule
 from lightning_kp.errors import ConfigurationError, DataError
-from lightning_kp.frames.pairs import FramePairsModule, Split
-from lightning_kp.frames.preprocessing import NOTHING, Preprocessing
+from lightning_kp.frames.pairs import FramePairsModule
+from lightning_kp.frames.preprocessing import NO_PREPROCESSING, Preprocessing
 from lightning_kp.geometry import Fit
 from lightning_kp.labels.animals import LabelledAnimals, joined
-from lightning_kp.labels.checks import AT_MOST
+from lightning_kp.labels.checks import MAX_PROBLEMS_SHOWN
 from lightning_kp.labels.datasets import LabelledDataset, LabelledFrameList, PairsAndLabelsDataset
 from lightning_kp.labels.frames import repeated_frames
 from lightning_kp.labels.reading import read_animals
+from lightning_kp.loading import Rows, train_and_held_out
 
 Labels = list[str] | str
 
 
-def divide(number: int, val_fraction: float, train_frames: int | None, seed: int) -> tuple[Any, Any]:
-    """Rows that train and rows that validate, both in order; at least one of each that is asked for."""
-    drawn = np.random.default_rng(seed).permutation(number)
-    held_out = max(1, round(number * val_fraction)) if val_fraction > 0 else 0
-    train = drawn[held_out:]
-    if len(train) < max(1, train_frames or 0):
-        raise DataError(
-            f"{number} labelled frame(s), {held_out} of them held out, leave {len(train)} to train on"
-            + (f", not {train_frames}." if train_frames else "."),
-            remedy="Label more frames, or hold out fewer (0 for no validation).",
-        )
-    return np.sort(train[:train_frames]), np.sort(drawn[:held_out])
+def divide(number: int, val_fraction: float, train_frames: int | None, seed: int) -> tuple[Rows, Rows]:
+    """Rows (N,) of the labelled frames that train and those that are held out for validation, both sorted."""
+    return train_and_held_out(
+        number,
+        val_fraction,
+        seed,
+        items="labelled frame(s)",
+        remedy="Label more frames, or hold out fewer (0 for no validation).",
+        train=train_frames,
+    )
 
 
 def read_all(
@@ -44,12 +42,28 @@ def read_all(
     rows: list[int] | None = None,
     *,
     at_most: int | None = None,
-    preprocessing: Preprocessing = NOTHING,
+    preprocessing: Preprocessing = NO_PREPROCESSING,
 ) -> LabelledAnimals:
-    """All label files of a datamodule as one set, every problem of every file told at once; of it the ``rows``."""
+    """Read all label files of a datamodule as one set, or only its ``rows``.
+
+    Args:
+        module: Relative paths are taken from its root.
+        labels: One label file or several.
+        size: Side of the squares, in pixels.
+        fit: What happens to images that are not square.
+        box: Crop (left, top, right, bottom) in pixels, before resizing.
+        names: Points to use, in this order; by default those of the first file.
+        rows: Labelled frames to use, numbered from 0 over all files; by default all.
+        at_most: Number to which the frames of each file are thinned.
+        preprocessing: Shadow removal and registration.
+
+    Raises:
+        DataError: Files have problems; all problems of all files are listed.
+        ConfigurationError: No file was given, or ``rows`` has a number that no frame has.
+    """
     paths = [labels] if isinstance(labels, str) else labels
     if not paths:
-        raise ConfigurationError("No label file was given.", remedy="--data.labels=FILE")
+        raise ConfigurationError("No label file was given.", remedy="Add --data.labels=FILE.")
     parts: list[LabelledAnimals] = []
     wrong: list[DataError] = []
     for path in paths:
@@ -59,11 +73,11 @@ def read_all(
         }  # fmt: skip
         try:
             parts.append(read_animals(module.path(path), size, fit, box, **options))
-        except DataError as error:  # the other files' mistakes are wanted too
+        except DataError as error:  # problems of the other files are reported, too
             wrong.append(error)
     if repeated := repeated_frames([part.sources for part in parts]):
-        shown = "; ".join(repeated[:AT_MOST])
-        wrong.append(DataError(f"{shown}.", remedy="Keep each frame in one of the label files."))
+        shown = "; ".join(repeated[:MAX_PROBLEMS_SHOWN])
+        wrong.append(DataError(f"{shown}.", remedy="Keep each labelled frame in one file only."))
     if wrong:
         raise DataError(" ".join(error.problem for error in wrong), remedy=wrong[0].remedy)
     found = joined(parts)
@@ -71,8 +85,10 @@ def read_all(
         return found
     if not rows or min(rows) < 0 or max(rows) >= len(found.image):
         raise ConfigurationError(
-            f"rows names frames {min(rows, default=0)} to {max(rows, default=0)} of {len(found.image)} labelled ones.",
-            remedy=f"Number them from 0 to {len(found.image) - 1}.",
+            f"rows has numbers from {min(rows)} to {max(rows)}, but there are only {len(found.image)} labelled frames."
+            if rows
+            else "rows is empty.",
+            remedy=f"Give --data.rows numbers from 0 to {len(found.image) - 1}, or leave it out to use all frames.",
         )
     sizes = None if found.shown_px is None else found.shown_px[rows]
     return LabelledAnimals(found.image[rows], found.points[rows], found.names, shown_px=sizes)
@@ -102,8 +118,8 @@ class LabelledFramesModule(KeypointDataModule):
         super().__init__(root, batch_size, num_workers)
         if not 0 <= val_fraction < 1 or repeats < 1:
             raise ConfigurationError(
-                f"val_fraction is {val_fraction}, repeats {repeats}.",
-                remedy="They must be in [0, 1) and at least 1.",
+                f"val_fraction is {val_fraction} and repeats is {repeats}.",
+                remedy="Give a --data.val_fraction from 0 to below 1 and --data.repeats of at least 1.",
             )
         self.save_hyperparameters(logger=False)
         self.labels = labels
@@ -120,7 +136,7 @@ class LabelledFramesModule(KeypointDataModule):
         self._animals: LabelledAnimals | None = None
 
     def setup(self, stage: str | None = None) -> None:
-        """Read the label files, once, and divide their frames."""
+        """Read the label files, once, and divide their frames into training and validation."""
         if self._animals is None:
             self._animals = read_all(
                 self, self.labels, self.size, self.fit, self.boxes, self.names, self.rows
@@ -130,7 +146,7 @@ class LabelledFramesModule(KeypointDataModule):
         self.shown_px = animals.size_px or self.shown_px
         train, val = divide(len(animals.image), self.val_fraction, self.train_frames, self.seed)
         self.datasets = {
-            "train": LabelledDataset(animals, train, self.repeats),
+            "train": LabelledDataset(animals, train, len(train) * self.repeats),
             "predict": LabelledFrameList(animals.image),
         }
         if len(val):
@@ -141,7 +157,7 @@ class LabelledFramesModule(KeypointDataModule):
         return self.seed
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """A last, smaller batch is kept, as labels are few."""
+        """Shuffled training batches; the last, smaller one is kept, as labels are few."""
         return self.loader("train", shuffle=True)
 
 
@@ -159,31 +175,14 @@ class PairsAndLabelsModule(FramePairsModule):
         labelled_per_batch: int = 8,
         label_val_fraction: float = 0.1,
         train_frames: int | None = None,
-        size: int = 128,
-        fit: Fit = "pad",
-        gap: int | str = "0.2s",
-        pair_stride: int = 1,
-        val_fraction: float = 0.1,
-        split: Split = "auto",
         boxes: list[int] | None = None,
-        preprocessing: Preprocessing | None = None,
-        cache_dir: str | None = None,
-        cache_gb: float = 8.0,
-        seed: int = 0,
-        root: str = ".",
-        batch_size: int = 16,
-        num_workers: int = 0,
+        **pairs: Any,
     ) -> None:
-        super().__init__(
-            videos, size=size, fit=fit, gap=gap, pair_stride=pair_stride, val_fraction=val_fraction, split=split,
-            boxes=boxes, preprocessing=preprocessing, cache_dir=cache_dir, cache_gb=cache_gb, seed=seed, root=root,
-            batch_size=batch_size,
-            num_workers=num_workers,
-        )  # fmt: skip
+        super().__init__(videos, boxes=boxes, **pairs)
         if labelled_per_batch < 1 or not 0 <= label_val_fraction < 1:
             raise ConfigurationError(
-                f"labelled_per_batch is {labelled_per_batch}, label_val_fraction {label_val_fraction}.",
-                remedy="They must be at least 1 and in [0, 1).",
+                f"labelled_per_batch is {labelled_per_batch} and label_val_fraction is {label_val_fraction}.",
+                remedy="Set --data.labelled_per_batch=8 (at least 1) and --data.label_val_fraction=0.1 (0 to below 1).",
             )
         self.save_hyperparameters(ignore=["preprocessing"], logger=False)
         self.labels = labels
@@ -195,7 +194,7 @@ class PairsAndLabelsModule(FramePairsModule):
         self._animals: LabelledAnimals | None = None
 
     def setup(self, stage: str | None = None) -> None:
-        """Read the labels first: what is wrong with them is told before a long video is decoded."""
+        """Read the labels before the videos, so that their problems are reported before a long video is decoded."""
         self._read_labels()
         super().setup(stage)
         animals = self._read_labels()

@@ -1,77 +1,93 @@
-"""Everything that is wrong with label files, told at once and before training starts."""
+"""Checks of label files: all problems are reported in one message, before training starts."""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from tqdm import tqdm
 
-from lightning_kp.errors import DataError, did_you_mean
-from lightning_kp.labels.frames import Image, OpenFrame, OpenLabels
+from lightning_kp.errors import DataError, did_you_mean, nearest
+from lightning_kp.geometry import from_edges
+from lightning_kp.images.files import Image
+from lightning_kp.labels.frames import OpenFrame, OpenLabels
 
-AT_MOST = 40  # problems told in one message (ours)
+MAX_PROBLEMS_SHOWN = 40  # in one message (ours)
 TOLERANCE_PX = 1.0
-"""How far outside the image a point may lie: annotators click on borders, and formats differ by half a pixel."""
+"""How far outside its image a point may lie: annotators click on borders, and formats differ by half a pixel."""
 
 
 def load_images(
     labels: OpenLabels,
-    take: Callable[[OpenFrame, Image], None],
+    receive: Callable[[OpenFrame, Image], None],
     *,
     names: Sequence[str] | None = None,
     strict: bool = True,
 ) -> None:
-    """Read the images of all frames and hand them to ``take``, one after another.
+    """Read the images (H, W, 3) of all frames and pass them to ``receive``, one after another.
 
-    ``names``: points that the file has to know.  Not ``strict``: points may lie outside their image.  Raises
-    DataError with every problem of the file; where many images cannot be read, the rest is not tried.
+    Args:
+        labels: Labelled frames with the problems that are already known.
+        receive: Called with each frame and its image; it should not keep the image, which may be large.
+        names: Points that the file must label.
+        strict: Refuse points outside their image.
+
+    Raises:
+        DataError: The file has problems; all are listed, up to 40.  After 40 unreadable images the rest are
+            not tried.
     """
     problems = list(labels.problems)
     if not labels.frames and not problems:
-        problems.append("it holds no labelled frame")
+        problems.append("it has no labelled frame")
     unknown = [name for name in names or () if name not in labels.names] if labels.frames else []
     unread = 0
-    for frame in tqdm(labels.frames, f"read {labels.path.name}", delay=1.0, unit="frame", leave=False):
+    for frame in tqdm(labels.frames, f"Reading {labels.path.name}", delay=1.0, unit="frame", leave=False):
         try:
             image = frame.read()
-        except Exception as error:  # noqa: BLE001  (readers of images and videos have their own kinds)
+        except Exception as error:  # noqa: BLE001  (readers of images and videos have their own exceptions)
             problems.append(f"the image of {frame.name} cannot be read ({type(error).__name__}: {error})")
             unread += 1
-            if unread < AT_MOST:
+            if unread < MAX_PROBLEMS_SHOWN:
                 continue
             problems.append("the images after it were not tried")
             break
         if strict:
             problems += _misplaced(frame, image, labels.names)
-        take(frame, image)
+        receive(frame, image)
     if unknown and not problems:
         raise DataError(
-            f"{labels.path} labels {', '.join(labels.names)}; {', '.join(unknown)} is not among them.",
-            remedy=did_you_mean(unknown[0], labels.names),
+            f"{labels.path} has no point called {', '.join(unknown)}; its points are {', '.join(labels.names)}.",
+            remedy=f"Did you mean {near}?" if (near := nearest(unknown[0], labels.names)) else "",
         )
     hints = [(name, did_you_mean(name, labels.names).rstrip(".")) for name in unknown]
-    problems += [f"no point is called {name} ({hint})" for name, hint in hints]
+    problems += [f"there is no point called {name} ({hint})" for name, hint in hints]
     if problems:
         raise _error(labels, problems)
 
 
 def _misplaced(frame: OpenFrame, image: Image, names: Sequence[str]) -> list[str]:
     height, width = image.shape[:2]
-    limit = np.array((width, height)) - 0.5 + TOLERANCE_PX
+    limit = from_edges(np.array((width, height))) + TOLERANCE_PX
     points = frame.points_px
     infinite = np.isinf(points).any(axis=-1)
     with np.errstate(invalid="ignore"):
-        outside = ((points < -0.5 - TOLERANCE_PX) | (points > limit)).any(axis=-1) & ~infinite
+        outside = ((points < from_edges(0) - TOLERANCE_PX) | (points > limit)).any(axis=-1) & ~infinite
     found = []
     for animal, point in np.argwhere(outside | infinite):
         x, y = points[animal, point]
-        found.append(f"{frame.name}: {names[point]} at ({x:g}, {y:g}) is outside the {width}x{height} image")
+        found.append(
+            f"{frame.name}: {names[point]} at ({x:g}, {y:g}) is outside the image of {width}x{height} pixels"
+        )
     return found
 
 
 def _error(labels: OpenLabels, problems: Sequence[str]) -> DataError:
-    shown = "; ".join(f"({number}) {problem}" for number, problem in enumerate(problems[:AT_MOST], start=1))
-    more = f"; and {len(problems) - AT_MOST} more" if len(problems) > AT_MOST else ""
+    shown = "; ".join(
+        f"({number}) {problem}" for number, problem in enumerate(problems[:MAX_PROBLEMS_SHOWN], start=1)
+    )
+    hidden = len(problems) - MAX_PROBLEMS_SHOWN
+    more = f"; and {hidden} more" if hidden > 0 else ""
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     return DataError(
-        f"{labels.path} has {len(problems)} problem(s): {shown}{more}.",
-        remedy="Correct the file, or say below which folder its images lie (--data.root; `kp name`: --root).",
+        f"{labels.path} has {count}: {shown}{more}.",
+        remedy="Correct the file; if images are missing, give the folder that holds them: --data.root=FOLDER "
+        "(`kp name`: --root FOLDER).",
     )

@@ -1,8 +1,8 @@
-"""Images with many fully labelled animals, made of images that have few (001, section 5, mouse pups).
+"""Augmentation by cut and paste: images with many fully labelled animals (001, section 5, mouse pups).
 
-Every animal whose parts are all labelled is cut out with the box around them; ten of them (the paper's number)
-are laid at random on a random image of the set.  The paper forgets the labels of that image; here they stay where
-nothing covers them, and a covered part counts as missing.
+Every animal whose points are all labelled is cut out with the box around them; ten of them (the paper's number)
+are pasted at random onto a random image of the set.  Deviation: the paper discards the labels of that image; here
+they are kept, and points that a pasted animal covers count as missing.
 """
 
 from collections.abc import Sequence
@@ -14,48 +14,58 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_kp.errors import DataError
-from lightning_kp.geometry import normalise, to_pixels
+from lightning_kp.geometry import from_edges, normalise, to_pixels
 from lightning_kp.labels.animals import LabelledAnimals
 
 
 def cut_and_paste(
     labelled: LabelledAnimals, images: int, animals: int = 10, *, border: float = 0.15, seed: int = 0
 ) -> LabelledAnimals:
-    """``images`` new images with ``animals`` whole ones laid on each; at most those and the background's are labelled.
+    """Make ``images`` new images with ``animals`` fully labelled ones pasted onto each.
 
-    ``border`` is added around an animal's box on each side, as a share of its longer side.  Raises DataError where no
-    animal is labelled whole.
+    Args:
+        labelled: Images (N, 3, S, S) uint8 with points (N, I, K, 2), normalised, NaN = not labelled.
+        images: Number of images to make, M.
+        animals: Number of animals pasted onto each image.
+        border: Margin added to an animal's box on each side, as a share of the box's longer side.
+        seed: Decides which animals are pasted where.
+
+    Returns:
+        Images (M, 3, S, S) with points (M, J, K, 2): those of the pasted animals and of the image below them.
+
+    Raises:
+        DataError: No animal has all of its points labelled and in view.
     """
     rng = np.random.default_rng(seed)
     side = labelled.image.shape[-1]
     pixels = to_pixels(labelled.points, (side, side))
     everywhere = torch.tensor([[0, 0, side, side]]).expand(len(pixels), 4)
     regions = everywhere if labelled.inside is None else labelled.inside
-    # In view, too: what a crop left out has no pixels to cut.  Comparisons with NaN are false.
-    low, high = (each[:, None, None] - 0.5 for each in (regions[:, :2], regions[:, 2:]))
+    # Points must be in view, too: outside of a crop there are no pixels to cut.  Comparisons with NaN are false.
+    low, high = (from_edges(each[:, None, None]) for each in (regions[:, :2], regions[:, 2:]))
     whole = ((pixels >= low) & (pixels <= high)).all(dim=-1).all(dim=-1).nonzero().tolist()
     if not whole:
         raise DataError(
-            f"None of the animals in {len(labelled.image)} images has all of {', '.join(labelled.names)} "
-            "labelled and in view.",
-            remedy="Choose fewer points with --data.names, or train with --data.pasted=0.",
+            f"No animal in the {len(labelled.image)} training images has all of its points labelled and in view "
+            f"({', '.join(labelled.names)}).",
+            remedy="Use fewer points (--data.names), or do not paste animals (--data.pasted=0).",
         )
     cuts = [_cut(labelled.image[i], pixels[i, n], border, regions[i].tolist()) for i, n in whole]
     backgrounds = rng.integers(len(labelled.image), size=images).tolist()
-    made = [
-        _laid(labelled.image[i].clone(), pixels[i], cuts, animals, rng, regions[i].tolist())
+    composed = [
+        _pasted(labelled.image[i].clone(), pixels[i], cuts, animals, rng, regions[i].tolist())
         for i in backgrounds
     ]
-    most = max(len(points) for _, points in made)
+    most = max(len(points) for _, points in composed)
     placed = torch.stack(
-        [F.pad(points, (0, 0, 0, 0, 0, most - len(points)), value=torch.nan) for _, points in made]
+        [F.pad(points, (0, 0, 0, 0, 0, most - len(points)), value=torch.nan) for _, points in composed]
     )
-    images_made = torch.stack([image for image, _ in made])
-    return LabelledAnimals(images_made, normalise(placed, (side, side)).float(), labelled.names)
+    composed_images = torch.stack([image for image, _ in composed])
+    return LabelledAnimals(composed_images, normalise(placed, (side, side)).float(), labelled.names)
 
 
 class _Cut(NamedTuple):
-    """Pixels (3, h, w) of an animal and its points (K, 2) within them."""
+    """An animal that was cut out: ``image`` (3, h, w) and ``points_px`` (K, 2) in its pixels."""
 
     image: Tensor
     points_px: Tensor
@@ -64,7 +74,7 @@ class _Cut(NamedTuple):
 def _cut(image: Tensor, points_px: Tensor, border: float, region: Sequence[int]) -> _Cut:
     low, high = points_px.aminmax(dim=0)
     added = border * float((high - low).max())
-    # Within the picture: the black of the padding is no part of an animal.
+    # Only within the image: its black padding belongs to no animal.
     limit = torch.tensor(region)
     left, top = (low - added).floor().long().maximum(limit[:2]).tolist()
     right, bottom = (high + added).ceil().long().add(1).minimum(limit[2:]).tolist()
@@ -72,7 +82,7 @@ def _cut(image: Tensor, points_px: Tensor, border: float, region: Sequence[int])
     return _Cut(cut, points_px - points_px.new_tensor((left, top)))
 
 
-def _laid(
+def _pasted(
     image: Tensor,
     points_px: Tensor,
     cuts: Sequence[_Cut],
@@ -80,9 +90,9 @@ def _laid(
     rng: np.random.Generator,
     region: Sequence[int],
 ) -> tuple[Tensor, Tensor]:
-    """The image with animals laid on its ``region``, and the points (I, K, 2) of all that are left, in pixels.
+    """Paste animals into the ``region`` of an image (3, S, S); return it with the points (I, K, 2) left, in pixels.
 
-    Images that are padded in different ways may leave too little room for an animal: such are not laid there.
+    Images with different padding may be too small for some animals; these are not pasted there.
     """
     points = points_px
     first_x, first_y, last_x, last_y = region
@@ -94,7 +104,7 @@ def _laid(
         top = int(rng.integers(first_y, last_y - height + 1))
         left = int(rng.integers(first_x, last_x - width + 1))
         image[:, top : top + height, left : left + width] = cut.image
-        corner = points.new_tensor((left, top)) - 0.5
+        corner = from_edges(points.new_tensor((left, top)))
         inside = ((points >= corner) & (points < corner + points.new_tensor((width, height)))).all(dim=-1)
         covered = points.masked_fill(inside.unsqueeze(-1), torch.nan)
         new = (cut.points_px + points.new_tensor((left, top))).to(points)

@@ -1,4 +1,4 @@
-"""Bases of the datamodules that serve labelled groups of animals; see datamodules/labelled_groups.py."""
+"""Bases of the datamodules of labelled groups of animals; see datamodules/labelled_groups.py."""
 
 from pathlib import Path
 from typing import Any
@@ -16,45 +16,44 @@ from lightning_kp.labels.animals import LabelledAnimals
 from lightning_kp.labels.bases import Labels, read_all
 from lightning_kp.labels.cut_and_paste import cut_and_paste
 from lightning_kp.labels.datasets import (
-    GroupDataset,
     GroupsAndUnlabelledDataset,
+    LabelledDataset,
     LabelledFrameList,
-    Rows,
     divide_groups,
     read_unlabelled,
 )
-from lightning_kp.loading import EpochRows
+from lightning_kp.loading import EpochRows, Rows
 
-AT_MOST_SHOWN = 4  # frames named in a message (ours)
+MAX_FRAMES_NAMED = 4  # in one message (ours)
 
 
 class LabelledGroupsModule(KeypointDataModule):
     """Label files -> LabelledImages with a row for each animal.
 
     Args:
-        labels: A label file (.slp, csv, COCO or Label Studio json, .npz, or .npz#PART), or several of them; relative
-            paths are taken from ``root``.
-        test_labels: Label files of the frames that test; by default ``test_frames`` are drawn from ``labels``.
-        names: Points to use, in this order; by default all, in the file's order.
-        at_most: Read so many frames of each file only, evenly thinned.
-        test_frames: Frames of ``labels`` that test, where there are no ``test_labels``.
-        val_frames: Further frames of ``labels`` that validate.
-        train_frames: Train on so many of the others, drawn by ``seed``; by default all.
-        pasted: Train on so many images instead that whole animals were laid on (001: 47; 0: on the frames themselves).
-        pasted_animals: Animals laid on each (001: 10).
+        labels: One or several label files (.slp, csv, COCO or Label Studio json, .npz, or .npz#PART); relative paths
+            start from ``root``.
+        test_labels: Label files of the test frames; by default, ``test_frames`` are drawn from ``labels``.
+        names: Names of the points to use, in this order; by default all, in the file's order.
+        at_most: Read at most this many frames of each file, evenly thinned; by default all.
+        test_frames: Number of frames of ``labels`` to test on, if there are no ``test_labels``.
+        val_frames: Number of further frames of ``labels`` to validate on.
+        train_frames: Number of the remaining frames to train on, drawn by ``seed``; by default all.
+        pasted: Train on this many images made by pasting whole animals onto frames (001: 47); 0: train on the frames.
+        pasted_animals: Number of animals pasted onto each of these images (001: 10).
         batches: Batches in an epoch.
-        size: Side of the square that the network sees, in pixels.
-        fit: What becomes of images that are not square: ``pad``, ``crop`` or ``squash``.
+        size: Side of the square image that the network sees, in pixels.
+        fit: How an image that is not square is made square: ``pad``, ``crop`` or ``squash``.
         boxes: Crop before resizing: ``[left, top, right, bottom]`` in pixels.
-        seed: Fixes what tests, what validates, what trains and the order of training.
-        root: Folder that relative paths start from; images are looked for there too.
+        seed: Decides which frames test, validate and train, and the order of training.
+        root: Folder where relative paths start; images are looked for there too.
         batch_size: Frames in a batch (001: 3).
-        num_workers: Processes that load; 0 is fast enough, since images are kept in memory.
+        num_workers: Processes that load data; 0 is fast enough, since images are kept in memory.
     """
 
     batch_type = LabelledImages
     in_order = False
-    sampler_type = EpochRows  # an epoch is ``batches`` long, and the next goes on to other frames
+    sampler_type = EpochRows  # an epoch has ``batches`` batches; the next one continues with other frames
 
     def __init__(
         self,
@@ -79,17 +78,18 @@ class LabelledGroupsModule(KeypointDataModule):
         super().__init__(root, batch_size, num_workers)
         if size < 8 or (boxes is not None and len(boxes) != 4):
             raise ConfigurationError(
-                f"size is {size}, boxes {boxes}.",
-                remedy="--data.size=256 (at least 8) and --data.boxes=[LEFT,TOP,RIGHT,BOTTOM]",
+                f"size is {size} and boxes is {boxes}.",
+                remedy="Give --data.size=256 (at least 8) and --data.boxes=[LEFT,TOP,RIGHT,BOTTOM] (or no boxes).",
             )
         if pasted_animals < 1:
             raise ConfigurationError(
-                f"pasted_animals is {pasted_animals}, and at least 1 has to be laid on an image.",
-                remedy="--data.pasted_animals=10, or --data.pasted=0 to train on the frames themselves",
+                f"pasted_animals is {pasted_animals}; at least 1 animal must be pasted onto an image.",
+                remedy="Set --data.pasted_animals=10, or --data.pasted=0 to train on the frames themselves.",
             )
         if at_most is not None and at_most < 1:
             raise ConfigurationError(
-                f"at_most is {at_most}.", remedy="--data.at_most=100, or without it all frames of a file"
+                f"at_most is {at_most}; at least 1 frame must be read.",
+                remedy="Set --data.at_most=100, or leave it out to read all frames of a file.",
             )
         if (
             min(test_frames, val_frames, pasted) < 0
@@ -98,9 +98,9 @@ class LabelledGroupsModule(KeypointDataModule):
             or train_frames == 0
         ):
             raise ConfigurationError(
-                f"test_frames {test_frames}, val_frames {val_frames}, train_frames {train_frames}, pasted {pasted} and "
-                f"batches {batches} leave nothing to train on.",
-                remedy="Give numbers that are not negative, and at least one frame and one batch.",
+                f"test_frames is {test_frames}, val_frames {val_frames}, train_frames {train_frames}, pasted {pasted} "
+                f"and batches {batches}.",
+                remedy="None may be negative; --data.train_frames and --data.batches must be at least 1.",
             )
         self.save_hyperparameters(logger=False)
         self.labels, self.test_labels = labels, test_labels
@@ -116,7 +116,7 @@ class LabelledGroupsModule(KeypointDataModule):
         self._read: tuple[LabelledAnimals, LabelledAnimals | None] | None = None
 
     def setup(self, stage: str | None = None) -> None:
-        """Read the label files, once, and divide their frames."""
+        """Read the label files, once, and divide their frames into training, validation and test."""
         animals, testing = self._animals()
         train, val, test, left = self._divided(len(animals.image))
         trained, rows = animals, train
@@ -129,47 +129,50 @@ class LabelledGroupsModule(KeypointDataModule):
         self.animals = max(each.points.shape[1] for each in (animals, trained, testing) if each is not None)
         length = self.batches * self.batch_size
         self.datasets = {
-            "train": self._training(GroupDataset(trained, rows, length), animals.image[left]),
+            "train": self._for_training(_in_view_only(trained, rows, length), animals.image[left]),
             "predict": LabelledFrameList(animals.image),
         }
-        whole = None if testing is None else GroupDataset(testing, np.arange(len(testing.image)))
-        tested = GroupDataset(animals, test) if whole is None else whole
+        tested = (
+            _in_view_only(animals, test)
+            if testing is None
+            else _in_view_only(testing, np.arange(len(testing.image)))
+        )
         if len(tested):
-            self.datasets["test"] = self.datasets["val"] = self._watching(tested)
+            self.datasets["test"] = self.datasets["val"] = self._for_evaluation(tested)
         if len(val):
-            self.datasets["val"] = self._watching(GroupDataset(animals, val))
+            self.datasets["val"] = self._for_evaluation(_in_view_only(animals, val))
 
-    def _training(self, labelled: GroupDataset, left: Tensor) -> Dataset[Any]:
-        """What trains; ``left`` are images whose labels are not used."""
+    def _for_training(self, labelled: LabelledDataset, unused: Tensor) -> Dataset[Any]:
+        """The data set for training; ``unused`` (M, 3, S, S) are images whose labels are not used."""
         return labelled
 
-    def _watching(self, labelled: GroupDataset) -> Dataset[Any]:
-        """What validates and tests."""
+    def _for_evaluation(self, labelled: LabelledDataset) -> Dataset[Any]:
+        """The data set for validation or test."""
         return labelled
 
     def _divided(self, number: int) -> tuple[Rows, Rows, Rows, Rows]:
         test = 0 if self.test_labels else self.test_frames
-        wanted = test + self.val_frames + (self.train_frames or 1)
-        if number < wanted:
+        needed = test + self.val_frames + (self.train_frames or 1)
+        if number < needed:
             raise DataError(
-                f"{number} labelled frames are fewer than {wanted}: {test} to test, {self.val_frames} to validate, "
-                f"{self.train_frames or 'at least one'} to train.",
-                remedy="Label more frames, or ask for fewer (--data.train_frames).",
+                f"There are {number} labelled frames, but {needed} are needed: {test} to test, {self.val_frames} to "
+                f"validate, {self.train_frames or 'at least 1'} to train.",
+                remedy="Label more frames, or lower --data.test_frames, --data.val_frames or --data.train_frames.",
             )
         return divide_groups(number, test, self.val_frames, self.train_frames, self.seed)
 
     def _animals(self) -> tuple[LabelledAnimals, LabelledAnimals | None]:
         if self._read is None:
-            animals = self._of(self.labels, self.names)
-            testing = self._of(self.test_labels, list(animals.names)) if self.test_labels else None
+            animals = self._read_files(self.labels, self.names)
+            testing = self._read_files(self.test_labels, list(animals.names)) if self.test_labels else None
             if testing is not None:
                 _refuse_shared(animals, testing)
             self._read = animals, testing
-            # Distances are measured in pixels of the original.
+            # Distances are measured in pixels of the original image.
             self.shown_px = (testing or animals).size_px or self.shown_px
         return self._read
 
-    def _of(self, labels: Labels, names: list[str] | None) -> LabelledAnimals:
+    def _read_files(self, labels: Labels, names: list[str] | None) -> LabelledAnimals:
         return read_all(self, labels, self.size, self.fit, self.boxes, names, at_most=self.at_most)
 
     @property
@@ -178,7 +181,7 @@ class LabelledGroupsModule(KeypointDataModule):
 
 
 class GroupsAndUnlabelledModule(LabelledGroupsModule):
-    """Label files, and images without labels -> LabelledAndUnlabelled."""
+    """Label files and unlabelled images -> LabelledAndUnlabelled."""
 
     batch_type = LabelledAndUnlabelled  # type: ignore[assignment]  # its base need not promise its own
 
@@ -193,8 +196,9 @@ class GroupsAndUnlabelledModule(LabelledGroupsModule):
         super().__init__(labels, **groups)
         if unlabelled_frames < 1 or unlabelled_per_batch < 0:
             raise ConfigurationError(
-                f"unlabelled_frames is {unlabelled_frames}, unlabelled_per_batch {unlabelled_per_batch}.",
-                remedy="--data.unlabelled_frames=200 (at least 1) --data.unlabelled_per_batch=3 (0: none)",
+                f"unlabelled_frames is {unlabelled_frames} and unlabelled_per_batch is {unlabelled_per_batch}.",
+                remedy="Give --data.unlabelled_frames of at least 1, such as 200, and --data.unlabelled_per_batch of "
+                "at least 0, such as 3.",
             )
         self.save_hyperparameters(logger=False)
         self.unlabelled = unlabelled or []
@@ -202,31 +206,38 @@ class GroupsAndUnlabelledModule(LabelledGroupsModule):
         self.unlabelled_per_batch = unlabelled_per_batch
         self._without: Tensor | None = None
 
-    def _training(self, labelled: GroupDataset, left: Tensor) -> Dataset[Any]:
+    def _for_training(self, labelled: LabelledDataset, unused: Tensor) -> Dataset[Any]:
         if self._without is None:
             self._without = read_unlabelled(
                 self.unlabelled, Path(self.root), self.size, self.fit, self.boxes, self.unlabelled_frames
             )
-        images = torch.cat((self._without, left))
+        images = torch.cat((self._without, unused))
         if not len(images) and self.unlabelled_per_batch:
             raise DataError(
-                "There are no unlabelled frames: none were named, and all labelled ones are trained on.",
-                remedy="Name some with --data.unlabelled=[FOLDER], or train DirectPose on LabelledGroups.",
+                "There are no unlabelled frames: none were given, and all labelled frames are used for training.",
+                remedy="Give some with --data.unlabelled=[FOLDER], or train DirectPose on LabelledGroups.",
             )
         return GroupsAndUnlabelledDataset(labelled, images, self.unlabelled_per_batch, self.seed)
 
-    def _watching(self, labelled: GroupDataset) -> Dataset[Any]:
-        none = torch.zeros(0, 3, self.size, self.size, dtype=torch.uint8)
-        return GroupsAndUnlabelledDataset(labelled, none, 0, self.seed)
+    def _for_evaluation(self, labelled: LabelledDataset) -> Dataset[Any]:
+        no_images = torch.zeros(0, 3, self.size, self.size, dtype=torch.uint8)
+        return GroupsAndUnlabelledDataset(labelled, no_images, 0, self.seed)
+
+
+def _in_view_only(animals: LabelledAnimals, rows: Rows, length: int | None = None) -> LabelledDataset:
+    """Labelled frames without the points that a crop leaves out of view."""
+    return LabelledDataset(animals, rows, length, only_in_view=True)
 
 
 def _refuse_shared(labels: LabelledAnimals, testing: LabelledAnimals) -> None:
-    """Raise DataError for images that train and test: the test would say how well they were learnt by heart."""
+    """Raise DataError for frames that both train and test: the test would measure how well they were memorised."""
     known = set(labels.sources) - {""}
     if shared := [source for source in testing.sources if source in known]:
-        shown = ", ".join(shared[:AT_MOST_SHOWN]) + (" and others" if len(shared) > AT_MOST_SHOWN else "")
+        shown = ", ".join(shared[:MAX_FRAMES_NAMED]) + (
+            " and others" if len(shared) > MAX_FRAMES_NAMED else ""
+        )
         raise DataError(
-            f"{len(shared)} frame(s) are both in labels and in test_labels: {shown}.",
-            remedy="Keep each in one of them; or leave --data.test_labels out and say --data.test_frames=10, which "
-            "holds frames of the labels back.",
+            f"{len(shared)} frame(s) are in both labels and test_labels: {shown}.",
+            remedy="Keep each frame in one of them; or leave --data.test_labels out and hold frames out of the labels "
+            "with --data.test_frames=10.",
         )

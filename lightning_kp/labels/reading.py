@@ -1,22 +1,26 @@
-"""Labelled frames from the files of other tools, as the network sees them.
+"""Labelled frames as the network sees them: resized to squares, preprocessed, points normalised.
 
-label_reading.py reads the files of SLEAP, DeepLabCut, Lightning Pose, COCO and Label Studio; the truth of
-a rendered arena (.truth.npz) is read beside them.
+``opening`` reads the files of SLEAP, DeepLabCut, Lightning Pose, COCO, Label Studio and the rendered arena.
 """
 
 import warnings
 from collections.abc import Hashable, Sequence
 from pathlib import Path, PurePath
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_kp.errors import DataError, did_you_mean
+from lightning_kp.errors import DataError
 from lightning_kp.frames.placements import Placements
-from lightning_kp.frames.preprocessing import NOTHING, Preprocessing, Preprocessor, points_in_registered
+from lightning_kp.frames.preprocessing import (
+    NO_PREPROCESSING,
+    Preprocessing,
+    Preprocessor,
+    points_in_registered,
+)
+from lightning_kp.frames.view import ViewSettings
 from lightning_kp.geometry import Fit, Placement, place
 from lightning_kp.images.files import IMAGE_SUFFIXES, Image
 from lightning_kp.images.resize import prepare
@@ -25,9 +29,10 @@ from lightning_kp.labels.checks import load_images
 from lightning_kp.labels.frames import OpenFrame, OpenLabels
 from lightning_kp.labels.opening import open_labels
 from lightning_kp.motion.boxes import FOLLOW, Boxes
-from lightning_kp.motion.following import boxes_of_labelled, large_scenes, small_grey
+from lightning_kp.motion.following import boxes_by_scene, large_scenes, small_grey
 
-MISSED = 0.1  # share of labelled images whose animal may be missed before it is told
+MAX_VIDEO_FRAMES = 600  # read of a video whose frames are all labelled: neighbours look alike (ours)
+MAX_MISSED = 0.1  # share of labelled images whose animal may lie outside its square without a warning (ours)
 
 
 def read_labels(
@@ -36,22 +41,18 @@ def read_labels(
     fit: Fit = "pad",
     boxes: Boxes = None,
     *,
-    at_most: int = 600,
-    preprocessing: Preprocessing = NOTHING,
+    at_most: int = MAX_VIDEO_FRAMES,
+    preprocessing: Preprocessing = NO_PREPROCESSING,
 ) -> LabelledSet:
-    """Read a label file and its images, in frame order; ``at_most`` frames, evenly thinned.
+    """Read a label file and its images, in frame order: at most ``at_most`` frames, evenly thinned.
 
-    Images are cut, resized and preprocessed as in training: ``boxes`` may be one box, or ``follow``.  The points of
-    several animals are put one after another in the file's order.  Raises DataError for a file without
-    labels or images.
+    Images are cropped to squares of ``size`` pixels and preprocessed as in training; ``boxes`` is None, one box
+    (left, top, right, bottom) in pixels, or ``follow``.  Points of several animals are concatenated in the file's
+    order.  Raises DataError for a file without labels or images.
     """
-    path = Path(path)
     view = _view(size, fit, boxes, preprocessing)
-    if path.name.endswith(".truth.npz") and path.exists():
-        return _read_truth(path, view, at_most).flat(numbered=True)
-    labels = open_labels(path)
-    chosen = labels._replace(frames=[labels.frames[i] for i in thinned(len(labels.frames), at_most)])
-    return _in_view(chosen, view, strict=False).flat()
+    labels = _thinned(open_labels(path), at_most)
+    return _in_view(labels, view, strict=False).flat(numbered=labels.video is not None)
 
 
 def read_animals(
@@ -63,67 +64,65 @@ def read_animals(
     names: Sequence[str] | None = None,
     root: Path | None = None,
     at_most: int | None = None,
-    preprocessing: Preprocessing = NOTHING,
+    preprocessing: Preprocessing = NO_PREPROCESSING,
 ) -> LabelledAnimals:
-    """Read all labelled frames of a file for training; ``names`` chooses and orders the points.
+    """Read all labelled frames of a file for training; ``names`` selects and orders the points.
 
-    ``at_most`` frames, evenly thinned; of the others no image is read.  Raises
-    DataError that lists everything that is wrong with the file (see label_checks.py).
+    With ``at_most``, frames are evenly thinned to that number, and no other image is read; a video whose frames are
+    all labelled is always thinned, to 600 by default.  Raises DataError, which lists every problem of the file
+    (see ``labels.checks``).
     """
-    path = Path(path)
     view = _view(size, fit, boxes, preprocessing)
-    if path.name.endswith(".truth.npz") and path.exists():
-        found = _read_truth(path, view, at_most=at_most or 600)
-        if unknown := [name for name in names or () if name not in found.names]:
-            raise DataError(
-                f"{path} labels {', '.join(found.names)}; {', '.join(unknown)} is not among them.",
-                remedy=did_you_mean(unknown[0], found.names),
-            )
-    else:
-        labels = open_labels(path, root)
-        if at_most is not None:
-            chosen = thinned(len(labels.frames), at_most)
-            labels = labels._replace(frames=[labels.frames[i] for i in chosen])
-        found = _in_view(labels, view, names=names)
+    labels = open_labels(path, root)
+    if labels.video is not None:
+        at_most = at_most or MAX_VIDEO_FRAMES
+    if at_most is not None:
+        labels = _thinned(labels, at_most)
+    # True points may lie outside the image, where a shaking camera leaves them.
+    found = _in_view(labels, view, names=names, strict=labels.video is None)
     if names is None:
         return found
     order = [found.names.index(name) for name in names]
     return found._replace(points=found.points[:, :, order], names=tuple(names))
 
 
-class _View(NamedTuple):
-    size: int
-    fit: Fit
-    boxes: Sequence[int] | str | None
-    preprocessing: Preprocessing = NOTHING
-
-    def placements(self, labels: OpenLabels, names: Sequence[str] | None, *, strict: bool) -> list[Placement]:
-        """How each labelled image becomes a square; to follow the animal, all have to be looked at first."""
-        sizes: list[tuple[int, int]] = []
-        small: list[NDArray[np.uint8]] = []
-
-        def look(frame: OpenFrame, image: NDArray[np.uint8]) -> None:
-            sizes.append((image.shape[0], image.shape[1]))
-            small.append(small_grey(image))
-
-        load_images(labels, look, names=names, strict=strict)
-        boxes = boxes_of_labelled(small, sizes, _scenes(labels))
-        return [place(size, self.size, self.fit, box) for size, box in zip(sizes, boxes, strict=True)]
-
-    def of(self, image: NDArray[np.uint8]) -> Placement:
-        """How an image becomes a square that stays in its place."""
-        box = self.boxes
-        fixed = None if box is None or isinstance(box, str) else (box[0], box[1], box[2], box[3])
-        return place((image.shape[0], image.shape[1]), self.size, self.fit, fixed)
+def _thinned(labels: OpenLabels, at_most: int) -> OpenLabels:
+    return labels._replace(frames=[labels.frames[i] for i in thinned(len(labels.frames), at_most)])
 
 
-def _view(size: int, fit: Fit, boxes: Boxes, preprocessing: Preprocessing = NOTHING) -> _View:
+def _view(size: int, fit: Fit, boxes: Boxes, preprocessing: Preprocessing) -> ViewSettings:
     if isinstance(boxes, str | Path) and boxes != FOLLOW:
         raise DataError(
-            f"Labels cannot be read with a box for each frame ({boxes}).",
-            remedy="Train with --data.boxes=follow, or with one box, [left, top, right, bottom], to use labels.",
+            f"Labels cannot be used with a file of boxes for each frame ({boxes}).",
+            remedy="Train with --data.boxes=follow, or with one box, --data.boxes=[LEFT,TOP,RIGHT,BOTTOM].",
         )
-    return _View(size, fit, FOLLOW if isinstance(boxes, str | Path) else boxes, preprocessing)
+    return ViewSettings(size, fit, FOLLOW if isinstance(boxes, str | Path) else boxes, preprocessing)
+
+
+def _fixed_placement(image: Image, view: ViewSettings) -> Placement:
+    """How an image (H, W, 3) becomes a square that does not follow the animal."""
+    box = view.boxes
+    fixed = None if box is None or isinstance(box, str | Path) else (box[0], box[1], box[2], box[3])
+    return place((image.shape[0], image.shape[1]), view.size, view.fit, fixed)
+
+
+def _following_placements(
+    labels: OpenLabels, view: ViewSettings, names: Sequence[str] | None, *, strict: bool
+) -> list[Placement]:
+    """How each labelled image becomes a square that follows the animal; all images have to be read once for it."""
+    if labels.video is not None:
+        in_video = Placements(labels.video, view.size, view.fit, FOLLOW)
+        return [in_video(frame.number or 0) for frame in labels.frames]
+    sizes: list[tuple[int, int]] = []
+    small: list[NDArray[np.uint8]] = []
+
+    def look(frame: OpenFrame, image: Image) -> None:
+        sizes.append((image.shape[0], image.shape[1]))
+        small.append(small_grey(image))
+
+    load_images(labels, look, names=names, strict=strict)
+    boxes = boxes_by_scene(small, sizes, _scenes(labels))
+    return [place(size, view.size, view.fit, box) for size, box in zip(sizes, boxes, strict=True)]
 
 
 def _scenes(labels: OpenLabels) -> list[str]:
@@ -131,19 +130,19 @@ def _scenes(labels: OpenLabels) -> list[str]:
 
 
 def _in_view(
-    labels: OpenLabels, view: _View, *, names: Sequence[str] | None = None, strict: bool = True
+    labels: OpenLabels, view: ViewSettings, *, names: Sequence[str] | None = None, strict: bool = True
 ) -> LabelledAnimals:
     follows = view.boxes == FOLLOW
-    if follows:
+    if follows and labels.video is None:
         kept = zip(labels.frames, large_scenes(_scenes(labels)), strict=True)
         labels = labels._replace(frames=[frame for frame, is_kept in kept if is_kept])
     animals = max((len(frame.points_px) for frame in labels.frames), default=0)
     prepared, points, placements, shown = [], [], [], []
-    planned = iter(view.placements(labels, names, strict=strict) if follows else ())
+    planned = iter(_following_placements(labels, view, names, strict=strict) if follows else ())
 
-    def take(frame: OpenFrame, image: NDArray[np.uint8]) -> None:
-        """Keep the square alone: thousands of whole frames of a video do not fit into memory."""
-        fixed = view.of(image)
+    def keep_square(frame: OpenFrame, image: Image) -> None:
+        """Keep the square only: thousands of whole video frames would not fit into memory."""
+        fixed = _fixed_placement(image, view)
         placement = next(planned, fixed)
         prepared.append(prepare(image, placement))
         placements.append(placement)
@@ -152,14 +151,14 @@ def _in_view(
         points_px[: len(frame.points_px)] = frame.points_px
         points.append(placement.region.from_original_px(torch.from_numpy(points_px)))
 
-    load_images(labels, take, names=names, strict=strict)
-    if follows:
+    load_images(labels, keep_square, names=names, strict=strict)
+    if follows and labels.video is None:
         _warn_of_missed(torch.stack(points))
     squares, moved = preprocess_labelled(
         np.stack(prepared), torch.stack(points), placements, _scenes(labels), view.preprocessing
     )
     return LabelledAnimals(
-        _stack(squares),
+        torch.from_numpy(squares).permute(0, 3, 1, 2),
         moved.float(),
         labels.names,
         tuple(frame.source for frame in labels.frames),
@@ -170,56 +169,22 @@ def _in_view(
 
 
 def _warn_of_missed(points: Tensor) -> None:
-    """Of squares (N) that most of the labelled points (N, I, L, 2) lie outside of: another thing was followed."""
+    """Warn if most labelled points (N, I, K, 2) lie outside many squares: something else was followed."""
     known = points.isfinite().all(dim=-1)
     outside = (known & (points.abs() > 1).any(dim=-1)).sum(dim=(1, 2)) > known.sum(dim=(1, 2)) / 2
-    if outside.double().mean() > MISSED:
+    if outside.double().mean() > MAX_MISSED:
         warnings.warn(
-            f"In {int(outside.sum())} of {len(points)} labelled images the square that follows the animal leaves most "
-            "labelled points out. Images of several videos in one folder have no common background: keep them apart.",
+            f"In {int(outside.sum())} of {len(points)} labelled images, most labelled points lie outside the square "
+            "that follows the animal. Images of several videos in one folder have no common background: put each "
+            "video's images into a folder of their own.",
             stacklevel=2,
         )
-
-
-def _read_truth(path: Path, view: _View, at_most: int) -> LabelledAnimals:
-    from lightning_kp.arena.recording import read_truth
-    from lightning_kp.video.opening import open_video
-
-    truth = read_truth(path)
-    wanted = set(thinned(len(truth.points_px), at_most))
-    images, points, placements, shown = [], [], [], []
-    with open_video(path.with_name(path.name.replace(".truth.npz", ".mp4"))) as reader:
-        planned = Placements(reader.info, view.size, view.fit, view.boxes)
-        for frame in reader.decode():
-            if frame.index not in wanted:
-                continue
-            image = frame.rgb()
-            placement = planned(frame.index)
-            shown.append((placement.region, view.of(image).region))
-            images.append(prepare(image, placement))
-            placements.append(placement)
-            truth_px = torch.from_numpy(np.asarray(truth.points_px[frame.index], np.float64))
-            points.append(placement.region.from_original_px(truth_px))
-    squares, moved = preprocess_labelled(
-        np.stack(images), torch.stack(points), placements, [path] * len(images), view.preprocessing
-    )
-    sources = tuple(f"{path.resolve()} frame {index}" for index in sorted(wanted))
-    regions = torch.tensor(shown, dtype=torch.float64) if view.boxes == FOLLOW else None
-    inside = torch.tensor([placement.inside for placement in placements])
-    names = tuple(truth.keypoint_names)
-    return LabelledAnimals(
-        _stack(squares), moved.float(), names, sources, regions, inside, _sizes(placements)
-    )
 
 
 def _sizes(placements: Sequence[Placement]) -> Tensor:
     """Height and width (N, 2) of the regions that are shown, in pixels of the originals."""
     regions = [placement.region for placement in placements]
     return torch.tensor([[each.bottom - each.top, each.right - each.left] for each in regions])
-
-
-def _stack(images: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
 def preprocess_labelled(
@@ -229,10 +194,21 @@ def preprocess_labelled(
     scenes: Sequence[Hashable],
     settings: Preprocessing,
 ) -> tuple[Image, Tensor]:
-    """Squares (N, S, S, 3) uint8 and points (N, I, L, 2) as the network is to see them.
+    """Remove shadows from squares and register them; points move along.
 
-    ``scenes`` (N) names the video of each image; images of one video that were placed differently
-    are different scenes too.  Raises DataError for a scene of fewer than four images.
+    Args:
+        squares: Images (N, S, S, 3) uint8, RGB.
+        points: Points (N, I, K, 2), normalised (x, y) in [-1, 1], NaN = not labelled.
+        placements: How each square was cut out of its image (N).
+        scenes: The video, or another name of the background, of each image (N).  Images of one video with
+            different placements count as different scenes.
+        settings: What to do.
+
+    Returns:
+        Squares (N, S, S, 3) uint8 and points (N, I, K, 2), as the network sees them.
+
+    Raises:
+        DataError: A scene has fewer than four images.
     """
     if not settings.is_on:
         return squares, points
@@ -247,7 +223,11 @@ def preprocess_labelled(
 
 
 def scene_of(name: str) -> str:
-    """The video, or the folder of images, that a labelled frame's name (``a/img3.png``, ``a.mp4 frame 3``) is of."""
+    """Return the video or the image folder of a labelled frame.
+
+    >>> scene_of("a.mp4 frame 3"), scene_of("session/img3.png")
+    ('a.mp4', 'session')
+    """
     path = PurePath(name.replace("\\", "/"))
     return (
         str(path.parent) if path.suffix.lower() in IMAGE_SUFFIXES else name.rpartition(" frame ")[0] or name

@@ -1,4 +1,4 @@
-"""SLEAP files, and what sleap-io reads, as labelled frames."""
+"""SLEAP files, and everything else that sleap-io reads, as labelled frames."""
 
 import re
 from collections import Counter
@@ -8,22 +8,26 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lightning_kp.labels.frames import IMAGE_SUFFIXES, Image, OpenFrame, OpenLabels, find_file, image_reader
+from lightning_kp.images.files import IMAGE_SUFFIXES, Image
+from lightning_kp.labels.frames import OpenFrame, OpenLabels, find_file, image_reader
 
 
 def from_sleap_io(path: Path, labels: Any, problems: list[str]) -> OpenLabels:
-    """Frames by video and number; a user's own instances where there are any, else predicted ones."""
-    is_made_by_hand = any(frame.user_instances for frame in labels.labeled_frames)
+    """Convert the ``Labels`` of sleap-io; frames are sorted by video and frame number.
+
+    If the file has any user instances, only these count, else the predicted ones.
+    """
+    has_user_instances = any(frame.user_instances for frame in labels.labeled_frames)
     number_of = {id(video): number for number, video in enumerate(labels.videos)}
     chosen = []
     for frame in labels.labeled_frames:
-        animals = frame.user_instances if is_made_by_hand else frame.instances
+        animals = frame.user_instances if has_user_instances else frame.instances
         animals = [animal for animal in animals if not np.isnan(animal.numpy()).all()]
         if animals:
             chosen.append((number_of.get(id(frame.video), 0), frame, animals))
     chosen.sort(key=lambda each: (each[0], each[1].frame_idx))
     if chosen and not labels.skeletons:
-        problems = [*problems, "the file has no skeleton: unknown names of points"]
+        problems = [*problems, "the file has no skeleton, so its points have no names"]
     names = tuple(labels.skeletons[0].node_names) if labels.skeletons else ()
     slots = _slots(labels, [animals for _, _, animals in chosen])
     sources = [_source(frame) for _, frame, _ in chosen]
@@ -36,11 +40,14 @@ def from_sleap_io(path: Path, labels: Any, problems: list[str]) -> OpenLabels:
         wrong = [animal for animal in animals if tuple(animal.skeleton.node_names) != names]
         if wrong:
             found = ", ".join(wrong[0].skeleton.node_names)
-            problems = [*problems, f"{label} has an animal with the points {found}: unknown skeleton"]
+            problems = [
+                *problems,
+                f"{label} has an animal with the points {found}, but the file's skeleton has {', '.join(names)}",
+            ]
             continue
         points = np.full((max(slots.animals, len(animals)), len(names), 2), np.nan)
-        for place, animal in enumerate(animals):
-            points[slots.of(animal, place)] = animal.numpy()[:, :2]
+        for position, animal in enumerate(animals):
+            points[slots.row_of(animal, position)] = animal.numpy()[:, :2]
         frames.append(OpenFrame(label, _frame_reader(frame, opened), points, source))
     named = (_label(source) if alike[_label(source)] == 1 else source for source in sources)
     repeated = [f"{name} is labelled {count} times" for name, count in Counter(named).items() if count > 1]
@@ -48,25 +55,26 @@ def from_sleap_io(path: Path, labels: Any, problems: list[str]) -> OpenLabels:
 
 
 class _Slots(NamedTuple):
-    """Which row an animal takes: its track's, where tracks are as many as animals, else its place in the frame."""
+    """Which row an animal takes: that of its track if there are as many tracks as animals, else its position."""
 
     animals: int
     tracks: list[int]
 
-    def of(self, animal: Any, place: int) -> int:
-        return self.tracks.index(id(animal.track)) if self.tracks else place
+    def row_of(self, animal: Any, position: int) -> int:
+        """Row of an animal that is at ``position`` in its frame's list."""
+        return self.tracks.index(id(animal.track)) if self.tracks else position
 
 
 def _slots(labels: Any, frames: Sequence[Sequence[Any]]) -> _Slots:
     count = max(map(len, frames), default=0)
     tracks = [id(track) for track in labels.tracks]
-    known = all(animal.track is not None for animals in frames for animal in animals)
-    once = all(len({id(animal.track) for animal in animals}) == len(animals) for animals in frames)
-    return _Slots(count, tracks if known and once and len(tracks) == count else [])
+    all_tracked = all(animal.track is not None for animals in frames for animal in animals)
+    all_distinct = all(len({id(animal.track) for animal in animals}) == len(animals) for animals in frames)
+    return _Slots(count, tracks if all_tracked and all_distinct and len(tracks) == count else [])
 
 
 def _source(frame: Any) -> str:
-    """The image of a frame of sleap-io with its whole path, or its video (and which one of a package) and number."""
+    """Full path of the image of a sleap-io frame, or of its video (and which one of a package) with the number."""
     name, number = frame.video.filename, frame.frame_idx
     if isinstance(name, list):
         return str(Path(name[number]).resolve()) if number < len(name) else f"image {number}"
@@ -78,15 +86,15 @@ def _source(frame: Any) -> str:
 
 
 def _label(source: str) -> str:
-    """How messages call a frame: without the folders, and without what tells a package's videos apart."""
-    path, mark, number = source.rpartition(" frame ")
-    if not mark:
+    """Name of a frame in messages: without folders, and without the number of a package's video."""
+    path, separator, number = source.rpartition(" frame ")
+    if not separator:
         return Path(source).name
-    return f"{Path(re.sub(r'(?<=[.]slp) .*', '', path)).name}{mark}{number}"
+    return f"{Path(re.sub(r'(?<=[.]slp) .*', '', path)).name}{separator}{number}"
 
 
 def _frame_reader(frame: Any, opened: dict[str, Any]) -> Callable[[], Image]:
-    """What reads a frame of sleap-io; its frames of one video share the reader that ``opened`` keeps."""
+    """A function that reads a sleap-io frame as RGB (H, W, 3); ``opened`` keeps one reader for each video."""
     name = frame.video.filename
     if isinstance(name, list) and frame.frame_idx < len(name):
         return image_reader(Path(name[frame.frame_idx]))
@@ -109,7 +117,8 @@ def _frame_reader(frame: Any, opened: dict[str, Any]) -> Callable[[], Image]:
     return read
 
 
-def _open_sleap(path: Path, places: list[Path]) -> OpenLabels:
+def open_sleap(path: Path, folders: list[Path]) -> OpenLabels:
+    """Open a SLEAP file (.slp, .pkg.slp); its images and videos are also looked for below ``folders``."""
     import sleap_io as sio
 
     labels = sio.load_file(str(path), **({"open_videos": False} if path.suffix == ".slp" else {}))
@@ -122,7 +131,7 @@ def _open_sleap(path: Path, places: list[Path]) -> OpenLabels:
         if not used:
             continue
         names = list(video.filename) if isinstance(video.filename, list) else [video.filename]
-        files = [find_file(str(name), places) for name in names]
+        files = [find_file(str(name), folders) for name in names]
         wanted = used if len(names) > 1 else {0}
         gone = [names[i] for i in sorted(wanted) if i < len(names) and files[i] is None]
         missing += [f"{name} is missing" for name in gone]
@@ -130,11 +139,11 @@ def _open_sleap(path: Path, places: list[Path]) -> OpenLabels:
         found = [str(file or name) for file, name in zip(files, names, strict=True)]
         video.filename = found if isinstance(video.filename, list) else found[0]
     opened = from_sleap_io(path, labels, missing)
-    # A video is told once, not with each of its frames.
+    # A missing video is listed once, not with each of its frames.
     kept = [frame for frame in opened.frames if not _is_of(frame.source, absent)]
     return opened._replace(frames=kept)
 
 
 def _is_of(source: str, files: set[str]) -> bool:
-    """Whether a frame's source is one of the files, or a frame of one."""
+    """Whether a frame's source is one of ``files`` (images), or a frame of one of them (videos)."""
     return source in files or source.rpartition(" frame ")[0] in files

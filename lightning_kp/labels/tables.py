@@ -1,7 +1,7 @@
 """Tables of labels as DeepLabCut and Lightning Pose write them (CollectedData, csv or h5).
 
-Read here and not by sleap-io, which leaves out the frames of missing images and then shows a label with
-its neighbour's image.
+They are not read by sleap-io, which leaves out the frames of missing images and then pairs labels with the
+images of their neighbours.
 """
 
 import csv
@@ -20,7 +20,10 @@ REMEDY = "Its first rows must be scorer, (individuals,) bodyparts, coords, as in
 
 
 class LabelTable(NamedTuple):
-    """``images`` (N) as the file names them, ``points_px`` (N, I, L, 2), NaN = unlabelled, ``names`` (L)."""
+    """Content of a table: ``images`` (N) as the file names them, ``points_px`` (N, I, K, 2), ``names`` (K).
+
+    Points are pixels (x, y), NaN = not labelled; ``problems`` lists the cells that could not be read.
+    """
 
     images: list[str]
     points_px: NDArray[np.float64]
@@ -29,11 +32,14 @@ class LabelTable(NamedTuple):
 
 
 def read_table(path: Path) -> LabelTable:
-    """Read a table of labels; cells that are no numbers are listed as problems.  Raises DataError."""
+    """Read a csv or h5 table of labels; cells that are not numbers are listed as problems.
+
+    Raises DataError if the file is not such a table.
+    """
     try:
         rows = _rows_of_h5(path) if path.suffix == ".h5" else _rows_of_csv(path)
         if rows[0][0] != "scorer":
-            raise ValueError("it does not begin with the scorer")
+            raise ValueError("its first row is not the scorer")
         depth = next(number for number, row in enumerate(rows) if row[0] == "coords") + 1
         first = rows[depth - 1].index("x")
         return _parse(rows[:depth], rows[depth:], first)
@@ -47,7 +53,7 @@ def read_table(path: Path) -> LabelTable:
         ImportError,
     ) as error:
         raise DataError(
-            f"{path} is no table of labels ({error or 'no row of coords'}).", remedy=REMEDY
+            f"{path} is not a table of labels ({error or 'it has no row coords'}).", remedy=REMEDY
         ) from error
 
 
@@ -83,14 +89,15 @@ def _parse(header: Sequence[list[str]], body: Sequence[list[str]], first: int) -
             try:
                 value = float(cell)
             except ValueError:
-                problems.append(f"{images[-1]}: {part} has {coord} = {cell!r}, which is no number")
+                problems.append(f"{images[-1]}: {part} has {coord} = {cell!r}, which is not a number")
                 continue
             points[number, individuals.index(animal), names.index(part), "xy".index(coord)] = value
     points[np.isnan(points).any(axis=-1)] = np.nan
     return LabelTable(images, points, tuple(names), problems)
 
 
-def _open_project(folder: Path, places: list[Path]) -> OpenLabels:
+def open_project(folder: Path, folders: list[Path]) -> OpenLabels:
+    """Open all label tables of the DeepLabCut project in ``folder``; csv is preferred to h5."""
     tables = sorted(folder.glob("labeled-data/*/CollectedData_*.csv"))
     with_csv = {table.parent for table in tables}
     tables += [
@@ -98,13 +105,14 @@ def _open_project(folder: Path, places: list[Path]) -> OpenLabels:
     ]
     if not tables:
         raise DataError(
-            f"{folder} holds no labeled-data/*/CollectedData_*.csv.",
-            remedy="Give a DeepLabCut project, or a label file.",
+            f"{folder} is not a DeepLabCut project with labels: there is no labeled-data/*/CollectedData_*.csv in it.",
+            remedy="Give the project's folder (the one with config.yaml), or a label file.",
         )
-    return join_labels(folder, [_open_table(table, [*places, folder, table.parent]) for table in tables])
+    return join_labels(folder, [open_table(table, [*folders, folder, table.parent]) for table in tables])
 
 
-def _open_table(path: Path, places: list[Path]) -> OpenLabels:
+def open_table(path: Path, folders: list[Path]) -> OpenLabels:
+    """Open one table of DeepLabCut or Lightning Pose; images are also looked for below ``folders``."""
     table = read_table(path)
     problems = [
         f"{name} is labelled {count} times" for name, count in Counter(table.images).items() if count > 1
@@ -114,8 +122,8 @@ def _open_table(path: Path, places: list[Path]) -> OpenLabels:
     for name, points in zip(table.images, table.points_px, strict=True):
         if np.isnan(points).all():
             continue
-        # Beside its table an image may lie in a folder of any name.
-        file = find_file(name, places) or (
+        # Beside the table, the folder of the images may have any name.
+        file = find_file(name, folders) or (
             find_file(name, [path.parent], loose=True) if is_one_folder else None
         )
         if file is None:

@@ -1,1 +1,1 @@
-"""Pure loss functions, one file per idea; no network, no Lightning, no data."""
+"""Pure loss functions and their targets, one file per idea; without networks, Lightning or data sets."""

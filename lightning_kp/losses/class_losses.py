@@ -1,6 +1,6 @@
-"""Losses of classification by name, so that a configuration can choose one (000, Tables 2.1, 2.3 and 2.8).
+"""Classification losses by name, so that a configuration can choose one (000, Tables 2.1, 2.3 and 2.8).
 
-Those of independent sigmoids are summed over the classes, and all are averaged over the batch (section 2.5).
+Losses of independent sigmoids are summed over the classes. All losses are averaged over the batch (section 2.5).
 """
 
 from collections.abc import Callable
@@ -25,11 +25,23 @@ def class_loss(
     kappa: float | None = None,
     hardest: float = RHO,
 ) -> ClassLoss:
-    """The loss of that name: logits (B, C) and labels (B,) -> scalar.
+    """Classification loss by name: a function of logits (B, C) and labels (B,) from 0 -> scalar.
 
-    ``ce`` softmax cross entropy; ``bce`` that of sigmoids; ``focal`` with the options' gamma and ``kappa``;
-    ``ohem`` the softmax cross entropy of the ``hardest`` share of a batch; ``anchor``.  Raises
-    ConfigurationError for a name that does not exist or an option out of range.
+    Args:
+        name: ``ce`` (softmax cross entropy), ``bce`` (cross entropy of sigmoids), ``focal``, ``ohem`` (softmax
+            cross entropy of the hardest samples of a batch) or ``anchor``.
+        options: Options of ``anchor``; ``focal`` uses their gamma.
+        kappa: Balance of the branches of ``focal``, in [0, 1]; None leaves both at 1.
+        hardest: Share of a batch that ``ohem`` keeps, in (0, 1].
+
+    Raises:
+        ConfigurationError: The name is unknown, or an option is out of range.
+
+    >>> import torch
+    >>> class_loss("ce")(torch.zeros(1, 2), torch.tensor([0]))  # log 2
+    tensor(0.6931)
+    >>> class_loss("bce")(torch.zeros(1, 2), torch.tensor([0]))  # log 2 for each of two classes
+    tensor(1.3863)
     """
     given = checked_options(options or AnchorOptions())
     check_focal(given.gamma, kappa)
@@ -52,7 +64,7 @@ def class_loss(
     }
     if name not in known:
         raise ConfigurationError(
-            f"There is no loss of classification called {name!r}.",
+            f"There is no classification loss called {name!r}.",
             remedy=did_you_mean(name, get_args(ClassLossName)),
         )
     return known[name]

@@ -1,41 +1,64 @@
-"""Focus: keypoints look at what moved (ours; not part of 000).
+"""Focus: the mass of heatmaps lies on moving regions (ours; not part of 000).
 
-Reconstruction alone leaves a keypoint that once sits on a wall where it is: nothing there has a
-gradient.  This term asks of every keypoint that the mass of its heatmap lie on pixels that changed
-within the pair, on average over the batch: the keypoint of an animal that rests in one pair while
-another moves is not pulled over to it, and one that never meets motion is.
+Reconstruction alone leaves a keypoint on a wall where it is, since nothing there has a gradient. This term requires
+that the mass of every heatmap lies on pixels that changed within the pair, on average over the batch. Hence a
+keypoint on an animal that rests in one pair is not pulled to another animal that moves, but a keypoint that never
+meets motion is.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_NOISE_LEVELS = 4  # medians of the change that still count as noise
-_LEAST_SHARE = 1e-12  # keeps the logarithm finite
-_LEAST_CHANGE = 0.02  # of the grey range: compression and flicker below it are seen by nobody
+_NOISE_LEVELS = 4  # changes up to this many medians count as noise
+_MIN_SHARE = 1e-12  # keeps the logarithm finite
+_MIN_CHANGE = 0.02  # of the grey range; compression artefacts and flicker below it are invisible
 
 
 def moving_mask(frame: Tensor, future: Tensor, size: tuple[int, int]) -> Tensor:
-    """Where two frames (B, 3, H, W) in [0, 1] differ by more than noise: (B, 1, h, w), zeros and ones.
+    """Moving pixels of two frames (B, 3, H, W) in [0, 1] -> mask (B, 1, h, w) of zeros and ones.
 
-    The level of noise is the median over space of each pair, since animals cover less than half.
+    A pixel moves if it changes by more than noise. The noise level of a pair is the median change over space,
+    because animals cover less than half of the image.
+
+    Args:
+        frame: Earlier frames (B, 3, H, W) in [0, 1].
+        future: Later frames (B, 3, H, W) in [0, 1].
+        size: Rows and columns of the mask, (h, w).
+
+    The mask extends one pixel beyond the change, here in the fourth of five pixels:
+
+    >>> frame = torch.zeros(1, 3, 1, 5)
+    >>> future = frame.clone()
+    >>> future[..., 3] = 1
+    >>> moving_mask(frame, future, (1, 5))
+    tensor([[[[0., 0., 1., 1., 1.]]]])
     """
     change = (future - frame).abs().mean(dim=1, keepdim=True)
     change = F.adaptive_avg_pool2d(change, size)
     noise = change.flatten(1).median(dim=1).values.view(-1, 1, 1, 1)
-    moved = (change > (_NOISE_LEVELS * noise).clamp_min(_LEAST_CHANGE)).to(change.dtype)
-    # One cell further, so that the coat between two changed edges counts as well.
+    moved = (change > (_NOISE_LEVELS * noise).clamp_min(_MIN_CHANGE)).to(change.dtype)
+    # Extend by one cell, so that the unchanged interior between two changed edges counts as well.
     return F.max_pool2d(moved, 3, stride=1, padding=1)
 
 
 def focus_loss(heatmaps: Tensor, mask: Tensor) -> Tensor:
-    """Minus the logarithm of the share of a keypoint's mass on what moved, over the batch; mean over K.
+    """Negative logarithm of the share of a keypoint's mass on moving pixels; mean over keypoints.
 
-    Heatmaps (B, K, h, w) that sum to one, mask (B, 1, h, w) of :func:`moving_mask`.  Images in which
-    nothing moved do not count.  The logarithm is taken of the batch's mean: its gradient is as strong
-    for a keypoint whose mass elsewhere is nearly all as for one that has a tenth on the animal.
+    The share is averaged over the batch before the logarithm. Thus the gradient for a keypoint with almost no mass
+    on the animal is as strong as for one that has a tenth of its mass there.
+
+    Args:
+        heatmaps: Heatmaps (B, K, h, w) that sum to one.
+        mask: Moving pixels (B, 1, h, w) of :func:`moving_mask`.
+
+    Returns:
+        Scalar; images without moving pixels are left out, and without any others it is 0.
+
+    >>> focus_loss(torch.tensor([[[[0.25, 0.75]]]]), torch.tensor([[[[1.0, 0.0]]]]))  # -log 0.25
+    tensor(1.3863)
     """
     counts = mask.flatten(1).amax(dim=1)
     mass = (heatmaps * mask).sum(dim=(-2, -1))
     share = (mass * counts.unsqueeze(1)).sum(dim=0) / counts.sum().clamp_min(1)
-    return -torch.where(counts.sum() > 0, share.clamp_min(_LEAST_SHARE), torch.ones_like(share)).log().mean()
+    return -torch.where(counts.sum() > 0, share.clamp_min(_MIN_SHARE), torch.ones_like(share)).log().mean()

@@ -6,7 +6,7 @@ from torch import Tensor
 from lightning_kp.heatmaps import reference_amplitude, render_gaussians
 from lightning_kp.warps import Turn, turn_points
 
-REFERENCE_VARIANCE = 0.001
+REFERENCE_VARIANCE = 0.001  # of the Gaussian maps, in normalised units squared
 
 
 def rotation_loss(
@@ -20,13 +20,28 @@ def rotation_loss(
 ) -> Tensor:
     """Mean squared error between the Gaussian maps of two sets of points.
 
-    ``points`` (B, K, 2) of the upright image are turned and serve as pseudo labels (no gradient);
-    ``rotated`` (B, K, 2) are those found in the turned image.  Turning the points turns their maps
-    exactly, so no map is resampled.  Points that a turn by any angle takes out of view do not count.
-    ``amplitude`` is the peak of a map; None takes eq. 4.1's normaliser.
+    The points of the upright image are turned and serve as pseudo labels. Turning the points turns their maps
+    exactly, so that no map is resampled. Points that a turn by any angle moves out of view do not count.
+
+    Args:
+        points: Points (B, K, 2) of the upright image, normalised (x, y); they get no gradient.
+        rotated: Points (B, K, 2) found in the turned image, normalised (x, y).
+        turn: Quarter turns, or any angle per image, counter-clockwise.
+        size: Rows and columns of the maps, (h, w).
+        variance: Variance of the Gaussians in normalised units squared.
+        amplitude: Peak of a map; None uses the normaliser of eq. 4.1.
+
+    Returns:
+        Scalar.
+
+    A counter-clockwise quarter turn maps (x, y) to (y, -x):
+
+    >>> points, turned = torch.tensor([[[0.5, 0.25]]]), torch.tensor([[[0.25, -0.5]]])
+    >>> rotation_loss(points, turned, 1, (8, 8)).item()
+    0.0
     """
     target, found = (
-        _maps(each, size, variance, amplitude) for each in (_wanted(points, rotated, turn), rotated)
+        _maps(each, size, variance, amplitude) for each in (_pseudo_labels(points, rotated, turn), rotated)
     )
     return (found - target).square().mean()
 
@@ -40,18 +55,24 @@ def rotation_of_animals(
     variance: float = REFERENCE_VARIANCE,
     amplitude: float | None = None,
 ) -> Tensor:
-    """The same for animals that share their keypoints' heatmaps: points and ``rotated`` (B, I, K, 2).
+    """Variant of :func:`rotation_loss` for animals that share heatmaps: points and ``rotated`` (B, I, K, 2).
 
-    A map is the maximum over its animals, so that their order plays no part.
+    The map of a keypoint is the maximum over the animals, so that their order does not matter.
+
+    >>> points = torch.tensor([[[[0.5, 0.25]], [[0.0, 0.0]]]])
+    >>> turned = torch.tensor([[[[0.0, 0.0]], [[0.25, -0.5]]]])
+    >>> rotation_of_animals(points, turned, 1, (8, 8)).item()
+    0.0
     """
     target, found = (
         _maps(each, size, variance, amplitude).amax(dim=1)
-        for each in (_wanted(points, rotated, turn), rotated)
+        for each in (_pseudo_labels(points, rotated, turn), rotated)
     )
     return (found - target).square().mean()
 
 
-def _wanted(points: Tensor, rotated: Tensor, turn: Turn) -> Tensor:
+def _pseudo_labels(points: Tensor, rotated: Tensor, turn: Turn) -> Tensor:
+    """Turned points (B, ..., 2) without gradient; out of view, the points of the turned image themselves."""
     turned = turn_points(points.detach(), turn)
     seen = turned.abs().amax(dim=-1, keepdim=True) <= 1
     return torch.where(seen, turned, rotated.detach())

@@ -1,1 +1,1 @@
-"""Figures of merit as torchmetrics, and the mathematics behind them."""
+"""Metrics of keypoints, poses, instances, classes and behaviours, and the mathematics behind them."""

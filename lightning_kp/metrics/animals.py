@@ -1,8 +1,10 @@
-"""How well several look-alike animals are found and kept apart, against tracked truth.
+"""Detection rate, centroid error and identity switches of several look-alike animals with known identities.
 
-Animals are compared by their centroids (the mean of an animal's present points), since discovered
-keypoints have no names.  In every frame, found and true animals are paired by the assignment of least
-distance; a pair farther apart than ``reach_px`` is none.
+Animals are compared by their centroids (the mean of an animal's present points), because discovered keypoints
+have no names.  In each frame, found and true animals are matched one to one at the smallest total distance; two
+animals farther apart than ``reach_px`` are never matched.
+
+Letters as elsewhere: N frames, I found animals, J true animals, K keypoints.  Points are in pixels, NaN = absent.
 """
 
 from dataclasses import dataclass
@@ -14,16 +16,23 @@ from scipy.optimize import linear_sum_assignment
 from lightning_kp.errors import DataError
 
 Floats = NDArray[np.float64]
-Pairs = NDArray[np.int64]
-ABSENT = -1
-REACH = 0.5  # body lengths within which a centroid counts as found (ours)
+Matches = NDArray[np.int64]
+UNMATCHED = -1
+REACH_BODY_LENGTHS = 0.5  # largest distance of two matched centroids, in body lengths (ours)
 
 
 @dataclass(frozen=True)
-class AnimalFigures:
-    """``detection`` in [0, 1], the share of true animals found; ``centroid_px`` the median distance of pairs,
-    ``centroid_mean_px`` their mean; ``switches`` per 1,000 frames; ``reach_px`` and ``frames`` as used.
-    """  # noqa: D205
+class AnimalMetrics:
+    """Metrics of all frames that have a true animal.
+
+    Attributes:
+        detection: Share of the true animals that were found, in [0, 1].
+        centroid_px: Median distance of matched centroids, in pixels.
+        centroid_mean_px: Mean distance of matched centroids, in pixels.
+        switches: Identity switches per 1,000 frames.
+        reach_px: Largest distance of two matched centroids, in pixels.
+        frames: Number of frames with a true animal.
+    """
 
     detection: float
     centroid_px: float
@@ -34,7 +43,18 @@ class AnimalFigures:
 
 
 def centroids(points_px: Floats) -> Floats:
-    """Mean of the present points of each animal: (N, I, K, 2), NaN = absent -> (N, I, 2), NaN = no point."""
+    """Mean of each animal's present points.
+
+    Args:
+        points_px: Points (N, I, K, 2) in pixels; NaN = absent.
+
+    Returns:
+        Centroids (N, I, 2) in pixels; NaN for an animal without a present point.
+
+    Example:
+        >>> centroids(np.array([[[[0.0, 0.0], [4.0, 2.0], [np.nan, np.nan]]]]))
+        array([[[2., 1.]]])
+    """
     present = np.asarray(np.isfinite(points_px).all(axis=-1))
     total = np.where(present[..., None], points_px, 0).sum(axis=2, dtype=np.float64)
     number = present.sum(axis=2)[..., None]
@@ -42,81 +62,143 @@ def centroids(points_px: Floats) -> Floats:
 
 
 def body_length(points_px: Floats) -> float:
-    """Median over frames and animals of the largest distance between two points (N, I, K, 2), in pixels."""
+    """Median, over frames and animals, of the largest distance between two points of one animal.
+
+    Args:
+        points_px: Points (N, I, K, 2) in pixels; NaN = absent.
+
+    Returns:
+        The length in pixels; NaN if no animal has two points apart from each other.
+
+    Example:
+        >>> body_length(np.array([[[[0.0, 0.0], [1.0, 0.0], [3.0, 4.0]]]]))
+        5.0
+    """
     thinned = points_px[:: max(1, len(points_px) // 512)].astype(np.float64)
     apart = np.linalg.norm(thinned[:, :, :, None] - thinned[:, :, None], axis=-1)
     longest = np.nan_to_num(apart).max(axis=(-1, -2))
     return float(np.median(longest[longest > 0])) if (longest > 0).any() else float("nan")
 
 
-def paired(found: Floats, true: Floats, reach_px: float) -> Pairs:
-    """For every true animal the found one that stands for it: (N, I, 2) and (N, J, 2) -> (N, J), -1 = none."""
+def match_centroids(found: Floats, true: Floats, reach_px: float) -> Matches:
+    """Match found and true animals of each frame at the smallest total distance of their centroids.
+
+    Args:
+        found: Centroids (N, I, 2) of the found animals; NaN = absent.
+        true: Centroids (N, J, 2) of the true animals, in the same unit; NaN = absent.
+        reach_px: Largest distance of two matched animals, in the unit of the centroids.
+
+    Returns:
+        For each true animal the index of its found animal (N, J); UNMATCHED (-1) = not found.
+
+    Raises:
+        DataError: The two have different numbers of frames.
+
+    Example:
+        >>> match_centroids(np.array([[[6.0, 0.0], [30.0, 0.0]]]), np.array([[[0.0, 0.0], [10.0, 0.0]]]), 7)
+        array([[-1,  0]])
+    """
     if len(found) != len(true):
         raise DataError(
             f"{len(found)} tracked frames cannot be compared with {len(true)} true ones.",
             remedy="Track the video that the labels belong to.",
         )
     distance = np.linalg.norm(true[:, :, None] - found[:, None], axis=-1)
-    # Those out of reach, and those that are not there, cost the same, so that they do not take a partner from others.
+    # Pairs out of reach and absent animals all cost the same, so that they cannot take a partner from another pair.
     near = distance <= reach_px
     cost = np.where(near, distance, 1e3 * (1 + distance[near].max(initial=0)))
-    pairs = np.full(true.shape[:2], ABSENT)
+    matches = np.full(true.shape[:2], UNMATCHED)
     for frame, each in enumerate(cost):
         rows, columns = linear_sum_assignment(each)
         reached = near[frame, rows, columns]
-        pairs[frame, rows[reached]] = columns[reached]
-    return pairs
+        matches[frame, rows[reached]] = columns[reached]
+    return matches
 
 
-def switches(pairs: Pairs) -> list[int]:
-    """Frames at which a true animal is found under another number than when it was last found.
+def identity_switches(matches: Matches) -> list[int]:
+    """Frames at which a true animal is matched with another found animal than when it was last matched.
 
-    As in CLEAR MOT (Bernardin and Stiefelhagen 2008): frames in which it is not found do not count, and
-    an exchange of two animals is one switch of each.  Pairs (N, J) of :func:`paired`.
+    As in CLEAR MOT (Bernardin and Stiefelhagen 2008): frames without a match are skipped, and two animals that
+    are exchanged count as one switch each.
+
+    Args:
+        matches: Indices (N, J) from :func:`match_centroids`.
+
+    Returns:
+        Frame numbers in ascending order, one entry per switch.
+
+    Example:
+        >>> identity_switches(np.array([[0, 1], [0, 1], [1, 0], [-1, 0]]))
+        [2, 2]
     """
     frames: list[int] = []
-    for column in pairs.T:
-        seen = np.flatnonzero(column != ABSENT)
+    for column in matches.T:
+        seen = np.flatnonzero(column != UNMATCHED)
         changed = np.flatnonzero(np.diff(column[seen]))
         frames += seen[changed + 1].tolist()
     return sorted(frames)
 
 
-def score_animals(found_px: Floats, true_px: Floats, reach_px: float | None = None) -> AnimalFigures:
-    """Found points (N, I, K, 2) against true ones (N, J, L, 2), both with identity along their second axis.
+def score_animals(found_px: Floats, true_px: Floats, reach_px: float | None = None) -> AnimalMetrics:
+    """Compare tracked animals with true ones.
 
-    Frames without any true animal do not count.  ``reach_px`` is by default :data:`REACH` body lengths of the truth.
+    Args:
+        found_px: Found points (N, I, K, 2) in pixels, one animal per index of the second axis; NaN = absent.
+        true_px: True points (N, J, L, 2) in pixels, likewise.  Frames without any true animal are ignored.
+        reach_px: Largest distance of two matched centroids, in pixels; by default
+            :data:`REACH_BODY_LENGTHS` of the true animals.
+
+    Raises:
+        DataError: The labels hold no animal, or belong to another number of frames.
+
+    Example:
+        >>> true = np.array([[[[0.0, 0.0], [4.0, 0.0]]], [[[1.0, 0.0], [5.0, 0.0]]]])  # 2 frames, 1 animal, 2 points
+        >>> score_animals(true + [0.0, 1.0], true).centroid_px
+        1.0
     """
-    reach = REACH * body_length(true_px) if reach_px is None else reach_px
+    reach = REACH_BODY_LENGTHS * body_length(true_px) if reach_px is None else reach_px
     found, true = centroids(found_px), centroids(true_px)
     present = np.asarray(np.isfinite(true).all(axis=-1))
     if not present.any():
         raise DataError("The labels hold no animal.", remedy="Give a file with labelled points.")
-    pairs = paired(found, true, reach)
-    frame, animal = np.nonzero(pairs != ABSENT)
-    distance = np.linalg.norm(found[frame, pairs[frame, animal]] - true[frame, animal], axis=-1)
+    matches = match_centroids(found, true, reach)
+    frame, animal = np.nonzero(matches != UNMATCHED)
+    distance = np.linalg.norm(found[frame, matches[frame, animal]] - true[frame, animal], axis=-1)
     counted = int(present.any(axis=1).sum())
-    return AnimalFigures(
+    return AnimalMetrics(
         detection=len(frame) / int(present.sum()),
         centroid_px=float(np.median(distance)) if len(distance) else float("nan"),
         centroid_mean_px=float(distance.mean()) if len(distance) else float("nan"),
-        switches=1000 * len(switches(pairs)) / counted,
+        switches=1000 * len(identity_switches(matches)) / counted,
         reach_px=reach,
         frames=counted,
     )
 
 
 def split_points(points_px: Floats, animals: int) -> Floats:
-    """Points of one set (N, K, 2) that covers several animals -> (N, animals, K, 2), NaN elsewhere.
+    """Divide one set of points that covers several animals among these animals.
 
-    k-means in every frame, from the two points farthest apart on: what a single-instance model can say of
-    several animals.  Keypoints have no fixed animal, so that identities are those of the order by height.
+    k-means in each frame, which starts from points that lie as far apart as possible: the most that a
+    single-instance model can say about several animals.  A keypoint belongs to no fixed animal, so that identities
+    are those of the order by height.
+
+    Args:
+        points_px: Points (N, K, 2) in pixels, all finite.
+        animals: Number of animals I.
+
+    Returns:
+        Points (N, I, K, 2) in pixels; NaN where a point belongs to another animal.
+
+    Example:
+        >>> split = split_points(np.array([[[0.0, 0.0], [1.0, 0.0], [50.0, 0.0], [51.0, 0.0]]]), 2)
+        >>> np.sort(centroids(split)[0, :, 0])
+        array([ 0.5, 50.5])
     """
     points = points_px.astype(np.float64)
     centres = _farthest(points, animals)
     for _ in range(10):
         nearest = np.linalg.norm(points[:, :, None] - centres[:, None], axis=-1).argmin(axis=-1)
-        member = nearest[:, None] == np.arange(animals)[:, None]  # (N, animals, K)
+        member = nearest[:, None] == np.arange(animals)[:, None]  # (N, I, K)
         number = member.sum(axis=-1)[..., None]
         mean = np.einsum("nak,nkd->nad", member.astype(np.float64), points) / np.maximum(number, 1)
         centres = np.where(number > 0, mean, centres)
@@ -125,7 +207,7 @@ def split_points(points_px: Floats, animals: int) -> Floats:
 
 
 def _farthest(points: Floats, number: int) -> Floats:
-    """``number`` of the points (N, K, 2), each as far as possible from those before: (N, number, 2)."""
+    """Choose ``number`` of the points (N, K, 2), each as far as possible from those before: (N, number, 2)."""
     frames = np.arange(len(points))
     middle = points.mean(axis=1, keepdims=True)
     chosen = [points[frames, np.linalg.norm(points - middle, axis=-1).argmax(axis=1)]]

@@ -1,4 +1,7 @@
-"""How well behaviours are told apart: average precision, its mean over behaviours (MAP), F1."""
+"""Average precision, its mean over behaviours (MAP), and F1 of a frame-by-frame behaviour classifier.
+
+N frames, C behaviours.
+"""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -9,11 +12,11 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 
-class BehaviourFigures(NamedTuple):
-    """Each in [0, 1]; NaN for a behaviour that no scored frame shows, which no mean counts either.
+class BehaviourMetrics(NamedTuple):
+    """Metrics in [0, 1]; NaN for a behaviour that occurs in no labelled frame, which the means then skip.
 
-    ``map`` and ``mean_f1`` weigh every behaviour of interest equally (000, 5.5); the background, if there
-    is one, is none of interest.  ``precision`` and ``f1`` are by behaviour, the background included.
+    ``map`` and ``mean_f1`` weigh every behaviour equally (000, 5.5), without the background if there is one.
+    ``precision`` (average precision) and ``f1`` are by behaviour, including the background.
     """
 
     map: float
@@ -22,7 +25,7 @@ class BehaviourFigures(NamedTuple):
     f1: dict[str, float]
 
     def as_metrics(self) -> dict[str, float]:
-        """Figures by name: map, mean_f1, ap_<behaviour>, f1_<behaviour>."""
+        """All metrics by name: map, mean_f1, ap_<behaviour>, f1_<behaviour>."""
         average = {f"ap_{name}": value for name, value in self.precision.items()}
         return {"map": self.map, "mean_f1": self.mean_f1, **average, **_named("f1_", self.f1)}
 
@@ -32,10 +35,20 @@ def _named(prefix: str, values: dict[str, float]) -> dict[str, float]:
 
 
 def average_precision(score: Tensor, positive: Tensor) -> Tensor:
-    """Area under the precision-recall steps, of scores (N,) for frames that are ``positive`` (N,) bool.
+    """Area under the stepwise precision-recall curve.
 
-    Each step counts with the precision at its lower end; equal scores make one step.  NaN without a
-    positive frame.
+    Each step of recall counts with the precision at its lower end; equal scores make one step.
+
+    Args:
+        score: Scores (N,) of any range.
+        positive: Frames (N,) bool that show the behaviour.
+
+    Returns:
+        A value () in [0, 1]; NaN without a positive frame.
+
+    Example:
+        >>> average_precision(torch.tensor([0.9, 0.8, 0.1]), torch.tensor([True, False, True])).item()
+        0.8333333333333333
     """
     order = score.argsort(descending=True, stable=True)
     score, hits = score[order], positive[order].double().cumsum(0)
@@ -47,16 +60,35 @@ def average_precision(score: Tensor, positive: Tensor) -> Tensor:
 
 
 def f1_score(chosen: Tensor, positive: Tensor) -> Tensor:
-    """2 true / (chosen + positive) of two bool tensors (N,); NaN where nothing is positive."""
+    """2 TP / (2 TP + FP + FN) of the predicted and the positive frames.
+
+    Args:
+        chosen: Frames (N,) bool that are predicted to show the behaviour.
+        positive: Frames (N,) bool that show it.
+
+    Returns:
+        A value () in [0, 1]; NaN without a positive frame.
+
+    Example:
+        >>> f1_score(torch.tensor([True, True, False]), torch.tensor([True, False, False])).item()
+        0.6666666865348816
+    """
     total = positive.sum()
     value = 2 * (chosen & positive).sum() / (chosen.sum() + total)
     return torch.where(total > 0, value, torch.nan)
 
 
-def behaviour_figures(
+def behaviour_metrics(
     probability: Tensor, behaviour: Tensor, names: Sequence[str], background: str | None = None
-) -> BehaviourFigures:
-    """Figures of probabilities (N, C) for frames labelled ``behaviour`` (N,); labels below 0 are left out."""
+) -> BehaviourMetrics:
+    """Compute all metrics of one set of frames.
+
+    Args:
+        probability: Probabilities (N, C) of each behaviour.
+        behaviour: Labels (N,) as positions in ``names``; frames with a label below 0 are ignored.
+        names: Names of the C behaviours.
+        background: The behaviour that the means leave out, if any.
+    """
     known = behaviour >= 0
     probability, behaviour = probability[known], behaviour[known]
     chosen = probability.argmax(dim=1)
@@ -65,7 +97,7 @@ def behaviour_figures(
         positive = behaviour == number
         precision[name] = average_precision(probability[:, number], positive).item()
         f1[name] = f1_score(chosen == number, positive).item()
-    return BehaviourFigures(_mean(precision, background), _mean(f1, background), precision, f1)
+    return BehaviourMetrics(_mean(precision, background), _mean(f1, background), precision, f1)
 
 
 def _mean(values: dict[str, float], background: str | None) -> float:
@@ -74,7 +106,7 @@ def _mean(values: dict[str, float], background: str | None) -> float:
 
 
 class BehaviourScores(Metric):
-    """:func:`behaviour_figures` over batches and processes."""
+    """:func:`behaviour_metrics` accumulated over batches and processes."""
 
     is_differentiable = False
     full_state_update = False
@@ -88,11 +120,11 @@ class BehaviourScores(Metric):
         self.add_state("behaviour", [], dist_reduce_fx="cat")
 
     def update(self, probability: Tensor, behaviour: Tensor) -> None:
-        """Add frames: probabilities (N, C) and labels (N,)."""
+        """Add frames with their probabilities (N, C) and labels (N,); labels below 0 are ignored."""
         self.probability.append(probability.float())
         self.behaviour.append(behaviour)
 
-    def compute(self) -> BehaviourFigures:
-        return behaviour_figures(
+    def compute(self) -> BehaviourMetrics:
+        return behaviour_metrics(
             dim_zero_cat(self.probability), dim_zero_cat(self.behaviour), self.names, self.background
         )

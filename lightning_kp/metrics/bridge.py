@@ -1,11 +1,11 @@
-"""A linear map from discovered to named keypoints that holds with few labelled frames.
+"""A linear map from discovered to named keypoints that works with few labelled frames.
 
-Least squares (000, 5.5) has 2 K weights for each named coordinate, more than a handful of labels can fix.
-Here a ridge penalty pulls each named point towards a safe guess, and leaving one frame out at a time chooses
-how strongly, and which of two families (ours):
+Least squares (000, 5.5) has 2 K weights for each named coordinate, more than a handful of labels can determine.
+Here a ridge penalty pulls each named point towards a safe guess.  Leave-one-out cross-validation chooses the strength
+of the penalty and one of two families (ours):
 
 * free: every coordinate of every keypoint has its own weight; the guess is the mean of the labels.
-* rigid: one weight per keypoint for x and y alike, so that the map turns with the animal; the guess is
+* rigid: each keypoint has one weight for both x and y, so that the map turns with the animal; the guess is
   one keypoint, or the mean of all, with a constant offset.
 """
 
@@ -17,15 +17,17 @@ from torch import Tensor
 from lightning_kp.metrics.regression import LinearRegressor, check_points, labelled_mask
 
 PENALTIES = tuple(10.0 ** (step / 2) for step in range(-6, 7))
-"""Tried, in units of the mean square of the features (ours)."""
-ENOUGH = 3
-"""Frames from which leaving one out says something; with fewer the guess is taken as it is."""
+"""Penalties that are tried, in units of the mean square of the features (ours)."""
+MIN_FRAMES = 3
+"""Labelled frames that leave-one-out cross-validation needs; with fewer, the guess itself is used."""
 
 
 class Bridge(NamedTuple):
-    """``regressor`` from discovered (N, K, 2) to named points (N, L, 2), NaN for a point without any label.
+    """A fitted map and its expected error.
 
-    ``error`` (L,): root mean square distance on frames left out, in normalised units; NaN if unknown.
+    ``regressor`` maps discovered points (N, K, 2) to named points (N, L, 2); NaN for a point without any label.
+    ``error`` (L,) is the root mean square distance on the left-out frames, in normalised units (the image side is 2);
+    NaN for a point with fewer than :data:`MIN_FRAMES` labels.
     """
 
     regressor: LinearRegressor
@@ -33,7 +35,22 @@ class Bridge(NamedTuple):
 
 
 def fit_bridge(discovered: Tensor, labelled: Tensor) -> Bridge:
-    """Fit on discovered (N, K, 2) and labelled (N, L, 2) points, NaN = unlabelled; float64."""
+    """Fit the map on labelled frames, in float64.
+
+    Args:
+        discovered: Points (N, K, 2), normalised and finite.
+        labelled: Points (N, L, 2) of the same frames, normalised; NaN = unlabelled.
+
+    Raises:
+        ConfigurationError: The shapes do not belong together.
+        DataError: A discovered point is not finite.
+
+    Example:
+        >>> points = torch.tensor([[[0.0, 0.0]], [[0.5, 0.25]]])
+        >>> bridge = fit_bridge(points, points + 0.1)
+        >>> torch.allclose(bridge.regressor.predict(points), points.double() + 0.1)
+        True
+    """
     check_points(discovered, labelled)
     present = labelled_mask(labelled, None)
     fitted = [
@@ -45,17 +62,20 @@ def fit_bridge(discovered: Tensor, labelled: Tensor) -> Bridge:
 
 
 def _fit_point(discovered: Tensor, labelled: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights (2 K + 1, 2) of one named point, and its error, from the frames (n) that show it."""
+    """Weights (2 K + 1, 2) and error () of one named point.
+
+    From discovered (n, K, 2) and labelled (n, 2) points of the n frames in which it is labelled.
+    """
     number, keypoints = discovered.shape[:2]
     if not number:
         return discovered.new_full((2 * keypoints + 1, 2), torch.nan), discovered.new_tensor(torch.nan)
     guesses = torch.cat((torch.eye(keypoints), torch.full((1, keypoints), 1 / keypoints))).to(discovered)
     offsets = labelled.unsqueeze(1) - torch.einsum("gk,nkd->ngd", guesses, discovered)
-    if number < ENOUGH:
+    if number < MIN_FRAMES:
         best = int(offsets.square().sum(dim=(0, 2)).argmin())
         return _rigid(guesses[best], offsets[:, best].mean(dim=0)), discovered.new_tensor(torch.nan)
-    free = _Ridge.of(discovered.flatten(1).unsqueeze(1), labelled.unsqueeze(1))
-    rigid = _Ridge.of(discovered.transpose(1, 2), offsets.transpose(1, 2))
+    free = _Ridge.fit(discovered.flatten(1).unsqueeze(1), labelled.unsqueeze(1))
+    rigid = _Ridge.fit(discovered.transpose(1, 2), offsets.transpose(1, 2))
     free_errors, rigid_errors = free.left_out().sum(dim=-1), rigid.left_out()
     if free_errors.min() < rigid_errors.min():
         slope = free.slope(PENALTIES[int(free_errors.argmin())])
@@ -68,12 +88,15 @@ def _fit_point(discovered: Tensor, labelled: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _rigid(shares: Tensor, shift: Tensor) -> Tensor:
-    """Weights (2 K + 1, 2) of a point that is the sum of keypoints with ``shares`` (K,), and ``shift`` (2,)."""
+    """Weights (2 K + 1, 2) of the sum of all keypoints, weighted with ``shares`` (K,), plus ``shift`` (2,)."""
     return torch.cat((torch.kron(shares.unsqueeze(1), torch.eye(2).to(shares)), shift.unsqueeze(0)))
 
 
 class _Ridge(NamedTuple):
-    """Ridge regression of ``target`` (n, G, T) on features (n, G, F) with a constant for each of the G rows."""
+    """Ridge regression of ``target`` (n, G, T) on features (n, G, F) with one constant for each of the G rows.
+
+    The centred features are kept as their singular value decomposition, so that every penalty is cheap.
+    """
 
     target: Tensor
     left: Tensor
@@ -82,26 +105,26 @@ class _Ridge(NamedTuple):
     unit: Tensor
 
     @classmethod
-    def of(cls, features: Tensor, target: Tensor) -> "_Ridge":
+    def fit(cls, features: Tensor, target: Tensor) -> "_Ridge":
         centred = features - features.mean(dim=0)
         left, scale, right = torch.linalg.svd(centred.flatten(0, 1), full_matrices=False)
         unit = scale.square().mean().clamp_min(1e-12)
         return cls(target - target.mean(dim=0), left.view(*features.shape[:2], -1), scale, right, unit)
 
     def slope(self, penalty: float) -> Tensor:
-        """Weights (F, T)."""
+        """Weights (F, T) for one penalty."""
         shrunk = self.scale / (self.scale.square() + penalty * self.unit)
         return self.right.T @ (shrunk.unsqueeze(1) * torch.einsum("ngr,ngt->rt", self.left, self.target))
 
     def left_out(self) -> Tensor:
-        """Mean squared error (penalties, T), summed over G, of each frame from a fit to all the others."""
+        """Leave-one-out error (penalties, T): mean over frames of the squared error, summed over G."""
         number, rows = self.left.shape[:2]
         projected = torch.einsum("ngr,ngt->rt", self.left, self.target)
         errors = []
         for penalty in PENALTIES:
             kept = self.scale.square() / (self.scale.square() + penalty * self.unit)
             residual = self.target - torch.einsum("ngr,r,rt->ngt", self.left, kept, projected)
-            # What a frame contributes to its own fit; the constant is part of it.
+            # The hat matrix of each frame: how much it contributes to its own prediction, constant included.
             own = (
                 torch.einsum("ngr,r,nhr->ngh", self.left, kept, self.left) + torch.eye(rows).to(kept) / number
             )

@@ -1,4 +1,4 @@
-"""Errors of classification: the share of images whose class is not among the first guesses."""
+"""Top-k error of a classifier."""
 
 from typing import Any
 
@@ -8,10 +8,16 @@ from torchmetrics import Metric
 
 
 class TopError(Metric):
-    """Per cent of images whose label is none of the ``guesses`` highest scores, over batches and processes.
+    """Top-k error in per cent: images whose label is not among the ``guesses`` highest scores.
 
-    A class that shares its score with the label is taken to be ahead of it, so that a constant output has an
-    error of 100.
+    A class whose score equals that of the label ranks before it, so that a constant output has an error of 100.
+    Images of all batches and processes count alike.
+
+    Example:
+        >>> error = TopError()
+        >>> error.update(torch.tensor([[0.9, 0.1], [0.6, 0.4]]), torch.tensor([0, 1]))
+        >>> error.compute().item()
+        50.0
     """
 
     is_differentiable = False
@@ -27,12 +33,12 @@ class TopError(Metric):
         self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, scores: Tensor, label: Tensor) -> None:
-        """Scores (B, C) of any kind, the highest being the first guess, and labels (B,)."""
+        """Add images with scores (B, C) of any range, the highest being the first guess, and labels (B,)."""
         own = scores.gather(1, label.unsqueeze(1))
-        ahead = (~(scores < own)).sum(dim=1) - 1  # the label itself; a score that is no number is ahead
+        ahead = (~(scores < own)).sum(dim=1) - 1  # without the label itself; a NaN ranks before the label
         self.wrong += (ahead >= self.guesses).sum()
         self.count += len(label)
 
     def compute(self) -> Tensor:
-        """The error in per cent, NaN before the first image."""
+        """The error () in per cent, from 0 to 100; NaN before the first image."""
         return 100 * self.wrong / self.count

@@ -1,50 +1,28 @@
-"""Keypoint metrics as torchmetrics: states carry their reduction, so several processes agree with one.
+"""PCK, MPJPE and PA-MPJPE of keypoints as torchmetrics.
 
+States are sums, so that several processes agree with one.  Labelled points with confidence 0 are ignored.
 ``compute()`` returns :class:`lightning_kp.metrics.scores.Scores` (mean, per keypoint, counted).  In a method::
 
     self.pck.update(self(batch.image), labels, length)                 # validation_step
     self.log("val/pck", self.pck.compute().mean)                       # on_validation_epoch_end
     self.pck.reset()
 
-Regression errors have two parts of data, in any order and any number of calls::
-
-    error = LandmarkRegressionError(discovered=8, labelled=4)
-    error.update(keypoints, labels, part="fit")
-    error.update(other_keypoints, other_labels, part="score")
-    error.compute().table(["nose", "ear", "body", "tail"])
-
-Labelled points with confidence 0 are ignored.  The regression errors hold float64 states: keep them
-on the CPU where a device has no float64 (Apple's MPS).
+Letters as elsewhere: B images, I instances, K keypoints, D = 2 or 3 dimensions.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
-from lightning_kp.errors import ConfigurationError, DataError
+from lightning_kp.errors import ConfigurationError
 from lightning_kp.keypoints import Keypoints
-from lightning_kp.metrics.regression import (
-    LinearRegressor,
-    LinearStatistics,
-    MatchedRegressor,
-    MatchedStatistics,
-    check_points,
-    labelled_mask,
-    linear_statistics,
-    matched_statistics,
-    solve_linear,
-    solve_matched,
-)
 from lightning_kp.metrics.scores import Scores, average
-
-Part = Literal["fit", "score"]
 
 
 class _KeypointAverage(Metric):
-    """A mean over images per keypoint: two sum states."""
+    """Mean of a value over all instances, for each of K keypoints."""
 
     is_differentiable = False
     full_state_update = False
@@ -60,16 +38,29 @@ class _KeypointAverage(Metric):
         return average(self.total, self.count)
 
     def _add(self, values: Tensor, present: Tensor) -> None:
-        """Count the values (B, I, K) at the present points."""
+        """Add the values (B, I, K) of the points that are ``present`` (B, I, K) bool."""
         self.total += torch.where(present, values, 0).to(self.total).sum(dim=(0, 1))
         self.count += present.sum(dim=(0, 1))
 
 
 class PCK(_KeypointAverage):
-    """Share of labelled points whose prediction lies within ``threshold`` times a length (the border counts).
+    """Percentage of correct keypoints, as a share in [0, 1].
 
-    The length is whatever the data set's protocol names: side of the image or box, head, torso.
-    Instances must correspond.  A prediction with confidence 0 is a miss.
+    A prediction is correct if its distance from the label is at most ``threshold`` times a reference length, which
+    the data set's protocol defines: side of the image or bounding box, head, torso.  A prediction with confidence 0 is
+    wrong.  Instances must be matched beforehand.
+
+    Args:
+        num_keypoints: Number of keypoints K.
+        threshold: Largest distance of a correct keypoint, in reference lengths.
+
+    Example:
+        >>> metric = PCK(2, threshold=0.1)
+        >>> labelled = Keypoints(torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2))
+        >>> predicted = labelled._replace(points=torch.tensor([[[[0.1, 0.0], [0.3, 0.4]]]]))
+        >>> metric.update(predicted, labelled, length=2.0)
+        >>> metric.compute().per_keypoint
+        tensor([1., 0.])
     """
 
     higher_is_better = True
@@ -79,7 +70,17 @@ class PCK(_KeypointAverage):
         self.threshold = threshold
 
     def update(self, predicted: Keypoints, labelled: Keypoints, length: Tensor | float = 2.0) -> None:
-        """Keypoints (B, I, K, D); ``length`` (B,) or (B, I) in the unit of the points (2 = image side)."""
+        """Add images.
+
+        Args:
+            predicted: Keypoints (B, I, K, D).
+            labelled: Keypoints (B, I, K, D), in the same unit.
+            length: Reference lengths (B,) or (B, I), or one for all, in the unit of the points; the image side is 2
+                in normalised coordinates.
+
+        Raises:
+            ConfigurationError: The shapes differ, or K is not ``num_keypoints``.
+        """
         _check_same_shape(predicted, labelled, len(self.count))
         lengths = torch.as_tensor(length).to(labelled.points)
         lengths = lengths.reshape(lengths.shape + (1,) * (3 - lengths.ndim))
@@ -89,10 +90,22 @@ class PCK(_KeypointAverage):
 
 
 class MPJPE(_KeypointAverage):
-    """Mean distance of predicted and labelled joints, in the unit of the points (3-D: millimetres).
+    """Mean per-joint position error: distance of predicted and labelled joints, in the unit of the points.
 
-    With ``root`` both poses are first moved so that this joint is the origin; poses whose root is
-    not labelled are ignored.  Every labelled joint counts, whatever the prediction's confidence.
+    Each labelled joint counts, whatever the confidence of its prediction.  In 3-D the unit is usually millimetres.
+
+    Args:
+        num_keypoints: Number of joints K.
+        root: Index of a joint that is moved to the origin in both poses first.  Poses whose root is not labelled
+            are then ignored.
+
+    Example:
+        >>> metric = MPJPE(2)
+        >>> labelled = Keypoints(torch.zeros(1, 1, 2, 3), torch.ones(1, 1, 2))
+        >>> predicted = labelled._replace(points=torch.tensor([[[[3.0, 0.0, 4.0], [0.0, 0.0, 1.0]]]]))
+        >>> metric.update(predicted, labelled)
+        >>> metric.compute().mean.item()
+        3.0
     """
 
     higher_is_better = False
@@ -102,7 +115,10 @@ class MPJPE(_KeypointAverage):
         self.root = root
 
     def update(self, predicted: Keypoints, labelled: Keypoints) -> None:
-        """Keypoints (B, I, K, D), D 2 or 3."""
+        """Add predicted and labelled keypoints (B, I, K, D) in the same unit.  D is 2 or 3.
+
+        Raises ConfigurationError if the shapes differ or K is not ``num_keypoints``.
+        """
         _check_same_shape(predicted, labelled, len(self.count))
         source, target, present = predicted.points, labelled.points, labelled.present
         if self.root is not None:
@@ -113,15 +129,29 @@ class MPJPE(_KeypointAverage):
 
 
 class PAMPJPE(_KeypointAverage):
-    """MPJPE after the best similarity (rotation, scale, translation; no reflection) of each pose.
+    """Procrustes-aligned MPJPE: each predicted pose is first moved onto its label by the best similarity.
 
-    A similarity fits any two points exactly, so poses with fewer than three labelled joints are ignored.
+    A similarity is a rotation, scaling and translation, never a reflection.  It fits any two points exactly, so that
+    poses with fewer than three labelled joints are ignored.
+
+    Args:
+        num_keypoints: Number of joints K.
+
+    Example:
+        >>> metric = PAMPJPE(3)
+        >>> labelled = Keypoints(torch.tensor([[[[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]]]), torch.ones(1, 1, 3))
+        >>> metric.update(labelled._replace(points=5 * labelled.points + 2), labelled)
+        >>> metric.compute().mean.item() < 1e-6
+        True
     """
 
     higher_is_better = False
 
     def update(self, predicted: Keypoints, labelled: Keypoints) -> None:
-        """Keypoints (B, I, K, D), D 2 or 3."""
+        """Add predicted and labelled keypoints (B, I, K, D) in the same unit.  D is 2 or 3.
+
+        Raises ConfigurationError if the shapes differ or K is not ``num_keypoints``.
+        """
         _check_same_shape(predicted, labelled, len(self.count))
         present = labelled.present
         present = present & (present.sum(dim=-1, keepdim=True) >= 3)
@@ -130,10 +160,23 @@ class PAMPJPE(_KeypointAverage):
 
 
 def align_similarity(source: Tensor, target: Tensor, present: Tensor | None = None) -> Tensor:
-    """Move ``source`` (..., K, D) onto ``target`` by the least-squares similarity over ``present`` (..., K).
+    """Move ``source`` onto ``target`` by the similarity of least squared error.
 
-    Rotation is proper (never a reflection); computed and returned in float64.  Source: Umeyama,
-    "Least-squares estimation of transformation parameters", 1991, eq. 40 to 43.
+    The rotation is proper (never a reflection).  Source: Umeyama, "Least-squares estimation of transformation
+    parameters", 1991, eq. 40 to 43.
+
+    Args:
+        source: Points (..., K, D), D 2 or 3.
+        target: Points (..., K, D).
+        present: Points (..., K) bool that the similarity is fitted to; by default all.
+
+    Returns:
+        All source points (..., K, D), moved; float64.
+
+    Example:
+        >>> pose = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 1.0]])
+        >>> torch.allclose(align_similarity(3 * pose + 1, pose), pose.double())
+        True
     """
     source, target = source.double(), target.double()
     weight = (torch.ones_like(source[..., 0]) if present is None else present.double()).unsqueeze(-1)
@@ -142,7 +185,7 @@ def align_similarity(source: Tensor, target: Tensor, present: Tensor | None = No
     target_mean = (weight * target).sum(dim=-2, keepdim=True) / number
     source, target = source - source_mean, target - target_mean
     u, singular, vh = torch.linalg.svd((weight * target).mT @ source)
-    # The last direction is turned round where the best orthogonal map would be a reflection.
+    # The last direction is reversed where the best orthogonal map would be a reflection.
     sign = torch.ones_like(singular)
     sign[..., -1] = torch.where(torch.linalg.det(u @ vh) < 0, -1.0, 1.0)
     rotation = (u * sign.unsqueeze(-2)) @ vh
@@ -152,120 +195,11 @@ def align_similarity(source: Tensor, target: Tensor, present: Tensor | None = No
     return aligned
 
 
-class _RegressionError(Metric):
-    """A regressor fitted on one part of the data and scored on another.
-
-    The fit needs only sums; the points to score are kept until ``compute``, because the regressor
-    is not known before all processes have contributed to it.
-    """
-
-    is_differentiable = False
-    higher_is_better = False
-    full_state_update = False
-    fit_count: Tensor
-    held_out: list[Tensor]
-
-    def __init__(self, discovered: int, labelled: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.discovered, self.labelled = discovered, labelled
-        # torchmetrics gathers this type and one dimension from a process that held nothing out.
-        self.set_dtype(torch.float64)
-        self.add_state("held_out", [], dist_reduce_fx="cat")
-        self.add_state("fit_count", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
-        empty = self._statistics(torch.zeros(0, discovered, 2), torch.zeros(0, labelled, 2))
-        for name, zero in empty._asdict().items():
-            self.add_state(name, zero, dist_reduce_fx="sum")
-
-    def update(self, discovered: Keypoints, labelled: Keypoints, *, part: Part) -> None:
-        """Keypoints (B, I, K, 2) and (B, I', L, 2) of the same images; instances count as further points.
-
-        ``part`` "fit": the regressor is fitted on these images; "score": its error is measured on them.
-        """
-        points = self._flatten(discovered.points, "discovered", self.discovered)
-        target = self._flatten(labelled.points, "labelled", self.labelled)
-        check_points(points, target)
-        present = labelled_mask(target, labelled.confidence.flatten(1).to(self.device))
-        target = target.masked_fill(~present.unsqueeze(-1), torch.nan)
-        if part == "score":
-            self.held_out.append(torch.cat((points, target), dim=1).flatten())
-        elif part == "fit":
-            self.fit_count += len(points)
-            for name, value in self._statistics(points, target)._asdict().items():
-                setattr(self, name, getattr(self, name) + value)
-        else:
-            raise ConfigurationError(
-                f'The part of an update is unknown: "{part}".', remedy='Give part="fit" or part="score".'
-            )
-
-    def compute(self) -> Scores:
-        held_out = torch.zeros(0) if len(self.held_out) == 0 else dim_zero_cat(self.held_out)
-        held_out = held_out.view(-1, self.discovered + self.labelled, 2)
-        if len(held_out) == 0 or self.fit_count == 0:
-            raise DataError(
-                f"{type(self).__name__} needs images to fit on and others to score, "
-                f"got {int(self.fit_count)} and {len(held_out)}.",
-                remedy='Call update(..., part="fit") and update(..., part="score") before compute().',
-            )
-        points, target = held_out.split((self.discovered, self.labelled), dim=1)
-        return self.regressor().score(points, target)
-
-    def regressor(self) -> LinearRegressor | MatchedRegressor:
-        """The regressor fitted on what this process has seen (inside ``compute``: all processes)."""
-        raise NotImplementedError
-
-    def _statistics(self, discovered: Tensor, labelled: Tensor) -> LinearStatistics | MatchedStatistics:
-        raise NotImplementedError
-
-    def _flatten(self, points: Tensor, side: str, number: int) -> Tensor:
-        flat = points.to(self.device, torch.float64).flatten(1, 2)
-        if flat.shape[1] != number:
-            raise ConfigurationError(
-                f"{type(self).__name__}({side}={number}) got {flat.shape[1]} {side} points.",
-                remedy=f"Create it with {side}={flat.shape[1]} (instances times keypoints).",
-            )
-        return flat
-
-
-class LandmarkRegressionError(_RegressionError):
-    """Mean distance in % of the image side after a linear map of all discovered points (000, section 5.5).
-
-    No ``bias`` by default, as in the paper.
-    """
-
-    number: Tensor
-    gram: Tensor
-    moment: Tensor
-
-    def __init__(self, discovered: int, labelled: int, bias: bool = False, **kwargs: Any) -> None:
-        self.bias = bias
-        super().__init__(discovered, labelled, **kwargs)
-
-    def regressor(self) -> LinearRegressor:
-        return solve_linear(LinearStatistics(self.number, self.gram, self.moment))
-
-    def _statistics(self, discovered: Tensor, labelled: Tensor) -> LinearStatistics:
-        return linear_statistics(discovered, labelled, bias=self.bias)
-
-
-class MatchedRegressionError(_RegressionError):
-    """Mean distance in % of the image side when one keypoint with an offset stands for each point."""
-
-    number: Tensor
-    total: Tensor
-    square: Tensor
-
-    def regressor(self) -> MatchedRegressor:
-        return solve_matched(MatchedStatistics(self.number, self.total, self.square))
-
-    def _statistics(self, discovered: Tensor, labelled: Tensor) -> MatchedStatistics:
-        return matched_statistics(discovered, labelled)
-
-
 def _check_same_shape(predicted: Keypoints, labelled: Keypoints, num_keypoints: int) -> None:
     shapes = predicted.points.shape, labelled.points.shape
     if shapes[0] != shapes[1] or shapes[0][2] != num_keypoints:
         raise ConfigurationError(
-            f"The metric needs predicted and labelled points (B, I, {num_keypoints}, D) alike, "
+            f"The metric needs predicted and labelled points of the same shape (B, I, {num_keypoints}, D), "
             f"got {tuple(shapes[0])} and {tuple(shapes[1])}.",
-            remedy="Match the instances first, and create the metric with the number of keypoints.",
+            remedy="Match the instances first, and create the metric with this number of keypoints.",
         )

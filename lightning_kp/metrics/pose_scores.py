@@ -1,4 +1,4 @@
-"""All figures of a supervised pose network in one place: PCK of every joint, PCP of every limb, double counting."""
+"""All metrics of a supervised pose network together: PCK of each joint, PCP of each limb, double counting."""
 
 from collections.abc import Sequence
 
@@ -8,15 +8,20 @@ from torch import Tensor, nn
 from lightning_kp.keypoints import Keypoints
 from lightning_kp.metrics.points import PCK
 from lightning_kp.metrics.poses import PCP, DoubleCounting
-from lightning_kp.metrics.protocols import Limb, PoseProtocol, Ruler, lengths
+from lightning_kp.metrics.protocols import Limb, PoseProtocol, Ruler, reference_lengths
 
-SIDE_SHARE = 0.1  # PCK of data that names no length: of the image's side
+SIDE_SHARE = 0.1  # threshold of PCK without a protocol, in image sides
 
 
 class PoseScores(nn.Module):
-    """Metrics of ``names``, measured as ``protocol`` says, from labels of ``offered`` points.
+    """PCK, PCP and double counting of one pose network.
 
-    ``mirror`` as in Skeleton.  Without a protocol a length is the image's side and there are no limbs.
+    Args:
+        names: Names of the K predicted keypoints.
+        mirror: For each of them the index of its mirror image, as in Skeleton.
+        protocol: Protocol of the data set.  Without one, the reference length is the image side, the threshold
+            :data:`SIDE_SHARE`, and there are no limbs.
+        offered: Names of the L points that the data set labels.
     """
 
     def __init__(
@@ -43,22 +48,29 @@ class PoseScores(nn.Module):
     def update(
         self, heatmaps: Tensor, predicted: Keypoints, labelled: Keypoints, columns: Sequence[int]
     ) -> None:
-        """Heatmaps (B, K, h, w), predicted (B, 1, K, 2) and all labelled points, of which ``columns`` are ours."""
+        """Add images of one pose each.
+
+        Args:
+            heatmaps: Heatmaps (B, K, h, w), of any positive scale.
+            predicted: Keypoints (B, 1, K, 2), normalised.
+            labelled: Keypoints (B, 1, L, 2), normalised.
+            columns: For each of the K keypoints its position among the L labelled points.
+        """
         length = labelled.points.new_full(labelled.points.shape[:2], 2.0)
         if self.rulers:
-            length = lengths(labelled, self.offered, self.rulers)
-        wanted = labelled.select(torch.tensor(list(columns), device=labelled.points.device))
-        measured = wanted._replace(confidence=wanted.confidence * (length > 0).unsqueeze(-1))
+            length = reference_lengths(labelled, self.offered, self.rulers)
+        target = labelled.select(torch.tensor(list(columns), device=labelled.points.device))
+        measured = target._replace(confidence=target.confidence * (length > 0).unsqueeze(-1))
         self.pck.update(predicted, measured, length)
         if self.pcp is not None:
-            self.pcp.update(predicted, wanted)
+            self.pcp.update(predicted, target)
         if self.doubles is not None:
-            self.doubles.update(heatmaps, predicted, wanted, length)
+            self.doubles.update(heatmaps, predicted, target, length)
 
-    def figures(self) -> dict[str, Tensor]:
-        """Shares in [0, 1] by name: ``pck``, ``pck_JOINT``, ``pcp``, ``pcp_LIMB``, and those of DoubleCounts.
+    def compute(self) -> dict[str, Tensor]:
+        """Shares () in [0, 1] by name: ``pck``, ``pck_JOINT``, ``pcp``, ``pcp_LIMB``, and those of DoubleCounts.
 
-        What nothing was counted for is NaN.
+        A share of no counted point or limb is NaN.
         """
         pck = self.pck.compute()
         each, counted = pck.per_keypoint.reshape(-1), pck.counted.reshape(-1)
@@ -77,7 +89,7 @@ class PoseScores(nn.Module):
         return {name: value.float() for name, value in found.items()}
 
     def reset(self) -> None:
-        """Forget what was counted."""
+        """Reset all metrics."""
         for metric in (self.pck, self.pcp, self.doubles):
             if metric is not None:
                 metric.reset()

@@ -1,7 +1,6 @@
-"""Metrics of supervised poses beside those of :mod:`lightning_kp.metrics.points`: PCKh, strict PCP, double counting.
+"""Further metrics of supervised poses: strict PCP and double counting.  For PCK see :mod:`lightning_kp.metrics.points`.
 
-``compute()`` returns Scores, and a :class:`DoubleCounts` for double counting.  Labelled points with confidence 0
-are ignored.  States are sums, so that several processes agree with one.
+Labelled points with confidence 0 are ignored.  States are sums, so that several processes agree with one.
 """
 
 from collections.abc import Sequence
@@ -12,40 +11,31 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
 
-from lightning_kp.errors import ConfigurationError
 from lightning_kp.geometry import pixel_centres
 from lightning_kp.keypoints import Keypoints
-from lightning_kp.metrics.points import PCK
 from lightning_kp.metrics.protocols import Limb
 from lightning_kp.metrics.scores import Scores, average
 
-HEAD_SHARE = 0.6  # of the head box's diagonal (Andriluka et al. 2014, evaluation code)
-
-
-class PCKh(PCK):
-    """PCK at a share of the head's size, 0.6 times the diagonal of the head box (MPII's measure, at 0.5)."""
-
-    def __init__(self, num_keypoints: int, threshold: float = 0.5, **kwargs: Any) -> None:
-        super().__init__(num_keypoints, threshold, **kwargs)
-
-    def update(self, predicted: Keypoints, labelled: Keypoints, head_box: Tensor | float = 2.0) -> None:
-        """Keypoints (B, I, K, 2) and the head box's opposite corners, (B, I, 2, 2) in the unit of the points."""
-        corners = torch.as_tensor(head_box)
-        if corners.shape != (*labelled.points.shape[:2], 2, 2):
-            raise ConfigurationError(
-                f"PCKh needs two corners (x, y) for each of {tuple(labelled.points.shape[:2])} poses, "
-                f"got {tuple(corners.shape)}.",
-                remedy="Give head boxes (B, I, 2, 2), or use PCK with a length.",
-            )
-        diagonal = (corners[..., 0, :] - corners[..., 1, :]).norm(dim=-1)
-        super().update(predicted, labelled, HEAD_SHARE * diagonal)
-
 
 class PCP(Metric):
-    """Share of limbs both of whose ends lie within ``threshold`` times the limb's labelled length of the labels.
+    """Strict percentage of correct parts: share of limbs whose two ends are both correct, in [0, 1].
 
-    The strict percentage of correct parts (Pishchulin et al. 2012, section 4.1; Ferrari et al. 2008 for 0.5).
-    Limbs of one name are counted together; one counts where all its joints are labelled.
+    An end is correct within ``threshold`` times the labelled length of the limb (Pishchulin et al. 2012, section 4.1;
+    Ferrari et al. 2008 for 0.5).  A limb is counted if all its joints are labelled; limbs of the same name are counted
+    together.  A limb with a predicted joint of confidence 0 is wrong.  ``compute()`` returns
+    :class:`~lightning_kp.metrics.scores.Scores` with one value per name in ``limb_names``.
+
+    Args:
+        names: Names of the K keypoints.
+        limbs: Limbs between these keypoints.
+        threshold: Largest distance of a correct end, in lengths of the limb.
+
+    Example:
+        >>> metric = PCP(("hip", "knee"), [Limb("thigh", ("hip",), ("knee",))])
+        >>> labelled = Keypoints(torch.tensor([[[[0.0, 0.0], [0.0, 1.0]]]]), torch.ones(1, 1, 2))
+        >>> metric.update(labelled._replace(points=labelled.points + 0.3), labelled)
+        >>> metric.compute().mean.item()
+        1.0
     """
 
     is_differentiable = False
@@ -60,16 +50,16 @@ class PCP(Metric):
         super().__init__(**kwargs)
         self.threshold = threshold
         self.limb_names = tuple(dict.fromkeys(limb.name for limb in limbs))
-        place = list(names).index
+        index = list(names).index
         self.ends = [
-            (self.limb_names.index(limb.name), [place(a) for a in limb.start], [place(b) for b in limb.end])
+            (self.limb_names.index(limb.name), [index(a) for a in limb.start], [index(b) for b in limb.end])
             for limb in limbs
         ]
         self.add_state("right", torch.zeros(len(self.limb_names)), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros(len(self.limb_names), dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, predicted: Keypoints, labelled: Keypoints) -> None:
-        """Keypoints (B, I, K, D) whose instances correspond."""
+        """Add predicted and labelled keypoints (B, I, K, D) whose instances correspond."""
         for number, start, stop in self.ends:
             joints = (start, stop)
             found = [predicted.points[:, :, end].mean(dim=2) for end in joints]
@@ -87,7 +77,7 @@ class PCP(Metric):
 
 
 class DoubleCounts(NamedTuple):
-    """Per keypoint (K,): ``counted`` joints, ``confused`` and ``doubled`` among them, ``right`` among the latter."""
+    """Joints per keypoint (K,): ``counted``, of these ``confused`` and ``doubled``, of the doubled ``right``."""
 
     counted: Tensor
     confused: Tensor
@@ -95,7 +85,13 @@ class DoubleCounts(NamedTuple):
     right: Tensor
 
     def shares(self) -> dict[str, Tensor]:
-        """Over all keypoints: share of joints confused, share doubled, share of the doubled that are right."""
+        """Shares () over all keypoints: confused joints, doubled joints, and doubled joints that are right.
+
+        Example:
+            >>> counts = DoubleCounts(*torch.tensor([[4, 0], [1, 0], [2, 0], [1, 0]]))
+            >>> {name: share.item() for name, share in counts.shares().items()}
+            {'confused': 0.25, 'doubled': 0.5, 'doubled_right': 0.5}
+        """
         counted, confused, doubled, right = (each.sum().double() for each in self)
         return {
             "confused": confused / counted, "doubled": doubled / counted, "doubled_right": right / doubled,
@@ -103,14 +99,32 @@ class DoubleCounts(NamedTuple):
 
 
 class DoubleCounting(Metric):
-    """How often a joint is taken for its mirror image, and what happens where both show in one heatmap.
+    """Count joints that are confused with their mirror image, and heatmaps that have a peak at both.
 
-    000, section 2.5 and Figure 2.11: a heatmap that has several peaks counts a part twice; of such cases the
-    share that still assigns the correct part.  The paper gives no definition; ours: a joint counts that has
-    a labelled mirror image farther away than two radii, a radius being ``threshold`` lengths.  It is
-    ``confused`` when the prediction lies within a radius of the mirror image's label, ``doubled`` when the
-    heatmap has a local maximum of at least ``share`` of its highest value within a radius of each label,
-    and then ``right`` when the prediction lies within a radius of its own.
+    000, section 2.5 and Figure 2.11: a heatmap with several peaks counts a part twice, and the paper reports in which
+    share of such cases the correct part is still assigned.  It gives no definition; ours: with a radius of
+    ``threshold`` reference lengths, a joint is
+
+    * counted if its mirror image is labelled and more than two radii away;
+    * ``confused`` if the prediction lies within a radius of the mirror image's label;
+    * ``doubled`` if the heatmap has, within a radius of each of the two labels, a local maximum of at least ``share``
+      of its highest value;
+    * ``right``, if doubled, when the prediction lies within a radius of its own label.
+
+    ``compute()`` returns :class:`DoubleCounts`.
+
+    Args:
+        mirror: For each of the K keypoints the index of its mirror image, its own index if it has none.
+        threshold: The radius, in reference lengths.
+        share: Lower limit on a peak, as a share of the heatmap's highest value.
+
+    Example:
+        >>> metric = DoubleCounting(mirror=(1, 0))
+        >>> labelled = Keypoints(torch.tensor([[[[-0.5, 0.5], [0.5, 0.5]]]]), torch.ones(1, 1, 2))
+        >>> exchanged = labelled._replace(points=labelled.points.flip(2))
+        >>> metric.update(torch.zeros(1, 2, 2, 2), exchanged, labelled, torch.ones(1, 1))
+        >>> metric.compute().confused
+        tensor([1, 1])
     """
 
     is_differentiable = False
@@ -130,13 +144,20 @@ class DoubleCounting(Metric):
             self.add_state(name, torch.zeros(len(mirror), dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, scores: Tensor, predicted: Keypoints, labelled: Keypoints, length: Tensor) -> None:
-        """Heatmaps (B, K, h, w) of one pose (I = 1), Keypoints (B, 1, K, 2), ``length`` (B, 1); 0 does not count."""
+        """Add images of one pose each.
+
+        Args:
+            scores: Heatmaps (B, K, h, w), of any positive scale.
+            predicted: Keypoints (B, 1, K, 2), normalised.
+            labelled: Keypoints (B, 1, K, 2), normalised.
+            length: Reference lengths (B, 1), normalised; poses with length 0 are ignored.
+        """
         own, found = labelled.points[:, 0], predicted.points[:, 0]
         other = own[:, self.mirror]
         radius = self.threshold * length.to(own)  # (B, 1)
-        paired = torch.tensor([k != m for k, m in enumerate(self.mirror)], device=own.device)
+        has_mirror = torch.tensor([k != m for k, m in enumerate(self.mirror)], device=own.device)
         present = labelled.present[:, 0]
-        counts = present & present[:, self.mirror] & paired & ((own - other).norm(dim=-1) > 2 * radius)
+        counts = present & present[:, self.mirror] & has_mirror & ((own - other).norm(dim=-1) > 2 * radius)
         counts &= length.to(own) > 0
         at_own = (found - own).norm(dim=-1) <= radius
         at_other = (found - other).norm(dim=-1) <= radius
@@ -154,7 +175,7 @@ class DoubleCounting(Metric):
 
 
 def _peaks(scores: Tensor, share: float) -> Tensor:
-    """Which pixels (B, K, h, w) are local maxima (of 3x3) and at least a share of the heatmap's highest value."""
+    """Pixels (B, K, h, w) bool that are local maxima (3 x 3) of at least ``share`` of the heatmap's highest value."""
     highest = scores.flatten(2).amax(dim=-1)[..., None, None]
     return (
         (scores == F.max_pool2d(scores, 3, stride=1, padding=1)) & (scores >= share * highest) & (scores > 0)
@@ -162,7 +183,7 @@ def _peaks(scores: Tensor, share: float) -> Tensor:
 
 
 def _any_within(peaks: Tensor, points: Tensor, radius: Tensor) -> Tensor:
-    """Whether a peak (B, K, h, w) lies within ``radius`` (B, 1) of its point (B, K, 2): (B, K)."""
+    """Whether any peak of (B, K, h, w) lies within ``radius`` (B, 1) of the point (B, K, 2): (B, K) bool."""
     height, width = peaks.shape[-2:]
     x = pixel_centres(width, like=points) - points[..., :1]
     y = pixel_centres(height, like=points) - points[..., 1:]

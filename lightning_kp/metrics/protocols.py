@@ -1,8 +1,8 @@
-"""How pose benchmarks count: their joints, which mirror each other, their limbs, and what their threshold is of.
+"""Protocols of pose benchmarks: joints, mirrored joints, limbs, reference length and threshold.
 
 LSP (Johnson and Everingham 2010): PCK at 0.2 of the torso, from one shoulder to the opposite hip, and strict PCP.
-MPII (Andriluka et al. 2014): PCKh at 0.5 of the head's size, 0.6 times the diagonal of the head box; its overall
-figure leaves pelvis and thorax out.  Where a head box is missing, the head's own two joints measure it (ours).
+MPII (Andriluka et al. 2014): PCKh, PCK at 0.5 of the head size, which is 0.6 times the diagonal of the head box; the
+overall PCKh leaves out pelvis and thorax.  Without a head box, the distance of the two head joints is used (ours).
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from lightning_kp.skeleton import Skeleton
 
 
 class Ruler(NamedTuple):
-    """A length of the body: ``factor`` times the distance of two labelled points, by name."""
+    """A reference length: ``factor`` times the distance of two labelled points, given by name."""
 
     start: str
     end: str
@@ -25,7 +25,7 @@ class Ruler(NamedTuple):
 
 
 class Limb(NamedTuple):
-    """A part of the body between two joints, or between the means of several, by name."""
+    """A body part between two joints, or between the means of several joints, given by name."""
 
     name: str
     start: tuple[str, ...]
@@ -34,11 +34,15 @@ class Limb(NamedTuple):
 
 @dataclass(frozen=True)
 class PoseProtocol:
-    """What a data set scores.
+    """The evaluation protocol of a data set.
 
-    ``skeleton`` of the joints that are predicted; ``rulers``: the first of them whose points are labelled gives
-    a pose its length, and a pose without any does not count; ``threshold`` in such lengths; ``limbs`` of PCP,
-    those of one name counted together; ``unscored`` joints are missing from the overall figure.
+    Attributes:
+        skeleton: Skeleton of the joints that are predicted.
+        rulers: Candidates for the reference length of a pose.  The first one whose points are labelled is used; a
+            pose without any is ignored.
+        threshold: Largest distance of a correct joint, in reference lengths.
+        limbs: Limbs of PCP; limbs of the same name are counted together.
+        unscored: Joints that the overall PCK leaves out.
     """
 
     skeleton: Skeleton
@@ -48,8 +52,22 @@ class PoseProtocol:
     unscored: tuple[str, ...] = ()
 
 
-def lengths(labelled: Keypoints, names: Sequence[str], rulers: Sequence[Ruler]) -> Tensor:
-    """The first labelled ruler's length of each pose, (B, I) in the unit of the points; 0 where there is none."""
+def reference_lengths(labelled: Keypoints, names: Sequence[str], rulers: Sequence[Ruler]) -> Tensor:
+    """Reference length of each pose, from the first ruler whose points are labelled.
+
+    Args:
+        labelled: Keypoints (B, I, K, D).
+        names: Names of the K keypoints.
+        rulers: Candidates, the preferred one first.
+
+    Returns:
+        Lengths (B, I) in the unit of the points; 0 for a pose without a labelled ruler.
+
+    Example:
+        >>> pose = Keypoints(torch.tensor([[[[0.0, 0.0], [0.3, 0.4]]]]), torch.ones(1, 1, 2))
+        >>> reference_lengths(pose, ("neck", "hip"), [Ruler("neck", "hip", factor=2.0)])
+        tensor([[1.]])
+    """
     found = labelled.points.new_zeros(labelled.points.shape[:2])
     for ruler in reversed(rulers):
         start, end = names.index(ruler.start), names.index(ruler.end)
@@ -88,7 +106,7 @@ LSP = PoseProtocol(
 )  # fmt: skip
 
 HEAD_BOX = ("head_box_start", "head_box_end")
-"""Opposite corners of the head box: labelled points that MPII's pictures carry as a measure, never predicted."""
+"""Opposite corners of MPII's head box: labelled points that only give the reference length and are never predicted."""
 MPII = PoseProtocol(
     Skeleton(
         (

@@ -1,4 +1,4 @@
-"""The result of every keypoint metric: one value per keypoint, their mean, and tables of both."""
+"""The result of a keypoint metric: one value per keypoint, their mean, and both as a table."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,10 +15,15 @@ if TYPE_CHECKING:
 
 
 class Scores(NamedTuple):
-    """``per_keypoint`` (K,), NaN where nothing was counted; ``counted`` (K,) points that entered.
+    """Values of K keypoints.
 
+    ``mean`` () is over all counted points, so that a keypoint that is rarely labelled weighs little.
+    ``per_keypoint`` (K,) is NaN for a keypoint without a counted point; ``counted`` (K,) are the numbers of points.
     torchmetrics squeezes single values: both are () when a metric with K = 1 returns them.
-    ``mean`` () is over all counted points, so a keypoint that is rarely labelled weighs little.
+
+    Example:
+        >>> average(torch.tensor([1.0, 1.0]), torch.tensor([1, 3])).rows(["nose", "tail"])[0]
+        {'keypoint': 'nose', 'value': 1.0, 'count': 1}
     """
 
     mean: Tensor
@@ -26,13 +31,16 @@ class Scores(NamedTuple):
     counted: Tensor
 
     def rows(self, names: Sequence[str] | None = None) -> "list[Row]":
-        """One dict (keypoint, value, count) per keypoint and a last one named "mean"."""
+        """One dict (keypoint, value, count) per keypoint, and a last one named "mean".
+
+        Raises ConfigurationError if there is not one name per keypoint.
+        """
         values, counts = self.per_keypoint.reshape(-1).tolist(), self.counted.reshape(-1).tolist()
         labels = [str(k) for k in range(len(counts))] if names is None else list(names)
         if len(labels) != len(counts):
             raise ConfigurationError(
                 f"The table needs {len(counts)} names, got {len(labels)}: {', '.join(labels)}.",
-                remedy="Give one name per keypoint, in their order.",
+                remedy="Give one name per keypoint, in the order of the keypoints.",
             )
         rows: list[Row] = [
             {"keypoint": name, "value": value, "count": int(count)}
@@ -41,18 +49,23 @@ class Scores(NamedTuple):
         return [*rows, {"keypoint": "mean", "value": self.mean.item(), "count": int(sum(counts))}]
 
     def table(self, names: Sequence[str] | None = None) -> "pd.DataFrame":
-        """:meth:`rows` as a pandas table with the columns keypoint, value, count."""
+        """:meth:`rows` as a pandas DataFrame with the columns keypoint, value, count."""
         import pandas as pd
 
         return pd.DataFrame(self.rows(names))
 
 
 def average(total: Tensor, count: Tensor) -> Scores:
-    """Sums ``total`` (K,) over ``count`` (K,) counted points -> Scores; NaN where the count is 0."""
+    """Divide sums ``total`` (K,) by the numbers ``count`` (K,) of counted points; NaN where the number is 0.
+
+    Example:
+        >>> average(torch.tensor([1.0, 1.0]), torch.tensor([1, 3]))
+        Scores(mean=tensor(0.5000), per_keypoint=tensor([1.0000, 0.3333]), counted=tensor([1, 3]))
+    """
     weights = count.to(total.dtype)
     return Scores(total.sum() / weights.sum(), total / weights, count)
 
 
 def average_present(values: Tensor, present: Tensor) -> Scores:
-    """Values (N, K), of which those with ``present`` (N, K) count, -> Scores over N."""
+    """Average values (N, K) over N, counting only those that are ``present`` (N, K) bool."""
     return average(torch.where(present, values, 0).sum(dim=0), present.sum(dim=0))

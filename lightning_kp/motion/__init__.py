@@ -1,1 +1,1 @@
-"""What moves in front of a camera at rest: foreground, animals, the squares that follow them."""
+"""Motion in front of a camera at rest: foreground masks, moving regions, and squares that follow the animals."""

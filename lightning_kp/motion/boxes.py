@@ -1,4 +1,4 @@
-"""Where to crop: one box for everything, or a table with a box for each frame."""
+"""Boxes to crop before resizing: one for all frames, or a csv file with a box per frame and animal."""
 
 import csv
 import io
@@ -12,29 +12,28 @@ from numpy.typing import NDArray
 from lightning_kp.errors import DataError
 from lightning_kp.video.reader import VideoInfo
 
-Floats = NDArray[np.float64]
-
 Box = tuple[int, int, int, int]
+"""(left, top, right, bottom): edges in pixels of the displayed frame."""
 Boxes = Sequence[int] | str | Path | None
-"""None, one box (left, top, right, bottom) in pixels, a csv file with a box for each frame, or ``follow``.
+"""None, one box (left, top, right, bottom) in pixels, a csv file with a box per frame, or ``follow``.
 
-The file has the columns ``frame,left,top,right,bottom`` (edges in pixels of the displayed frame,
-frames from 0) and, if it serves several videos, ``video`` (file name with or without suffix), if it
-has boxes of several animals, ``animal`` (from 1).  ``FILE#2`` names those of animal 2.  A frame without a row
-takes the last box before it.  ``follow`` is a square that goes with the animal, see following.py.
+The file has the columns ``frame,left,top,right,bottom``: frames from 0, edges in pixels of the displayed frame.  The
+column ``video`` (file name with or without suffix) is needed if the file serves several videos, the column ``animal``
+(from 1) if it has boxes of several animals; ``FILE#2`` stands for the boxes of animal 2.  A frame without a row takes
+the last box before it.  ``follow`` is a square that follows the animal, see following.py.
 """
 FOLLOW = "follow"
 COLUMNS = ("frame", "left", "top", "right", "bottom")
 
 
-def per_animal(boxes: Boxes) -> tuple[Boxes, ...]:
-    """The boxes of each animal: FILE#1, FILE#2, ... of a file that has several, else what was given.
+def boxes_per_animal(boxes: Boxes) -> tuple[Boxes, ...]:
+    """Split a file with boxes of several animals into (FILE#1, FILE#2, ...); other boxes are returned as one.
 
     Raises DataError for a file that cannot be read.
     """
     if not isinstance(boxes, (str, Path)) or boxes == FOLLOW:
         return (boxes,)
-    path, animal = _parts(boxes)
+    path, animal = _file_and_animal(boxes)
     if animal is not None:
         return (boxes,)
     try:
@@ -48,89 +47,100 @@ def per_animal(boxes: Boxes) -> tuple[Boxes, ...]:
 
 
 def box_file(boxes: str | Path) -> Path:
-    """The file itself, of FILE#2 too."""
-    return _parts(boxes)[0]
+    """Path of the csv file, without the number of an animal as in FILE#2."""
+    return _file_and_animal(boxes)[0]
 
 
-def _parts(boxes: str | Path) -> tuple[Path, str | None]:
-    """The file, and the animal that follows a #."""
-    name, mark, animal = str(boxes).rpartition("#")
-    return (Path(name), animal) if mark and animal.isdigit() else (Path(boxes), None)
+def _file_and_animal(boxes: str | Path) -> tuple[Path, str | None]:
+    """Split FILE#2 into the path and the number of the animal; None where no number is given."""
+    name, separator, animal = str(boxes).rpartition("#")
+    return (Path(name), animal) if separator and animal.isdigit() else (Path(boxes), None)
 
 
-def _read(boxes: str | Path, info: VideoInfo) -> dict[int, Box]:
-    path, animal = _parts(boxes)
+def read_boxes(boxes: str | Path, info: VideoInfo) -> dict[int, Box]:
+    """Read the boxes of one video, and of one animal, from a csv file: {frame: box}, one for each row.
+
+    Raises DataError for a file that cannot be read, lacks a column or a row for the video, or has boxes of several
+    animals of which none is chosen.
+    """
+    path, animal = _file_and_animal(boxes)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
             if missing:
                 raise DataError(
-                    f"{path} has no column {', '.join(missing)}.",
-                    remedy=f"Its first line must be: {','.join(COLUMNS)} (and `video` for several videos).",
+                    f"The boxes in {path} lack the column(s) {', '.join(missing)}.",
+                    remedy=f"Its first line must be: {','.join(COLUMNS)} (plus `video` if it serves several videos).",
                 )
-            rows = [(number, row) for number, row in enumerate(reader, start=2) if _is_about(row, info)]
+            rows = [(line, row) for line, row in enumerate(reader, start=2) if _is_of_video(row, info)]
             animals = {row.get("animal") or "1" for _, row in rows}
             if animal is None and len(animals) > 1:
                 raise DataError(
-                    f"{path} has boxes of {len(animals)} animals.",
-                    remedy=f"Choose one: {path}#{min(animals)}",
+                    f"{path} has boxes of {len(animals)} animals, but one is needed here.",
+                    remedy=f"Choose one by its number, for example {path}#{min(animals)}",
                 )
-            rows = [each for each in rows if animal in (None, each[1].get("animal") or "1")]
+            rows = [(line, row) for line, row in rows if animal in (None, row.get("animal") or "1")]
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, error) from error
-    table = dict(_parse(path, number, row) for number, row in rows)
+    table = dict(_parse(path, line, row) for line, row in rows)
     if not table:
-        raise DataError(f"{path} has no box for the video {info.name}.", remedy="Check its `video` column.")
+        raise DataError(
+            f"{path} has no box for the video {info.name}.",
+            remedy="Check its column `video`, and the number of the animal if you gave one.",
+        )
     return table
 
 
 def _unreadable(path: Path, error: OSError | UnicodeDecodeError) -> DataError:
-    reason = error.strerror if isinstance(error, OSError) else "it is no text"
+    reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
     return DataError(
         f"The boxes in {path} cannot be read: {reason}.",
         remedy="Check --data.boxes; `kp inspect VIDEO --boxes boxes.csv` writes such a file.",
     )
 
 
-def _is_about(row: dict[str, str], info: VideoInfo) -> bool:
+def _is_of_video(row: dict[str, str], info: VideoInfo) -> bool:
     return row.get("video", info.name) in (info.name, info.path.name)
 
 
-def _parse(path: Path, number: int, row: dict[str, str]) -> tuple[int, Box]:
+def _parse(path: Path, line: int, row: dict[str, str]) -> tuple[int, Box]:
     try:
         frame, left, top, right, bottom = (round(float(row[column])) for column in COLUMNS)
     except (TypeError, ValueError) as error:
         raise DataError(
-            f"{path}, line {number}: not five numbers.", remedy="Leave rows of unknown frames out."
+            f"{path}, line {line}: {', '.join(COLUMNS)} must be five numbers.",
+            remedy="Correct the row, or remove it: a frame without a row takes the box before it.",
         ) from error
     return frame, (left, top, right, bottom)
 
 
 @dataclass(frozen=True, eq=False)
 class AnimalBoxes:
-    """``boxes`` (N, I, 4) as left, top, right, bottom in whole pixels of the displayed frames; ``seen`` the
-    share of frames in which each animal was found (I,), the others keep the last box.
-    """  # noqa: D205
+    """Boxes of the animals I in the T frames of one video.
+
+    ``boxes`` (T, I, 4): left, top, right and bottom edges in whole pixels of the displayed frames.  ``seen`` (I,): the
+    share of frames, 0 to 1, in which each animal was found; in the others it keeps its last box.
+    """
 
     info: VideoInfo
     boxes: NDArray[np.int64]
-    seen: Floats
+    seen: NDArray[np.float64]
 
     @property
     def side_px(self) -> int:
-        """Side of the squares, smaller only in smaller frames."""
+        """Side of the squares in pixels; frames smaller than the squares limit it."""
         return int((self.boxes[0, 0, 2:] - self.boxes[0, 0, :2]).max())
 
 
 def write_boxes(found: Sequence[AnimalBoxes], path: Path) -> None:
-    """A csv file for ``data.boxes``: one row per animal and frame in which its box has moved."""
+    """Write a csv file for the option ``data.boxes``, as :func:`boxes_to_csv` makes it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(as_table(found), encoding="utf-8")
+    path.write_text(boxes_to_csv(found), encoding="utf-8")
 
 
-def as_table(found: Sequence[AnimalBoxes]) -> str:
-    """The same as text."""
+def boxes_to_csv(found: Sequence[AnimalBoxes]) -> str:
+    """Boxes as csv text: one row for each animal and each frame in which its box has moved."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow((*COLUMNS, "video", "animal"))

@@ -1,8 +1,9 @@
-"""``boxes: follow``: a square that goes with the one animal of a video or of labelled images, found from what moves.
+"""``boxes: follow``: a square that follows the one animal of a video or of labelled images, found by its motion.
 
-An animal that is small in its arena has few pixels in a picture of all of it, and walls to read its heading from;
-in a square that goes with it, it fills the picture wherever it is.  000, 5.8 has such crops for the jellyfish.
-The side is MARGIN times the animal's own length, video by video, so that another zoom makes no other size.
+An animal that is small in its arena has few pixels in an image of the whole arena, and a network can infer its heading
+from the walls.  In a square that follows it, the animal fills the image wherever it is.  000, 5.8 uses such crops for
+the jellyfish.  The side is SIDE_IN_LENGTHS times the animal's length, measured for each video, so that the animal has
+the same size in the crop whatever the zoom.
 """
 
 import hashlib
@@ -18,140 +19,160 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from lightning_kp.errors import DataError, VideoError
-from lightning_kp.files import default_cache_dir, file_mark, writing
-from lightning_kp.geometry import Region, place
+from lightning_kp.files import default_cache_dir, file_fingerprint, writing_cache
+from lightning_kp.geometry import Region, pixel_centres, place
 from lightning_kp.images.resize import prepare
 from lightning_kp.motion import foreground as fg
-from lightning_kp.motion.animals import LOOKED_AT_PX, boxes_in_images, find_boxes
-from lightning_kp.motion.boxes import Box, as_table
+from lightning_kp.motion.animals import ANALYSED_PX, boxes_in_images, find_boxes
+from lightning_kp.motion.boxes import Box, boxes_to_csv
 from lightning_kp.video.opening import open_video
 
-FORMAT = 1
-"""Raised whenever the same video would give other boxes or another background."""
-SAMPLED = 101  # frames at least that the background is the median of, where the video has them
-BACKGROUND_PX = 512  # longest side of a background: crops of it are compared with crops of frames
-LEAST_IMAGES = 6  # of one scene: the median of fewer may show the animal
+CACHE_VERSION = 1
+"""To be raised whenever the same video would give other boxes or another background."""
+MIN_SAMPLED_FRAMES = 101
+"""The background is the median of at least this many frames, if the video has them, and of fewer than twice as many."""
+BACKGROUND_PX = 512
+"""Longest side of a background in pixels; crops of it are compared with crops of frames."""
+MIN_SCENE_IMAGES = 6
+"""Labelled images of one scene that are needed: the median of fewer may show the animal."""
 
 
-def followed(video: Path) -> Path:
-    """A csv file for ``data.boxes`` with the square that follows the animal; found once for each video.
+def follow_animal(video: Path) -> Path:
+    """Return a csv file for ``data.boxes`` with the square that follows the animal, computed once for each video.
 
-    Raises VideoError where nothing moves.
+    Raises VideoError if nothing moves.
     """
-    target = _kept(video, "boxes", ".csv")
+    target = _cache_path(video, "boxes", ".csv")
     if not target.is_file():
         background = scene_background(video)
         with open_video(video) as reader:
-            plan = place(reader.info.frame_size, LOOKED_AT_PX)
+            placement = place(reader.info.frame_size, ANALYSED_PX)
         height, width = background.shape[:2]
-        small = prepare(
-            background, plan._replace(size=max(plan.content), box=(0, 0, width, height), offset=(0, 0))
-        )
-        grey = small[: plan.content[0], : plan.content[1]].mean(axis=-1, keepdims=True).astype(np.uint8)
+        whole = placement._replace(size=max(placement.content), box=(0, 0, width, height), offset=(0, 0))
+        small = prepare(background, whole)
+        rows, columns = placement.content
+        grey = small[:rows, :columns].mean(axis=-1, keepdims=True).astype(np.uint8)
         with tqdm(desc=f"follow {video.stem}", unit="frame", delay=2.0, leave=False) as bar:
             try:
                 found = find_boxes(video, grey, 1, progress=bar.update)
             except DataError as error:
-                remedy = "Leave it out, or train with one box or none (--data.boxes=null)."
+                remedy = "Leave this video out, or train with a fixed box or none (--data.boxes=null)."
                 raise VideoError(error.problem, remedy=remedy) from error
-        with writing(target) as file:
-            file.write(as_table([found]).encode())
+        with writing_cache(target) as file:
+            file.write(boxes_to_csv([found]).encode())
     return target
 
 
 def scene_background(video: Path) -> NDArray[np.uint8]:
-    """The median (h, w, 3) of frames spread over a video, at most BACKGROUND_PX long; kept on disk."""
-    target = _kept(video, "background", ".npy")
+    """Return the background (h, w, 3), uint8: the median of frames spread over the video, computed once and cached.
+
+    Its longer side is at most BACKGROUND_PX.
+    """
+    target = _cache_path(video, "background", ".npy")
     if not target.is_file():
         median = _median(video)
-        with writing(target) as file:
+        with writing_cache(target) as file:
             np.save(file, median)
     return np.asarray(np.load(target, allow_pickle=False), dtype=np.uint8)
 
 
-def cut_out(
+def cut_background(
     background: NDArray[np.uint8], frame_size: tuple[int, int], regions: Sequence[Region], size: int
 ) -> NDArray[np.uint8]:
-    """What a background (h, w, 3) shows in ``regions`` of frames of ``frame_size`` = (H, W): (N, size, size, 3)."""
+    """Cut N squares out of a background (h, w, 3), uint8, that show the same ``regions`` as crops of frames do.
+
+    ``regions`` are in pixels of frames of ``frame_size`` = (H, W).  Returns (N, size, size, 3), uint8; parts beyond the
+    frame are black.
+    """
     scene = torch.from_numpy(background).permute(2, 0, 1).unsqueeze(0).float()
-    centre = (torch.arange(2 * size) + 0.5) / size - 1  # twice as fine, then averaged: no aliasing
+    centre = pixel_centres(2 * size, like=scene)  # twice as fine, then averaged: no aliasing
     grid = torch.stack(torch.meshgrid(centre, centre, indexing="xy"), dim=-1).double()
     whole = Region(0, 0, frame_size[1], frame_size[0])
     cuts = []
     for region in regions:
-        places = whole.from_original_px(region.to_original_px(grid)).float().unsqueeze(0)
-        # Zeros would shine into the frame's last pixels; beyond the frame there is black, as in the squares.
-        fine = F.grid_sample(scene, places, padding_mode="border", align_corners=False)
-        fine = fine * (places.abs() <= 1).all(dim=-1).unsqueeze(1)
+        positions = whole.from_original_px(region.to_original_px(grid)).float().unsqueeze(0)
+        # Padding with zeros would darken the frame's last pixels; beyond the frame it is black, as in the squares.
+        fine = F.grid_sample(scene, positions, padding_mode="border", align_corners=False)
+        fine = fine * (positions.abs() <= 1).all(dim=-1).unsqueeze(1)
         cuts.append(F.avg_pool2d(fine, 2)[0].permute(1, 2, 0).round().to(torch.uint8))
     return torch.stack(cuts).numpy()
 
 
-def boxes_of_labelled(
+def boxes_by_scene(
     small: Sequence[NDArray[np.uint8]],
     frame_sizes: Sequence[tuple[int, int]],
     scenes: Sequence[Hashable],
 ) -> list[Box]:
-    """A box around the animal of each labelled image; images of one scene share the background and the side.
+    """Find a box around the animal of each labelled image; images of one scene share a background and a side length.
 
-    ``small`` as :func:`small_grey` makes them.
+    ``small`` are grey images (h, w, 1) as :func:`small_grey` makes them, ``frame_sizes`` the (H, W) of the originals in
+    pixels, ``scenes`` an identifier of the scene of each.  The boxes are in pixels of the originals.
     """
     boxes: dict[int, Box] = {}
-    keys = list(zip(scenes, frame_sizes, strict=True))
-    for key in dict.fromkeys(keys):
-        rows = [i for i, other in enumerate(keys) if other == key]
-        found = boxes_in_images(np.stack([small[i] for i in rows]), key[1])
+    scene_and_size = list(zip(scenes, frame_sizes, strict=True))
+    for group in dict.fromkeys(scene_and_size):
+        rows = [i for i, other in enumerate(scene_and_size) if other == group]
+        found = boxes_in_images(np.stack([small[i] for i in rows]), group[1])
         for row, box in zip(rows, found.tolist(), strict=True):
             boxes[row] = (box[0], box[1], box[2], box[3])
     return [boxes[i] for i in range(len(small))]
 
 
 def large_scenes(scenes: Sequence[str]) -> list[bool]:
-    """Which images are of scenes that have LEAST_IMAGES; warns of the others.  Raises DataError where none is."""
+    """Return, for each image, whether its scene has MIN_SCENE_IMAGES images, and warn about the others.
+
+    Raises DataError if no scene has enough.
+    """
     counts = Counter(scenes)
-    small = [scene for scene, number in counts.items() if number < LEAST_IMAGES]
-    if len(small) == len(counts):
+    too_small = [scene for scene, number in counts.items() if number < MIN_SCENE_IMAGES]
+    if len(too_small) == len(counts):
         raise DataError(
-            f"{small[0]}: {counts[small[0]]} labelled image(s); to find the animal by what changes from one to the "
-            f"next, {LEAST_IMAGES} of a scene are needed.",
-            remedy="Give a file with more labelled frames of a video.",
+            f"{too_small[0]} has {counts[too_small[0]]} labelled image(s), but finding the animal by its motion "
+            f"(boxes: follow) needs at least {MIN_SCENE_IMAGES} per scene.",
+            remedy="Give a label file with more labelled frames per video, or set --data.boxes=null.",
         )
-    if small:
-        left_out = sum(counts[scene] for scene in small)
+    if too_small:
+        ignored = sum(counts[scene] for scene in too_small)
         warnings.warn(
-            f"{left_out} labelled image(s) of {len(small)} scene(s) ({small[0]}, ...) are left out: with fewer than "
-            f"{LEAST_IMAGES} of a scene it is not known what the background is.",
+            f"{ignored} labelled image(s) of {len(too_small)} scene(s) ({too_small[0]}, ...) are ignored: with fewer "
+            f"than {MIN_SCENE_IMAGES} images per scene the background cannot be told from the animal.",
             stacklevel=2,
         )
-    return [counts[scene] >= LEAST_IMAGES for scene in scenes]
+    return [counts[scene] >= MIN_SCENE_IMAGES for scene in scenes]
 
 
 def small_grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """An image (H, W, 3) as :func:`boxes_of_labelled` looks at it, (h, w, 1)."""
-    plan = place((image.shape[0], image.shape[1]), LOOKED_AT_PX)
-    (height, width), (top, left) = plan.content, plan.offset
-    small = prepare(image, plan)[top : top + height, left : left + width]
+    """Reduce an image (H, W, 3) to a small grey one (h, w, 1), uint8, as :func:`boxes_by_scene` needs it."""
+    placement = place((image.shape[0], image.shape[1]), ANALYSED_PX)
+    (height, width), (top, left) = placement.content, placement.offset
+    small = prepare(image, placement)[top : top + height, left : left + width]
     return np.asarray(small.mean(axis=-1, keepdims=True), dtype=np.uint8)
 
 
-def _kept(video: Path, what: str, suffix: str) -> Path:
-    key = hashlib.sha256(repr((FORMAT, file_mark(video, with_time=True))).encode()).hexdigest()[:20]
-    return default_cache_dir() / f"{video.stem[:40]}-{what}-{key}{suffix}"
+def _cache_path(video: Path, kind: str, suffix: str) -> Path:
+    """Where the result of ``kind`` is cached; the name changes with the file and with CACHE_VERSION."""
+    contents = repr((CACHE_VERSION, file_fingerprint(video, with_time=True)))
+    digest = hashlib.sha256(contents.encode()).hexdigest()[:20]
+    return default_cache_dir() / f"{video.stem[:40]}-{kind}-{digest}{suffix}"
 
 
 def _median(video: Path) -> NDArray[np.uint8]:
-    """Every second kept frame goes whenever too many have come: nobody need know how many there will be."""
+    """Median (h, w, 3) of evenly spread frames of a video.
+
+    Whenever the buffer is full, every second frame in it is dropped and the interval doubled, so that the number of
+    frames need not be known in advance.
+    """
     kept: list[NDArray[np.uint8]] = []
     every = 1
     with open_video(video) as reader:
-        plan = place(reader.info.frame_size, min(BACKGROUND_PX, max(reader.info.frame_size)))
-        (height, width), (top, left) = plan.content, plan.offset
+        placement = place(reader.info.frame_size, min(BACKGROUND_PX, max(reader.info.frame_size)))
+        (height, width), (top, left) = placement.content, placement.offset
         with tqdm(desc=f"background {video.stem}", unit="frame", delay=2.0, leave=False) as bar:
             for frame in reader.decode():
                 bar.update()
                 if frame.index % every:
                     continue
-                kept.append(frame.prepared(plan)[top : top + height, left : left + width].copy())
-                if len(kept) == 2 * SAMPLED:
+                kept.append(frame.prepared(placement)[top : top + height, left : left + width].copy())
+                if len(kept) == 2 * MIN_SAMPLED_FRAMES:
                     kept, every = kept[::2], 2 * every
-    return fg.median_background(np.stack(kept), at_most=2 * SAMPLED)
+    return fg.median_background(np.stack(kept), max_images=2 * MIN_SAMPLED_FRAMES)

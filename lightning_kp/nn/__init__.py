@@ -1,1 +1,1 @@
-"""Networks: encoders, pose decoders, reconstruction decoders, perceptual features."""
+"""Networks and their layers: encoders, pose decoders, reconstruction decoders, classifiers, pre-trained weights."""

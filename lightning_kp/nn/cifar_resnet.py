@@ -1,4 +1,4 @@
-"""Residual networks for images of 32 pixels (He et al. 2016, section 4.2), such as ResNet-110 of 000, chapter 2."""
+"""Residual networks for 32 x 32 px images (He et al. 2016, section 4.2), such as ResNet-110 of 000, chapter 2."""
 
 import torch
 import torch.nn.functional as F
@@ -10,11 +10,18 @@ WIDTHS = (16, 32, 64)
 
 
 class CifarResNet(nn.Module):
-    """Images (B, 3, H, W), normalised -> logits (B, C), by ``depth`` = 6n + 2 layers.
+    """Residual network of ``depth`` = 6n + 2 layers: normalised images (B, 3, H, W) -> logits (B, C).
 
-    A convolution of 16 channels, three stages of n blocks with 16, 32 and 64 channels, the latter two at half
-    the resolution of the one before; mean over the image; one linear layer.  Shortcuts have no parameters:
-    where the channels double, they take every second pixel and fill up with zeros (option A).
+    One convolution of 16 channels is followed by three stages of n blocks with 16, 32 and 64 channels; the second
+    and third stage halve the resolution. Global average pooling and one linear layer give the logits. Shortcuts
+    have no parameters: where the channels double, they keep every second pixel and pad with zeros (option A).
+
+    Args:
+        depth: Number of layers, 6n + 2 with n >= 1.
+        classes: Number of classes C.
+
+    Raises:
+        ConfigurationError: ``depth`` is not 6n + 2; the message names the nearest valid depth.
     """
 
     def __init__(self, depth: int, classes: int) -> None:
@@ -23,7 +30,7 @@ class CifarResNet(nn.Module):
         if rest or blocks < 1:
             near = 6 * max(1, round((depth - 2) / 6)) + 2
             raise ConfigurationError(
-                f"A residual network for CIFAR has 6n + 2 layers; {depth} were asked for.",
+                f"A CIFAR residual network needs 6n + 2 layers, got {depth}.",
                 remedy=f"Use cifar_resnet{near}.",
             )
         self.stem = nn.Sequential(
@@ -43,12 +50,15 @@ class CifarResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, image: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W) -> logits (B, C)."""
         features = self.blocks(self.stem(image))
         logits: Tensor = self.head(features.mean(dim=(-2, -1)))
         return logits
 
 
 class _Block(nn.Module):
+    """Basic block with a parameter-free shortcut: (B, C, h, w) -> (B, C', h / stride, w / stride)."""
+
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.body = nn.Sequential(

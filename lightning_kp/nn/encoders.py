@@ -1,6 +1,6 @@
-"""Image encoders: torchvision and timm networks, or a small one of ours, as a pyramid of features.
+"""Image encoders: torchvision and timm networks, or a small one of ours, as feature pyramids.
 
-An encoder returns its feature maps from fine to coarse, one per stride in ``strides``.  The paper
+An encoder returns its feature maps from fine to coarse, one per stride in ``strides``. The paper
 (000, 5.8) uses ResNet-50 at strides 4, 8, 16, 32.
 """
 
@@ -13,15 +13,16 @@ import torchvision
 from torch import Tensor, nn
 
 from lightning_kp.errors import ConfigurationError, KeypointError
+from lightning_kp.nn.residual import ResidualBlock, convolution
 from lightning_kp.nn.turning import TurningConv2d, batch_norm
 from lightning_kp.nn.weights import (
     Pretrained,
-    does_not_fit,
     load_pretrained,
-    no_weights,
     read_state_dict,
-    timm_with,
+    timm_for,
     torchvision_weights,
+    weights_mismatch,
+    weights_unavailable,
 )
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -31,22 +32,27 @@ TORCHVISION_FAMILIES = "ResNet, RegNet, ConvNeXt, EfficientNet, MobileNet, Dense
 
 
 class Encoder(nn.Module):
-    """Images (B, 3, H, W), normalised -> features (B, channels[i], H / strides[i], W / strides[i])."""
+    """Base of all encoders: normalised images (B, 3, H, W) -> a feature pyramid, fine to coarse.
+
+    Map i has the shape (B, channels[i], H / strides[i], W / strides[i]).
+    """
 
     channels: tuple[int, ...]
     strides: tuple[int, ...] = PYRAMID_STRIDES
-    turning: bool = False  # features are fields, see nn.turning
+    turning: bool = False
+    """Whether the features are fields of :mod:`lightning_kp.nn.turning`."""
 
     def __call__(self, image: Tensor) -> list[Tensor]:
+        """Normalised images (B, 3, H, W) -> maps (B, channels[i], H / strides[i], W / strides[i])."""
         features: list[Tensor] = super().__call__(image)
         return features
 
 
 class ImageNetNormalise(nn.Module):
-    """Images in [0, 1] -> zero mean and unit variance over ImageNet, per channel.
+    """Normalises images (B, 3, H, W) in [0, 1] to zero mean and unit variance over ImageNet, per channel.
 
-    The result lies channels last in memory, and so do the features of convolutions that follow: the
-    layout in which CPUs and tensor cores convolve fastest.
+    The result is in channels-last memory format, and so are the features of the convolutions that follow.
+    CPUs and tensor cores convolve fastest in this layout.
     """
 
     mean: Tensor
@@ -58,48 +64,23 @@ class ImageNetNormalise(nn.Module):
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
+        """Images (B, 3, H, W) in [0, 1] -> normalised images (B, 3, H, W)."""
         image = image.contiguous(memory_format=torch.channels_last)
         return (image - self.mean) / self.std
-
-
-class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions with batch normalisation and a shortcut (He et al. 2016, basic block)."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int, turning: bool = False) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            _conv(inputs, outputs, 3, stride, turning),
-            batch_norm(outputs, turning),
-            nn.ReLU(inplace=True),
-            _conv(outputs, outputs, 3, 1, turning),
-            batch_norm(outputs, turning),
-        )
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(
-                _conv(inputs, outputs, 1, stride, turning), batch_norm(outputs, turning)
-            )
-
-    def forward(self, features: Tensor) -> Tensor:
-        return torch.relu(self.body(features) + self.shortcut(features))
-
-
-def _conv(inputs: int, outputs: int, kernel: int, stride: int, turning: bool) -> nn.Module:
-    if not turning:
-        return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
-    conv = TurningConv2d(inputs, outputs, kernel, padding=kernel // 2)
-    # An odd kernel with stride 2 reads the left neighbour and not the right: its grid does not turn.
-    return conv if stride == 1 else nn.Sequential(nn.AvgPool2d(stride), conv)
 
 
 class SmallResNet(Encoder):
     """A ResNet of 10 layers that learns from scratch on two CPU cores (ours).
 
-    One basic block per stage; ``widths`` are their channels, at ``finest`` (2 or 4) times 1, 2, 4, 8
-    pixels a step.  Small animals in small images need the finer pyramid: at stride 4 of a 96 px image
-    a body of ten pixels covers two cells of the heatmap, too few to tell its ends apart.  ``turning``
-    makes it equivariant to quarter turns (see :mod:`lightning_kp.nn.turning`), exactly where the
-    coarsest stride divides the image's side.
+    Normalised images (B, 3, H, W) -> maps (B, widths[i], H / s_i, W / s_i) at strides s_i = finest * 2^i. Small
+    animals in small images need the finer pyramid: at stride 4 in a 96 px image a body of ten pixels covers two
+    heatmap cells, too few to separate its ends.
+
+    Args:
+        widths: Channels of the stages; each stage is one basic block.
+        finest: Stride of the first stage, 2 or 4.
+        turning: Make the network equivariant to quarter turns (see :mod:`lightning_kp.nn.turning`). The
+            equivariance is exact where the coarsest stride divides the image side.
     """
 
     def __init__(
@@ -110,7 +91,7 @@ class SmallResNet(Encoder):
         self.strides = tuple(finest * 2**level for level in range(len(widths)))
         self.turning = turning
         stem = widths[0] // 2
-        first = TurningConv2d(3, stem, 4, 2, 1, lift=True) if turning else _conv(3, stem, 3, 2, False)
+        first = TurningConv2d(3, stem, 4, 2, 1, lift=True) if turning else convolution(3, stem, 3, 2, False)
         self.stem = nn.Sequential(first, batch_norm(stem, turning), nn.ReLU(inplace=True))
         inputs = (stem, *widths[:-1])
         self.stages = nn.ModuleList(
@@ -119,6 +100,7 @@ class SmallResNet(Encoder):
         )
 
     def forward(self, image: Tensor) -> list[Tensor]:
+        """Normalised images (B, 3, H, W) -> maps (B, channels[i], H / strides[i], W / strides[i])."""
         features, pyramid = self.stem(image), []
         for stage in self.stages:
             features = stage(features)
@@ -127,9 +109,14 @@ class SmallResNet(Encoder):
 
 
 class StagedEncoder(Encoder):
-    """A network given as stages in order; the output after the stages in ``taps`` makes the pyramid.
+    """A network given as a list of stages; the outputs of some stages make the pyramid.
 
-    ``channels_last``: the stages hand on (B, H, W, channels), as a Swin Transformer's do.
+    Normalised images (B, 3, H, W) -> maps (B, channels[i], H / strides[i], W / strides[i]).
+
+    Args:
+        stages: Stages, applied in order.
+        taps: Positions of the stages whose outputs are returned.
+        channels_last: Whether the stages pass on (B, H, W, channels), as those of a Swin Transformer do.
     """
 
     def __init__(self, stages: nn.ModuleList, taps: Collection[int], *, channels_last: bool = False) -> None:
@@ -140,6 +127,7 @@ class StagedEncoder(Encoder):
         self.channels = _measure(self)
 
     def forward(self, image: Tensor) -> list[Tensor]:
+        """Normalised images (B, 3, H, W) -> maps (B, channels[i], H / strides[i], W / strides[i])."""
         features, pyramid = image, []
         for position, stage in enumerate(self.stages):
             features = stage(features)
@@ -157,11 +145,17 @@ SMALL_ENCODERS = {
 
 
 def build_encoder(name: str, pretrained: Pretrained = False) -> Encoder:
-    """An encoder by name: one of SMALL_ENCODERS, a torchvision model (``resnet50``) or ``timm/NAME``.
+    """Build an encoder: normalised images (B, 3, H, W) -> feature maps from fine to coarse.
 
-    ``pretrained`` is False, True (ImageNet weights, downloaded by the library that owns them) or
-    the path of a state dict.  Raises ConfigurationError for an unknown name and CheckpointError
-    where weights cannot be had, saying what to do offline.
+    Args:
+        name: One of SMALL_ENCODERS, a torchvision model such as ``resnet50``, or ``timm/NAME``.
+        pretrained: False, True (ImageNet weights, downloaded by the library that owns them), or the path of a
+            state dict.
+
+    Raises:
+        ConfigurationError: The name is unknown, or the network has no feature maps at strides 4, 8, 16 and 32.
+        CheckpointError: The weights cannot be downloaded or read, or do not fit; the message says what to do
+            offline.
     """
     if name in SMALL_ENCODERS:
         return _small_encoder(name, pretrained)
@@ -203,7 +197,7 @@ def _torchvision_encoder(name: str, pretrained: Pretrained) -> Encoder:
 
 
 def _stages(model: Any) -> nn.ModuleList:
-    """The stages of a torchvision model that run one after another; none where it is not built so."""
+    """Sequential stages of a torchvision model; empty if the model has no such structure."""
     if hasattr(model, "layer4"):  # ResNet, ResNeXt, Wide ResNet
         stem = nn.Sequential(model.conv1, model.bn1, model.relu, model.maxpool)
         return nn.ModuleList([stem, model.layer1, model.layer2, model.layer3, model.layer4])
@@ -214,7 +208,7 @@ def _stages(model: Any) -> nn.ModuleList:
 
 
 def _timm_encoder(name: str, pretrained: Pretrained) -> Encoder:
-    timm = timm_with(name, "encoder")
+    timm = timm_for(name, "encoder")
     state = read_state_dict(pretrained) if isinstance(pretrained, str) else {}
     try:
         model = timm.create_model(
@@ -231,25 +225,29 @@ def _timm_encoder(name: str, pretrained: Pretrained) -> Encoder:
         return _TimmPyramid(model, f"timm/{name}")
     except KeypointError:
         raise
-    except Exception as error:  # a network for images of one size alone, whatever it says to others
+    except Exception as error:  # networks with a fixed input size raise errors of many types for other sizes
         raise _no_pyramid(f"timm/{name}", error) from error
 
 
 def _require_loaded(model: nn.Module, state: dict[str, Tensor]) -> None:
-    """Raise unless most kernels stand in the file: timm passes over names that it does not know."""
+    """Raise unless at least half of the kernels were loaded, because timm silently skips unknown names."""
     parameters = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     found = sum(any(torch.equal(parameter, value) for value in state.values()) for parameter in parameters)
     if found < len(parameters) / 2:
-        raise RuntimeError(f"only {found} of its {len(parameters)} kernels are there.")
+        raise RuntimeError(f"only {found} of its {len(parameters)} kernels are in the file.")
 
 
 def _timm_error(name: str, pretrained: Pretrained, error: Exception) -> KeypointError:
     if pretrained is False:
         return _no_pyramid(name, error)
-    return no_weights(name, error) if pretrained is True else does_not_fit(name, pretrained, error)
+    return (
+        weights_unavailable(name, error) if pretrained is True else weights_mismatch(name, pretrained, error)
+    )
 
 
 class _TimmPyramid(Encoder):
+    """Feature maps of a timm network at strides 4, 8, 16 and 32."""
+
     def __init__(self, model: Any, name: str) -> None:
         super().__init__()
         strides = model.feature_info.reduction()
@@ -266,13 +264,13 @@ class _TimmPyramid(Encoder):
 
 def _no_pyramid(name: str, reason: object) -> ConfigurationError:
     return ConfigurationError(
-        f"{name} gives no feature maps at strides {PYRAMID_STRIDES} ({str(reason).rstrip('.')}).",
-        remedy="Use a convolutional network, which takes images of any size, such as timm/resnet10t.",
+        f"{name} provides no feature maps at strides {PYRAMID_STRIDES} ({str(reason).rstrip('.')}).",
+        remedy="Use a convolutional network, which accepts images of any size, such as timm/resnet10t.",
     )
 
 
 def _last_stage_per_stride(stages: nn.ModuleList, channels_last: bool) -> dict[int, int]:
-    """Stride of the pyramid -> position of the last stage that has it, found by running a small image."""
+    """Map each stride of the pyramid to the last stage that has it, measured on a 64 px image (1, 3, 64, 64)."""
     taps: dict[int, int] = {}
     features = torch.zeros(1, 3, 64, 64)
     with torch.no_grad():
@@ -285,11 +283,12 @@ def _last_stage_per_stride(stages: nn.ModuleList, channels_last: bool) -> dict[i
 
 
 def _measure(encoder: Encoder) -> tuple[int, ...]:
+    """Channels of the encoder's maps, measured on a 64 px image; raises RuntimeError for unexpected sizes."""
     encoder.eval()
     with torch.no_grad():
         maps = encoder(torch.zeros(1, 3, 64, 64))
     encoder.train()
     sides = [tuple(features.shape[-2:]) for features in maps]
     if sides != [(64 // stride, 64 // stride) for stride in encoder.strides]:
-        raise RuntimeError(f"height and width of the maps of a 64 px image are {sides}")
+        raise RuntimeError(f"a 64 px image gives maps of height and width {sides}")
     return tuple(features.shape[1] for features in maps)

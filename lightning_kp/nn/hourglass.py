@@ -1,39 +1,86 @@
 """Stacked hourglass network (Newell, Yang and Deng 2016, sections 3.1 to 3.4; the network of 000, chapter 2).
 
-Bottleneck residuals with pre-activation (He et al. 2016, Identity Mappings), one on each side of every step of
-an hourglass.  Widths and depth are free; the paper's are 256 and 4.  Where a side does not halve evenly the
-smaller map is enlarged to its skip's size.
+Bottleneck residuals with pre-activation (He et al. 2016, Identity Mappings), one before and one after every
+resolution step of an hourglass. Width and depth are free; the paper uses 256 and 4. Where a side cannot be halved
+evenly, the smaller map is upsampled to the size of its skip connection.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_kp.errors import ConfigurationError
 
 STRIDE = 4
-RARE = 0.01
-"""What an untrained sigmoid says of every pixel (Lin et al. 2017, Focal Loss, section 3.3)."""
+PRIOR = 0.01
+"""Probability that an untrained sigmoid gives every pixel (Lin et al. 2017, Focal Loss, section 3.3)."""
 
 
 def check_side(side: int, depth: int, *, scale: float = 1.0) -> None:
-    """Refuse images whose features, at a quarter of their ``side`` (px), cannot be halved ``depth`` times."""
+    """Raise ConfigurationError if features, at a quarter of ``side`` (px), cannot be halved ``depth`` times.
+
+    ``scale`` is the factor by which the image was resized to get ``side``; the message names it.
+    """
     features = -(-side // STRIDE)
     if features >= 2**depth:
         return
     shown = f"{side} px" + ("" if scale == 1 else f" at the scale {scale:g}")
     raise ConfigurationError(
-        f"{depth} halvings need features of {2**depth} px; images of {shown} have {features}.",
-        remedy=f"--model.depth={max(1, features.bit_length() - 1)}, or a --data.size of "
+        f"An hourglass of depth {depth} needs features of at least {2**depth} px; images of {shown} have {features}.",
+        remedy=f"Use --model.depth={max(1, features.bit_length() - 1)}, or a --data.size of "
         f"{math.ceil(STRIDE * 2**depth / scale)} or more.",
     )
 
 
+def scaled_side(side: int, scale: float) -> int:
+    """Side of an image (px) at another scale, rounded to whole strides.
+
+    Otherwise the last cell of a heatmap would cover more than the image, and points would shift inwards.
+
+    >>> scaled_side(64, 1), scaled_side(64, 0.7)
+    (64, 44)
+    """
+    return side if scale == 1 else STRIDE * max(1, round(scale * side / STRIDE))
+
+
+def averaged_heatmaps(
+    network: Callable[[Tensor], Tensor],
+    image: Tensor,
+    scales: Sequence[float],
+    mirror: Sequence[int] | None = None,
+) -> Tensor:
+    """Average the heatmaps of an image over several sizes and, with ``mirror``, over its mirror image.
+
+    Args:
+        network: Images (B, 3, H', W') -> heatmaps (B, K, ceil(H' / 4), ceil(W' / 4)).
+        image: Images (B, 3, H, W).
+        scales: Factors by which the images are resized.
+        mirror: Index of the keypoint that each of the K keypoints becomes in a mirror image; None leaves the
+            mirror image out.
+
+    Returns:
+        Heatmaps (B, K, ceil(H / 4), ceil(W / 4)).
+    """
+    size = tuple(-(-side // STRIDE) for side in image.shape[-2:])
+    total: list[Tensor] = []
+    for scale in scales:
+        scaled = image
+        if scale != 1:
+            wanted = [scaled_side(side, scale) for side in image.shape[-2:]]
+            scaled = F.interpolate(image, wanted, mode="bilinear")
+        heatmaps = network(scaled)
+        if mirror is not None:
+            heatmaps = (heatmaps + network(scaled.flip(-1)).flip(-1)[:, list(mirror)]) / 2
+        total.append(heatmaps if scale == 1 else F.interpolate(heatmaps, size, mode="bilinear"))
+    return torch.stack(total).mean(dim=0) if len(total) > 1 else total[0]
+
+
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 convolutions at half the width beside a skip: (B, C, h, w) -> (B, C', h, w)."""
+    """1x1, 3x3 and 1x1 convolutions at half the width, with a skip: (B, channels, h, w) -> (B, width, h, w)."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
@@ -46,11 +93,15 @@ class Bottleneck(nn.Module):
         self.skip: nn.Module = nn.Identity() if channels == width else nn.Conv2d(channels, width, 1)
 
     def forward(self, features: Tensor) -> Tensor:
+        """Features (B, channels, h, w) -> (B, width, h, w)."""
         return cast(Tensor, self.skip(features) + self.body(features))
 
 
 class Hourglass(nn.Module):
-    """Down by two ``depth`` times and up again, with a residual beside each step: (B, C, h, w) as it came."""
+    """Halves the features ``depth`` times and doubles them again, with a residual skip at each step.
+
+    Features (B, width, h, w) -> (B, width, h, w).
+    """
 
     def __init__(self, width: int, depth: int) -> None:
         super().__init__()
@@ -59,6 +110,7 @@ class Hourglass(nn.Module):
         self.inner: nn.Module = Hourglass(width, depth - 1) if depth > 1 else Bottleneck(width, width)
 
     def forward(self, features: Tensor) -> Tensor:
+        """Features (B, width, h, w) -> (B, width, h, w)."""
         low = self.after(self.inner(self.before(F.max_pool2d(features, 2))))
         enlarged = F.interpolate(low, size=features.shape[-2:], mode="nearest")
         return cast(Tensor, self.beside(features) + enlarged)
@@ -67,16 +119,27 @@ class Hourglass(nn.Module):
 class StackedHourglassNet(nn.Module):
     """Images (B, 3, H, W) -> outputs of every stack, each (B, K, ceil(H / 4), ceil(W / 4)).
 
-    Each stack reads the features before it, what it computed from them, and its own heatmaps (3.4).  ``rare``
-    starts the outputs as logits of :data:`RARE`, for losses of sigmoids (ours).
+    The next stack gets the features before this one, those that this one computed, and its heatmaps (3.4).
+
+    Args:
+        keypoints: Number of keypoints K.
+        stacks: Number of hourglasses.
+        width: Channels of the features, at least 4.
+        depth: How often an hourglass halves its side.
+        from_prior: Initialise the outputs as logits of :data:`PRIOR`, for losses of sigmoids (ours); otherwise
+            they start at 0.
+
+    Raises:
+        ConfigurationError: A number is too small, or the images are too small for ``depth``.
     """
 
-    def __init__(self, keypoints: int, stacks: int, width: int, depth: int, *, rare: bool) -> None:
+    def __init__(self, keypoints: int, stacks: int, width: int, depth: int, *, from_prior: bool) -> None:
         super().__init__()
         if min(keypoints, stacks, depth) < 1 or width < 4:
             raise ConfigurationError(
-                f"{stacks} stack(s) of {depth} step(s) and {width} channels for {keypoints} keypoint(s).",
-                remedy="Give at least 1 of each, and 4 channels.",
+                "A stacked hourglass needs keypoints, stacks and depth of at least 1 and a width of at least 4; "
+                f"got {keypoints} keypoint(s), stacks {stacks}, depth {depth} and width {width}.",
+                remedy="Give for example --model.stacks=2 --model.depth=4 --model.width=256.",
             )
         self.depth = depth
         quarter, half = max(1, width // 4), max(1, width // 2)
@@ -94,21 +157,21 @@ class StackedHourglassNet(nn.Module):
         self.merge_heatmaps = nn.ModuleList(nn.Conv2d(keypoints, width, 1) for _ in range(stacks - 1))
         for head in self.heads:
             bias = cast(Tensor, head.bias)
-            nn.init.constant_(bias, math.log(RARE / (1 - RARE)) if rare else 0.0)
+            nn.init.constant_(bias, math.log(PRIOR / (1 - PRIOR)) if from_prior else 0.0)
 
     def forward(self, image: Tensor) -> Sequence[Tensor]:
+        """Images (B, 3, H, W) -> one output (B, K, ceil(H / 4), ceil(W / 4)) per stack, first to last."""
         check_side(min(image.shape[-2:]), self.depth)
         features = self.stem(image)
         outputs = []
         for number, (hourglass, linear, head) in enumerate(
             zip(self.hourglasses, self.linear, self.heads, strict=True)
         ):
-            read = linear(hourglass(features))
-            outputs.append(head(read))
+            computed = linear(hourglass(features))
+            outputs.append(head(computed))
             if number < len(self.merge_features):
-                features = (
-                    features + self.merge_features[number](read) + self.merge_heatmaps[number](outputs[-1])
-                )
+                merged = self.merge_features[number](computed) + self.merge_heatmaps[number](outputs[-1])
+                features = features + merged
         return outputs
 
 

@@ -1,9 +1,12 @@
 """The two networks of 000, section 3.5: part localizer and person decoder.
 
-What the paper leaves to a supplement that the thesis does not print, and what is done here: the sum of the
-64-channel maps becomes K part heatmaps through a 1x1 convolution; the residual block that halves the part
-features is the basic one of encoders.py; a cell has as many channels as the part features (``hidden``); the
-decoder's last block is read by a 3x3 convolution; both start from heatmaps that are almost nowhere 1.
+The paper leaves some details to a supplement that the thesis does not print. Here:
+
+- a 1x1 convolution turns the sum of the 64-channel maps into K part heatmaps;
+- the residual block that halves the channels of the part features is the basic block of nn/residual.py;
+- a cell has as many channels as the part features (``hidden``);
+- a 3x3 convolution computes the logits from the decoder's last block;
+- both outputs start from heatmaps that are close to 0 almost everywhere.
 """
 
 from collections.abc import Sequence
@@ -13,21 +16,25 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_kp.nn.convlstm import CellState, ConvLSTMCell
-from lightning_kp.nn.encoders import ResidualBlock
+from lightning_kp.nn.residual import ResidualBlock
 
-RARE = -4.0  # initial logit of every pixel: a disc covers about a fiftieth of a heatmap
+INITIAL_LOGIT = -4.0  # of every pixel: a disc covers about a fiftieth of a heatmap
 
 
 class PartLocalizer(nn.Module):
-    """Pyramid (fine to coarse) -> features of ``width`` channels per scale, and part logits (B, K, h, w)."""
+    """Feature maps (B, channels[i], h_i, w_i), fine to coarse -> part features and part logits.
+
+    The part features are (B, width, h_i, w_i) per scale, the part logits (B, K, h_0, w_0).
+    """
 
     def __init__(self, channels: Sequence[int], keypoints: int, width: int = 64) -> None:
         super().__init__()
         self.reduce = nn.ModuleList(nn.Conv2d(each, width, 1) for each in channels)
         self.read = nn.Conv2d(width, keypoints, 1)
-        _start_rare(self.read)
+        _initialise(self.read)
 
     def forward(self, pyramid: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
+        """Feature maps, fine to coarse -> part features (B, width, h_i, w_i), part logits (B, K, h_0, w_0)."""
         features = [reduce(each) for reduce, each in zip(self.reduce, pyramid, strict=True)]
         size = features[0].shape[-2:]
         total = features[0]
@@ -37,10 +44,10 @@ class PartLocalizer(nn.Module):
 
 
 class PersonDecoder(nn.Module):
-    """Features per scale (fine to coarse) -> logits (B, K, h, w) of one instance after another.
+    """Part features (B, width, h_i, w_i), fine to coarse -> logits (B, K, h, w) of one instance after another.
 
-    A block of two stacked cells per scale; the coarsest comes first, and what it shows is enlarged and goes,
-    with that scale's part features (halved), into the next finer one.
+    Each scale has a block of two stacked cells. The coarsest scale comes first. Its hidden state is upsampled and
+    fed into the next finer scale, together with the part features of that scale (half their channels).
     """
 
     def __init__(self, scales: int, width: int, hidden: int, keypoints: int) -> None:
@@ -53,10 +60,10 @@ class PersonDecoder(nn.Module):
         )
         self.second = nn.ModuleList(ConvLSTMCell(hidden, hidden) for _ in range(scales))
         self.read = nn.Conv2d(hidden, keypoints, 3, padding=1)
-        _start_rare(self.read)
+        _initialise(self.read)
 
     def start(self, features: Sequence[Tensor]) -> "Decoding":
-        """Begin with the part features (B, width, h_i, w_i), fine to coarse."""
+        """Start a sequence from part features (B, width, h_i, w_i), fine to coarse."""
         halved = [halve(each) for halve, each in zip(self.halve, features, strict=True)]
         prepared = [_cell(cell).prepare(each) for cell, each in zip(self.first, halved, strict=True)]
         states = [
@@ -67,7 +74,7 @@ class PersonDecoder(nn.Module):
 
 
 class Decoding:
-    """A sequence in progress: :meth:`step` gives the next instance's logits (B, K, h, w)."""
+    """A sequence in progress: :meth:`step` returns the logits (B, K, h, w) of the next instance."""
 
     def __init__(self, decoder: PersonDecoder, prepared: list[Tensor], states: list[list[CellState]]) -> None:
         self.decoder = decoder
@@ -75,7 +82,7 @@ class Decoding:
         self.states = states
 
     def step(self) -> Tensor:
-        """Let every scale go one step, the coarsest first."""
+        """Advance every scale by one step, the coarsest first, and return the next logits (B, K, h, w)."""
         above: Tensor | None = None
         for level in reversed(range(len(self.prepared))):
             prepared = self.prepared[level]
@@ -90,8 +97,26 @@ class Decoding:
         return logits
 
     def steps(self, count: int) -> Tensor:
-        """``count`` steps in a row: (B, count, K, h, w)."""
+        """Logits of the next ``count`` steps, (B, count, K, h, w)."""
         return torch.stack([self.step() for _ in range(count)], dim=1)
+
+    def heatmaps(self, count: int, stop: float) -> Tensor:
+        """Heatmaps (B, count, K, h, w) in [0, 1] of at most ``count`` instances.
+
+        The sequence of an image ends at the first step in which no pixel reaches ``stop``; from there on its
+        heatmaps are 0.
+        """
+        running: Tensor | None = None
+        steps: list[Tensor] = []
+        for _ in range(count):
+            heatmaps = self.step().float().sigmoid()
+            reached = heatmaps.amax(dim=(-3, -2, -1), keepdim=True) >= stop
+            running = reached if running is None else running & reached
+            steps.append(heatmaps * running)
+            if not running.any():
+                break
+        steps += [torch.zeros_like(steps[0])] * (count - len(steps))
+        return torch.stack(steps, dim=1)
 
 
 def _cell(module: nn.Module) -> ConvLSTMCell:
@@ -99,6 +124,6 @@ def _cell(module: nn.Module) -> ConvLSTMCell:
     return module
 
 
-def _start_rare(convolution: nn.Conv2d) -> None:
+def _initialise(convolution: nn.Conv2d) -> None:
     assert convolution.bias is not None
-    nn.init.constant_(convolution.bias, RARE)
+    nn.init.constant_(convolution.bias, INITIAL_LOGIT)

@@ -1,29 +1,40 @@
 """GlobalNet, the pose decoder of 000 (4.4, 4.8 Table 4.3), after the Cascaded Pyramid Network.
 
-Deviations: upsampling keeps the pixel grid (``align_corners=False``) so that heatmaps lie where the
-image says; the reference code stretches it (``align_corners=True``, an option).  000 says both that
-the heatmaps of all resolutions are summed (4.4) and that the last predict block alone gives the
-heatmap (4.8); the latter is the default and what the reference code does, ``fuse='sum'`` the former.
+Deviations: upsampling keeps the pixel grid (``align_corners=False``), so that heatmaps stay aligned with the
+image. The reference code stretches the grid (``align_corners=True``, an option here). 000 states both that the
+heatmaps of all resolutions are summed (4.4) and that the last predict block alone gives the heatmap (4.8). The
+second is the default and what the reference code does; ``fuse='sum'`` is the first.
 """
 
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_kp.nn.turning import TURNS, TurningConv2d, batch_norm, over_turns
+from lightning_kp.errors import ConfigurationError
+from lightning_kp.nn.turning import TURNS, TurningConv2d, batch_norm, mean_over_turns
 
 Fuse = Literal["finest", "sum"]
 
 
 class GlobalNet(nn.Module):
-    """Pyramid features, fine to coarse -> logits (B, K, h, w) at the finest stride.
+    """Feature maps (B, channels[i], h_i, w_i), fine to coarse -> logits (B, K, h_0, w_0) at the finest stride.
 
-    ``width`` is the number of channels of every lateral; ``sharpness`` the initial scale of the last
-    batch normalisation, which acts as the inverse temperature of the spatial softmax.  From scratch a
-    softmax over unit-variance logits is nearly flat and every point starts at the centre: small
-    presets use 5.  ``turning`` reads fields and makes heatmaps that turn with the image (nn.turning).
+    Args:
+        channels: Channels of the feature maps, fine to coarse.
+        keypoints: Number of keypoints K.
+        width: Channels of every lateral.
+        sharpness: Initial scale of the last batch normalisation, which acts as the inverse temperature of the
+            spatial softmax. When training from scratch, a softmax over unit-variance logits is nearly flat and
+            every point starts at the centre; small presets use 5.
+        fuse: ``finest`` head alone, or the ``sum`` of the heads of all resolutions.
+        align_corners: Upsample as the reference code does.
+        turning: The features are fields, and the heatmaps turn with the image (see
+            :mod:`lightning_kp.nn.turning`).
+
+    Raises:
+        ConfigurationError: There is no such ``fuse``.
     """
 
     def __init__(
@@ -37,6 +48,11 @@ class GlobalNet(nn.Module):
         turning: bool = False,
     ) -> None:
         super().__init__()
+        if fuse not in get_args(Fuse):
+            raise ConfigurationError(
+                f"fuse must be {' or '.join(get_args(Fuse))}, got {fuse!r}.",
+                remedy="Use --model.fuse=finest.",
+            )
         self.fuse: Fuse = fuse
         self.align_corners = align_corners
         deep_first = list(reversed(channels))
@@ -44,21 +60,22 @@ class GlobalNet(nn.Module):
         self.upsamples = nn.ModuleList(
             _conv1x1(width, width, relu=False, turning=turning) for _ in deep_first[1:]
         )
-        # Only heads that a loss reads exist: a head without gradient would make plain DDP stop.
+        # Only heads that contribute to a loss exist: plain DDP would stop at a head without gradient.
         used = range(len(deep_first)) if fuse == "sum" else [len(deep_first) - 1]
         self.heads = nn.ModuleDict(
             {str(level): _Head(width, keypoints, sharpness, turning) for level in used}
         )
 
     def forward(self, pyramid: Sequence[Tensor]) -> Tensor:
+        """Feature maps (B, channels[i], h_i, w_i), fine to coarse -> logits (B, K, h_0, w_0)."""
         size = pyramid[0].shape[-2:]
         merged: Tensor | None = None
         logits: Tensor | None = None
         for level, features in enumerate(reversed(pyramid)):
             lateral = self.laterals[level](features)
             if merged is not None:
-                # The 1x1 convolution before the upsampling: the same numbers (both are linear, and bilinear
-                # weights sum to one) from a quarter of the products.  The statistics are taken after it.
+                # The 1x1 convolution comes before the upsampling: the result is the same (both are linear, and
+                # bilinear weights sum to one) at a quarter of the cost. Batch statistics are taken afterwards.
                 convolve, normalise = cast(nn.Sequential, self.upsamples[level - 1])
                 larger = F.interpolate(
                     convolve(merged),
@@ -76,7 +93,7 @@ class GlobalNet(nn.Module):
 
 
 class _Head(nn.Module):
-    """Predict block: 1x1 and 3x3 convolution, upsampling, batch normalisation."""
+    """Predict block: 1x1 and 3x3 convolution, upsampling to ``size`` (h, w), batch normalisation."""
 
     def __init__(self, width: int, keypoints: int, sharpness: float, turning: bool) -> None:
         super().__init__()
@@ -93,7 +110,7 @@ class _Head(nn.Module):
     def forward(self, features: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
         logits = self.predict(self.reduce(features))
         if self.turning:
-            logits = over_turns(logits)
+            logits = mean_over_turns(logits)
         if logits.shape[-2:] != tuple(size):
             logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=align_corners)
         return self.scale(logits)  # type: ignore[no-any-return]

@@ -1,7 +1,7 @@
 """The reconstruction decoder of B-KinD (000, 5.8 Table 5.10, 4.8 Table 4.4).
 
-Paper: upsample, concatenate the Gaussian maps of both frames at that resolution, one convolution
-block.  Reference code: concatenate, upsample, two convolutions per block; both are options here.
+Paper: upsample, concatenate the Gaussian maps of both frames at that resolution, one convolution per block.
+Reference code: concatenate, upsample, two convolutions per block. Both are available as options.
 """
 
 from collections.abc import Sequence
@@ -13,17 +13,26 @@ from torch import Tensor, nn
 from lightning_kp.heatmaps import reference_amplitude, render_gaussians
 
 PAPER_WIDTHS = (1024, 512, 256, 128, 64)
-# 000, 4.8 names these values sigma, 5.4 "variance sigma", and the reference code uses them as
-# variances; as standard deviations the finest would be narrower than a pixel.
+# 000 calls these values sigma in 4.8 and "variance sigma" in 5.4, and the reference code uses them as
+# variances. As standard deviations the finest would be narrower than a pixel.
 PAPER_VARIANCES = (0.1, 0.1, 0.01, 0.01, 0.001)
 
 
 class ReconstructionDecoder(nn.Module):
-    """Appearance (B, C, h, w) of frame t and points of both frames -> image (B, out, h 2^n, w 2^n).
+    """Appearance (B, C, h, w) of frame t and points (B, K, 2) of both frames -> image (B, out, 2^n h, 2^n w).
 
-    ``n = len(widths)`` blocks, each doubling the resolution; ``variances`` (normalised units
-    squared) gives the width of the Gaussian maps fed to each.  ``unit_amplitude`` draws the maps
-    with peak 1 in place of eq. 4.1's normaliser, which is better scaled for training from scratch.
+    It has n = len(widths) blocks, each of which doubles the resolution.
+
+    Args:
+        appearance: Channels C of the appearance features.
+        keypoints: Number of keypoints K.
+        widths: Channels of the blocks, coarse to fine.
+        variances: Variance, in normalised units squared, of the Gaussian maps that each block gets.
+        out_channels: Channels of the image.
+        convolutions: Convolutions per block.
+        unit_amplitude: Draw the maps with peak 1 in place of the normaliser of eq. 4.1; this scale suits
+            training from scratch better.
+        concatenate_first: Concatenate the maps before upsampling, as the reference code does.
     """
 
     def __init__(
@@ -49,12 +58,18 @@ class ReconstructionDecoder(nn.Module):
         self.output = nn.Conv2d(widths[-1], out_channels, 1)
 
     def forward(self, appearance: Tensor, points: Tensor, future_points: Tensor) -> Tensor:
-        """Points are (B, K, 2); the maps of the future frame come first, as in the reference code."""
+        """Appearance (B, C, h, w) and points (B, K, 2) of both frames, normalised -> image (B, out, 2^n h, 2^n w).
+
+        The maps of the future frame come first, as in the reference code.
+        """
         both = torch.cat((future_points, points), dim=1)
         return self.decode(appearance, self.maps(both, (appearance.shape[-2], appearance.shape[-1])))
 
     def maps(self, points: Tensor, size: tuple[int, int]) -> list[Tensor]:
-        """Points (..., K, 2) -> the Gaussian maps (..., K, h, w) of each block, appearance of ``size`` (h, w)."""
+        """Points (..., K, 2), normalised -> Gaussian maps (..., K, h_i, w_i), one per block, coarse to fine.
+
+        ``size`` (h, w) is that of the appearance features.
+        """
         maps = []
         for level, variance in enumerate(self.variances):
             factor = 2 ** (level if self.concatenate_first else level + 1)
@@ -64,10 +79,10 @@ class ReconstructionDecoder(nn.Module):
         return maps
 
     def decode(self, appearance: Tensor, maps: Sequence[Tensor]) -> Tensor:
-        """Appearance and Gaussian maps (B, 2 K, h, w) of each resolution -> the reconstruction."""
+        """Appearance (B, C, h, w) and Gaussian maps (B, 2 K, h_i, w_i) -> image (B, out, 2^n h, 2^n w)."""
         features = appearance
         for block, gaussians in zip(self.blocks, maps, strict=True):
-            # A concatenation of two layouts would lose channels-last for all that follows.
+            # Concatenating two memory formats would lose channels-last for all layers that follow.
             gaussians = gaussians.to(features.dtype).contiguous(memory_format=_layout(features))
             if self.concatenate_first:
                 features = _double(torch.cat((features, gaussians), dim=1))

@@ -1,16 +1,20 @@
-"""A network over time: a window of features -> a score per behaviour."""
+"""A network over time: windows of features (B, T, F) -> one logit per behaviour (B, C)."""
 
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
 KERAS_EPS = 1e-3
-# Ours, for the input: some features, such as variances of heatmaps, vary by 1e-5, and 1e-3 would mute them.
+# For the input (ours): some features, such as variances of heatmaps, vary by 1e-5, and 1e-3 would suppress them.
 INPUT_EPS = 1e-8
 
 
 def output_length(length: int, layers: int, kernel: int) -> int:
-    """Time steps that are left of ``length`` after the blocks; below 1 the window is too short."""
+    """Time steps that remain of ``length`` after the blocks; below 1 the window is too short.
+
+    >>> output_length(201, layers=3, kernel=5)
+    21
+    """
     for _ in range(layers):
         length = (length - kernel + 1) // 2
     return length
@@ -19,8 +23,17 @@ def output_length(length: int, layers: int, kernel: int) -> int:
 class WindowClassifier(nn.Module):
     """Windows (B, T, F) -> logits (B, C).
 
-    Batch normalisation of the input; per block a convolution over time without padding, batch
-    normalisation, ReLU, maximum over pairs, dropout; then one linear layer over everything that is left.
+    Batch normalisation of the input comes first. Each block is a convolution over time without padding, batch
+    normalisation, ReLU, max pooling over pairs of time steps, and dropout. One linear layer over all remaining
+    time steps gives the logits.
+
+    Args:
+        features: Features per time step, F.
+        length: Time steps per window, T.
+        classes: Number of behaviours C.
+        widths: Channels of the blocks.
+        kernel: Time steps that a convolution covers.
+        dropout: Probability of dropping a value after each block.
     """
 
     def __init__(
@@ -42,7 +55,7 @@ class WindowClassifier(nn.Module):
         self.blocks = nn.Sequential(*blocks)
         self.head = nn.Linear(widths[-1] * output_length(length, len(widths), kernel), classes)
         for module in self.modules():
-            if isinstance(module, (nn.Conv1d, nn.Linear)):  # as Keras begins
+            if isinstance(module, (nn.Conv1d, nn.Linear)):  # Keras initialises them in this way
                 nn.init.xavier_uniform_(module.weight)
                 assert module.bias is not None
                 nn.init.zeros_(module.bias)

@@ -14,9 +14,11 @@ Pretrained = bool | str
 
 
 class StateDictSource(Protocol):
-    """Something that fetches a state dict, or raises."""
+    """A function that fetches a state dict or raises an error."""
 
-    def __call__(self) -> dict[str, Tensor]: ...
+    def __call__(self) -> dict[str, Tensor]:
+        """Parameters by name."""
+        ...
 
 
 def load_pretrained(
@@ -28,10 +30,18 @@ def load_pretrained(
     option: str = "pretrained",
     part: str = "",
 ) -> None:
-    """Fill ``model`` with ImageNet weights (True), a local state dict (a path) or leave it (False).
+    """Load weights into ``model``.
 
-    ``option`` is the name of the setting that an error tells the user to change.  ``part`` is the
-    prefix under which the weights of ``model`` stand in a state dict of the whole network.
+    Args:
+        model: The network that gets the weights.
+        name: What errors call the network.
+        pretrained: True (ImageNet weights), the path of a state dict, or False (leave the model as it is).
+        fetch: Fetches the ImageNet weights.
+        option: Name of the setting that an error tells the user to change.
+        part: Prefix of the model's parameters in a state dict of the whole network.
+
+    Raises:
+        CheckpointError: The weights cannot be downloaded or read, or do not fit the model.
     """
     if pretrained is False:
         return
@@ -39,14 +49,14 @@ def load_pretrained(
         try:
             state = fetch()
         except Exception as error:
-            raise no_weights(name, error, option) from error
+            raise weights_unavailable(name, error, option) from error
     else:
         state = read_state_dict(str(pretrained), option)
     ours = {key.removeprefix(part): value for key, value in state.items() if key.startswith(part)}
     try:
         model.load_state_dict(ours or state)
     except RuntimeError as error:
-        raise does_not_fit(name, pretrained, error) from error
+        raise weights_mismatch(name, pretrained, error) from error
 
 
 def torchvision_weights(name: str) -> dict[str, Tensor]:
@@ -56,7 +66,11 @@ def torchvision_weights(name: str) -> dict[str, Tensor]:
 
 
 def read_state_dict(path: str, option: str = "pretrained") -> dict[str, Tensor]:
-    """The tensors by name in a file; nothing in it is executed."""
+    """Parameters by name from a file, without executing anything in it.
+
+    Raises:
+        CheckpointError: The file does not exist or holds anything but a state dict.
+    """
     if not Path(path).is_file():
         raise CheckpointError(f"There is no weight file '{path}'.", remedy=f"Check --model.{option}.")
     try:
@@ -75,40 +89,44 @@ def _no_state_dict(path: str, reason: str) -> CheckpointError:
     )
 
 
-def does_not_fit(name: str, pretrained: Pretrained, error: Exception) -> CheckpointError:
-    """The error for weights of another network."""
+def weights_mismatch(name: str, pretrained: Pretrained, error: Exception) -> CheckpointError:
+    """Error for weights of another network."""
     return CheckpointError(
         f"The weights '{pretrained}' do not fit {name}: {str(error).splitlines()[-1].strip()}",
         remedy=f"Give a state dict of {name}.",
     )
 
 
-def no_weights(name: str, error: Exception, option: str = "pretrained") -> CheckpointError:
-    """The error for ImageNet weights that cannot be fetched, saying what to do offline."""
+def weights_unavailable(name: str, error: Exception, option: str = "pretrained") -> CheckpointError:
+    """Error for ImageNet weights that cannot be downloaded; it explains what to do offline."""
     scratch = "reconstruction=structural" if option == "perceptual_weights" else "pretrained=false"
     return CheckpointError(
         f"The ImageNet weights of {name} could not be downloaded ({type(error).__name__}).",
-        remedy=f"Offline: download them elsewhere and give --model.{option}=PATH, or train from scratch "
-        f"with --model.{scratch} (experiments/bkind_openfield.yaml has settings that do).",
+        remedy=f"Offline, download them elsewhere and use --model.{option}=PATH, or train from scratch "
+        f"with --model.{scratch} (experiments/bkind_openfield.yaml has settings for that).",
     )
 
 
-def timm_with(name: str, role: str) -> Any:
-    """The timm package, which knows a network of that ``name``; ``role`` is what the user calls it.
+def timm_for(name: str, role: str) -> Any:
+    """Import timm and check that it has a network called ``name``.
 
-    Raises ConfigurationError where the package or the network is not there.
+    ``role`` is the word for the network in errors, such as "encoder".
+
+    Raises:
+        ConfigurationError: timm is not installed, or has no such network.
     """
     try:
         import timm
     except ImportError as error:
         raise ConfigurationError(
-            f"The {role} 'timm/{name}' needs the timm package.", remedy="pip install 'lightning-kp[timm]'"
+            f"The {role} 'timm/{name}' needs the timm package.",
+            remedy="Install it with: pip install 'lightning-kp[timm]'",
         ) from error
     if not timm.is_model(name):
         near = get_close_matches(name, timm.list_models(), n=3)
         hint = f"Did you mean {', '.join(f'timm/{other}' for other in near)}?"
         raise ConfigurationError(
             f"There is no {role} 'timm/{name}'.",
-            remedy=hint if near else "Look names up with timm.list_models().",
+            remedy=hint if near else "timm.list_models() lists all names.",
         )
     return timm

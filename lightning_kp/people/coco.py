@@ -1,7 +1,7 @@
-"""People of COCO-style keypoint files (COCO, CrowdPose, OCHuman and their like) as scenes and crowds.
+"""People in COCO-style keypoint files (COCO, CrowdPose, OCHuman and others) as scenes and crowds.
 
-A derived file, as ``kp crowds`` writes it, is of the same style: an image entry per crowd with ``crowd_box``
-(left, top, width, height) in the original picture, and annotations in its coordinates, ``in_crowd`` or not.
+``kp crowds`` writes derived files in the same format: one image entry for each crowd, with ``crowd_box`` (left, top,
+width, height) in pixels of the original image, and annotations in its coordinates that are ``in_crowd`` or not.
 """
 
 import json
@@ -13,44 +13,53 @@ from typing import Any
 import numpy as np
 
 from lightning_kp.errors import ConfigurationError, DataError
+from lightning_kp.images.files import Image
 from lightning_kp.labels.archives import open_npz, split_part
 from lightning_kp.labels.frames import find_file, image_reader
-from lightning_kp.people.coco_checks import check_entries, check_scenes, numbers_of, outline_of, picture_size
-from lightning_kp.people.crowds import OVERLAP, Crowd, Person, Picture, Scene, crowds_of
-from lightning_kp.skeleton import check_mirror, mirror_of
+from lightning_kp.people.coco_checks import (
+    MAX_NAMED,
+    check_entries,
+    check_scenes,
+    image_size,
+    numbers_of,
+    outline_of,
+)
+from lightning_kp.people.crowds import OVERLAP, Crowd, Person, Scene, crowds_of
+from lightning_kp.skeleton import check_mirror, mirror_from_names
 
-BOX_SHARE = 0.53  # of a box that a person covers, where a data set gives no area (CrowdPose's evaluation)
-BOX, MEMBER, LINKED = "crowd_box", "in_crowd", "crowd_overlap"
+BOX_SHARE = 0.53  # share of a box that a person covers, if the file has no area (from CrowdPose's evaluation)
+BOX, MEMBER, LINKED = "crowd_box", "in_crowd", "crowd_overlap"  # keys of derived files
 
 
 @dataclass(frozen=True)
 class CocoPeople:
-    """Scenes of a file with the names of their K keypoints; ``content`` is the file as read."""
+    """Scenes of a file with the ``names`` of their K keypoints; ``content`` is the parsed file."""
 
     names: tuple[str, ...]
     scenes: tuple[Scene, ...]
     content: dict[str, Any]
 
     def mirrored_by(self, mirror: Sequence[int]) -> "CocoPeople":
-        """The same with another mirror.  Raises ConfigurationError for one that pairs no keypoints of the file."""
+        """Return a copy with another mirror (K,).  Raises ConfigurationError if it does not pair the keypoints."""
         check_mirror(self.names, mirror)
         return replace(self, scenes=tuple(replace(each, mirror=tuple(mirror)) for each in self.scenes))
 
     @property
     def is_derived(self) -> bool:
-        """Whether the file already says which crowds there are."""
+        """Whether ``kp crowds`` wrote the file, which then lists the crowds."""
         return any(BOX in scene.facts for scene in self.scenes)
 
     def crowds(self, overlap: float = OVERLAP) -> list[Crowd]:
-        """The crowds of all scenes: as a derived file says, else from the overlaps of boxes.
+        """The crowds of all scenes: those listed in a derived file, else those linked by overlaps of boxes.
 
-        Raises ConfigurationError for another overlap than the usual one or a derived file's own, which is fixed.
+        Raises ConfigurationError if ``overlap`` is neither the default nor the one that a derived file was made with.
         """
         own = (self.content.get("info") or {}).get(LINKED)
         if self.is_derived and overlap not in (OVERLAP, own):
             raise ConfigurationError(
-                f"An overlap of {overlap:g} was given for crowds that were linked by one of {own or 'unknown size'}.",
-                remedy="Leave the overlap out, or give the file that kp crowds made them of.",
+                f"An overlap of {overlap:g} was given, but the crowds in this file were made with an overlap of "
+                f"{own or 'unknown size'}.",
+                remedy="Leave the overlap out, or give the original file, from which kp crowds made this one.",
             )
         found = []
         for scene in self.scenes:
@@ -66,11 +75,11 @@ class CocoPeople:
 
 
 def read_people(source: Path | str, folders: Sequence[Path] = ()) -> CocoPeople:
-    """Read a keypoint file; images are looked for in ``folders`` and beside the file, when they are read.
+    """Read a COCO-style keypoint file, or ``labels.npz#PART`` (see :mod:`lightning_kp.labels.archives`).
 
-    ``labels.npz#PART``, as :mod:`lightning_kp.labels.archives` knows it, is read too.  Raises DataError for a file
-    without keypoints, with another number of them than it names, with an entry that lacks what is read, or whose
-    points are no pixels of its pictures.
+    Images are looked for in ``folders`` and beside the file when they are read.  Raises DataError if the file has no
+    keypoints, if an annotation has another number of keypoints than its category names, if an entry lacks a needed
+    key, or if points lie outside their images.
     """
     path, part = split_part(source)
     try:
@@ -79,25 +88,27 @@ def read_people(source: Path | str, folders: Sequence[Path] = ()) -> CocoPeople:
         )
         category = next(each for each in content["categories"] if each.get("keypoints"))
         images, annotations = list(content["images"]), list(content["annotations"])
-    except DataError:  # an archive's, which is a ValueError, too
+    except DataError:  # of an archive; DataError is a ValueError, too
         raise
     except OSError as error:
-        raise DataError(f"The labels {path} cannot be read: {error.strerror}.") from error
+        raise DataError(
+            f"The labels {path} cannot be read: {error.strerror}.", remedy="Check the path of the file."
+        ) from error
     except (ValueError, TypeError, KeyError, AttributeError, StopIteration) as error:
         raise DataError(
-            f"{path} is no COCO keypoint file ({type(error).__name__}: {error}).",
+            f"{path} is not a COCO keypoint file ({type(error).__name__}: {error}).",
             remedy="Give a file with images, annotations and a category that names its keypoints.",
         ) from error
     for part, entries in (("categories", [category]), ("images", images), ("annotations", annotations)):
         check_entries(path, part, entries)
     names = tuple(map(str, category["keypoints"]))
-    mirror, places = mirror_of(names), [*folders, path.parent, path.parent / "images"]
+    mirror, searched = mirror_from_names(names), [*folders, path.parent, path.parent / "images"]
     people: dict[Any, list[Person]] = {image["id"]: [] for image in images}
     for annotation in annotations:
         if annotation.get("category_id") == category["id"] and annotation["image_id"] in people:
             people[annotation["image_id"]].append(_person(annotation, len(names), path))
     scenes = [
-        Scene(_reader(image["file_name"], places), picture_size(image, places, path), tuple(people[image["id"]]),
+        Scene(_reader(image["file_name"], searched), image_size(image, searched, path), tuple(people[image["id"]]),
               mirror, image)
         for image in images
     ]  # fmt: skip
@@ -108,34 +119,37 @@ def read_people(source: Path | str, folders: Sequence[Path] = ()) -> CocoPeople:
 def chosen_crowds(
     people: CocoPeople, file: Path | str, overlap: float, most: int | None, option: str = "--"
 ) -> list[Crowd]:
-    """The crowds of at most ``most`` people.  Raises DataError for none, which names options that begin so."""
+    """The crowds of at most ``most`` people.
+
+    Raises DataError if there are none; ``option`` is the start of option names in its message.
+    """
     found = people.crowds(overlap)
     kept = [crowd for crowd in found if most is None or len(crowd.people) <= most]
     if not found:
         raise DataError(
-            f"{file} has no crowd.",
-            remedy=f"Lower {option}overlap (it is {overlap:g}), or give another file.",
+            f"{file} has no crowds.",
+            remedy=f"Lower {option}overlap (now {overlap:g}), or give another file.",
         )
     if not kept:
         raise DataError(
-            f"{file} has {len(found)} crowd(s), all of more than {most} people.",
+            f"{file} has {len(found)} crowd(s), but all of more than {most} people.",
             remedy=f"Raise {option}most.",
         )
     return kept
 
 
 def missing_images(crowds: Iterable[Crowd], folders: Sequence[Path]) -> list[str]:
-    """Names of the crowds' pictures that lie in none of ``folders``."""
+    """Names of the crowds' images that are in none of ``folders``."""
     names = dict.fromkeys(str(crowd.scene.facts["file_name"]) for crowd in crowds)
     return [name for name in names if find_file(name, folders, loose=True) is None]
 
 
 def _from_npz(path: Path, part: str) -> dict[str, Any]:
-    """The labels of an archive as a COCO file has them; boxes reach a tenth beyond the points."""
+    """Convert an archive to the content of a COCO file; boxes extend a tenth of their longer side beyond the points."""
     labels = open_npz(path, part, [path.parent])
     if labels.problems:
         raise DataError(
-            f"{path}: {', '.join(labels.problems[:4])}.", remedy="Put the images beside the archive."
+            f"{path}: {', '.join(labels.problems[:MAX_NAMED])}.", remedy="Put the images beside the archive."
         )
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -165,10 +179,10 @@ def _person(annotation: dict[str, Any], keypoints: int, path: Path) -> Person:
     if len(flat) != 3 * keypoints:
         raise DataError(
             f"{path}: annotation {annotation.get('id')} has {len(flat) / 3:g} keypoints, its category {keypoints}.",
-            remedy="Mend the file; all people need the points that the category names.",
+            remedy="Correct the file: every person needs all the keypoints that the category names.",
         )
     rows = flat.reshape(-1, 3)
-    # A region full of people is nobody, whatever points it has.
+    # iscrowd marks a region full of people, which is no person, even if it has points.
     labelled = (rows[:, 2:] > 0) & (not annotation.get("iscrowd"))
     points = np.where(labelled, rows[:, :2], np.nan)
     box, area = numbers_of(annotation, "bbox", path), annotation.get("area") or 0
@@ -180,8 +194,8 @@ def _person(annotation: dict[str, Any], keypoints: int, path: Path) -> Person:
         or not 0 <= area < np.inf
     ):
         raise DataError(
-            f"{path}: annotation {annotation.get('id')}, keys bbox and area: {box.tolist()} and {str(area)[:60]}.",
-            remedy="Mend the file; bbox is left, top, width and height, area a number, none of these sizes below 0.",
+            f"{path}: annotation {annotation.get('id')} has bbox {box.tolist()} and area {str(area)[:60]}.",
+            remedy="Correct the file: bbox is [left, top, width, height] and area a number; no size may be negative.",
         )
     left, top, width, height = box.tolist() or _box_around(points)
     area = float(area or BOX_SHARE * width * height)
@@ -195,12 +209,12 @@ def _box_around(points: Any) -> tuple[float, ...]:
     return (*low.tolist(), *(high - low).tolist())
 
 
-def _reader(name: str, places: Sequence[Path]) -> Any:
-    def read() -> Picture:
-        file = find_file(name, places, loose=True)
+def _reader(name: str, folders: Sequence[Path]) -> Any:
+    def read() -> Image:
+        file = find_file(name, folders, loose=True)
         if file is None:
             raise DataError(
-                f"The picture {name} is missing.", remedy="Name its folder with --data.images=[FOLDER]."
+                f"The image {name} is missing.", remedy="Give its folder: --data.images=[FOLDER]."
             )
         return image_reader(file)()
 
@@ -208,7 +222,7 @@ def _reader(name: str, places: Sequence[Path]) -> Any:
 
 
 def derived(people: CocoPeople, crowds: Sequence[Crowd], overlap: float = OVERLAP) -> dict[str, Any]:
-    """The content of the file that holds the crowds, as :func:`read_people` reads it again."""
+    """Content of a derived file with ``crowds``, which :func:`read_people` can read."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number, crowd in enumerate(crowds, start=1):

@@ -1,7 +1,7 @@
-"""Crowd regions: which instances of an image overlap, and what the data then look like.
+"""Crowd regions: which instances of an image overlap, and statistics of a data set.
 
 000, section 3.4: two instances overlap when the intersection over union of their boxes is at least 0.1;
-linked pairs are merged into one region, instances without an overlap are left out.
+linked pairs are merged into one region, and instances without an overlap are left out.
 """
 
 from collections import Counter
@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_kp.images.files import Image
+
 TITLES = (
     "Images by number of instances",
     "Crowds by number of instances",
@@ -20,16 +22,15 @@ TITLES = (
 )
 
 Floats = NDArray[np.float64]
-Picture = NDArray[np.uint8]
 OVERLAP = 0.1
 
 
 @dataclass(frozen=True)
 class Person:
-    """An instance of an image: ``box`` (left, top, width, height) and ``points`` (K, 2) in px, NaN = missing.
+    """An instance in an image: ``box`` (left, top, width, height) and ``points`` (K, 2) in pixels, NaN = not labelled.
 
-    ``area`` px^2 as its data set gives it.  ``outline``: a COCO segmentation (polygons or run lengths), or None:
-    then the box stands for it.  ``facts``: the annotation that it was read from.
+    ``area`` in px^2, from the data set.  ``outline``: a COCO segmentation (polygons or run lengths), or None to use the
+    box instead.  ``facts``: the annotation that it was read from.
     """
 
     box: tuple[float, float, float, float]
@@ -46,12 +47,12 @@ class Person:
 
 @dataclass(frozen=True)
 class Scene:
-    """An image with its instances: ``read()`` gives it (H, W, 3), ``size`` = (height, width).
+    """An image with its instances: ``read()`` returns RGB (H, W, 3) uint8; ``size`` is (height, width).
 
-    ``mirror`` (K,): which keypoint each one becomes when the picture is mirrored.
+    ``mirror`` (K,): the counterpart of each keypoint in a mirrored image.  ``facts``: the entry of the image.
     """
 
-    read: Callable[[], Picture]
+    read: Callable[[], Image]
     size: tuple[int, int]
     people: tuple[Person, ...]
     mirror: tuple[int, ...]
@@ -60,7 +61,10 @@ class Scene:
 
 @dataclass(frozen=True)
 class Crowd:
-    """A region of a scene: ``people`` to be found in ``box`` (left, top, width, height); ``others`` do not count."""
+    """A region of a scene: ``box`` (left, top, width, height) in pixels, and the ``people`` to find in it.
+
+    ``others`` are further instances of the scene, which are neither missed nor false positives.
+    """
 
     scene: Scene
     box: tuple[float, float, float, float]
@@ -69,12 +73,16 @@ class Crowd:
 
     @property
     def mirror(self) -> tuple[int, ...]:
-        """(K,) which keypoint each one becomes when the picture is mirrored."""
+        """Counterpart (K,) of each keypoint in a mirrored image."""
         return self.scene.mirror
 
 
 def box_overlaps(boxes: Floats) -> Floats:
-    """Intersection over union of all pairs of boxes (N, 4) = left, top, width, height: (N, N)."""
+    """Intersection over union (N, N) of all pairs of boxes (N, 4) = left, top, width, height.
+
+    >>> box_overlaps(np.array([[0.0, 0.0, 2.0, 2.0], [0.0, 0.0, 2.0, 4.0]])).tolist()
+    [[1.0, 0.5], [0.5, 1.0]]
+    """
     low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
     shared = np.minimum(high[:, None], high[None]) - np.maximum(low[:, None], low[None])
     inner = np.maximum(shared, 0).prod(axis=-1)
@@ -83,7 +91,7 @@ def box_overlaps(boxes: Floats) -> Floats:
 
 
 def linked_sets(boxes: Floats, overlap: float = OVERLAP) -> list[list[int]]:
-    """Sets of two and more boxes that are linked by overlaps, each in order, those of the first box first."""
+    """Rows of boxes (N, 4) that are linked by overlaps: sets of two or more, each sorted, ordered by first row."""
     linked = box_overlaps(boxes) >= overlap if len(boxes) else np.zeros((0, 0), bool)
     left, found = set(range(len(boxes))), []
     while left:
@@ -102,7 +110,7 @@ def linked_sets(boxes: Floats, overlap: float = OVERLAP) -> list[list[int]]:
 
 
 def crowds_of(scene: Scene, overlap: float = OVERLAP) -> list[Crowd]:
-    """The crowd regions of a scene; unlabelled instances link nobody, and count in no region."""
+    """Crowd regions of a scene; unlabelled instances are neither linked nor counted as people of a region."""
     labelled = [person for person in scene.people if person.is_labelled]
     boxes = np.array([person.box for person in labelled], dtype=np.float64).reshape(-1, 4)
     found = []
@@ -114,7 +122,7 @@ def crowds_of(scene: Scene, overlap: float = OVERLAP) -> list[Crowd]:
 
 
 def merged_box(boxes: Floats) -> tuple[float, float, float, float]:
-    """The box around boxes (N, 4)."""
+    """The smallest box around boxes (N, 4) = left, top, width, height."""
     low, high = boxes[:, :2].min(axis=0), (boxes[:, :2] + boxes[:, 2:]).max(axis=0)
     (left, top), (width, height) = low.tolist(), (high - low).tolist()
     return left, top, width, height
@@ -122,10 +130,10 @@ def merged_box(boxes: Floats) -> tuple[float, float, float, float]:
 
 @dataclass(frozen=True)
 class CrowdStatistics:
-    """What Figure 3.3 of 000 shows.
+    """Counts as in Figure 3.3 of 000: how many (values) have which number (keys).
 
-    ``per_image``: images by their number of labelled instances (a); ``per_crowd``: regions by theirs (b);
-    ``per_instance``: instances of regions by the number of those that they overlap with (c).
+    ``per_image``: images by number of labelled instances (a); ``per_crowd``: crowds by number of instances (b);
+    ``per_instance``: instances of crowds by number of instances that they overlap with (c).
     """
 
     per_image: dict[int, int]
@@ -133,9 +141,9 @@ class CrowdStatistics:
     per_instance: dict[int, int]
 
     def table(self) -> str:
-        """Markdown."""
+        """The counts as a Markdown table."""
         counts = sorted({*self.per_image, *self.per_crowd, *self.per_instance} - {0})
-        head = "| number | images with so many instances | crowds of so many | instances that overlap with so many |"
+        head = "| number | images with this many instances | crowds of this many | instances that overlap this many |"
         lines = [head, "|---|---|---|---|"]
         kinds = (self.per_image, self.per_crowd, self.per_instance)
         lines += [f"| {n} | " + " | ".join(str(kind.get(n, 0)) for kind in kinds) + " |" for n in counts]
@@ -145,7 +153,7 @@ class CrowdStatistics:
 
 
 def statistics(scenes: Sequence[Scene], crowds: Sequence[Crowd], overlap: float = OVERLAP) -> CrowdStatistics:
-    """Count instances per image, per crowd, and overlaps per instance."""
+    """Count instances per image, instances per crowd, and overlaps per instance."""
     per_image = Counter(sum(person.is_labelled for person in scene.people) for scene in scenes)
     per_instance: Counter[int] = Counter()
     for crowd in crowds:
@@ -159,14 +167,14 @@ def statistics(scenes: Sequence[Scene], crowds: Sequence[Crowd], overlap: float 
 
 
 def draw_statistics(statistics: CrowdStatistics, path: Path) -> None:
-    """Three bar charts side by side."""
+    """Draw three bar charts side by side into an image file."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(10, 2.8), layout="constrained")
     kinds = (statistics.per_image, statistics.per_crowd, statistics.per_instance)
-    for place, (title, counts) in enumerate(zip(TITLES, kinds, strict=True), start=1):
-        axes = figure.add_subplot(1, 3, place)
+    for position, (title, counts) in enumerate(zip(TITLES, kinds, strict=True), start=1):
+        axes = figure.add_subplot(1, 3, position)
         shown = {number: count for number, count in counts.items() if number > 0}
         bars = axes.bar(list(shown), list(shown.values()), color="#4477aa")
         axes.bar_label(bars, fontsize=8)

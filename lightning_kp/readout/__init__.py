@@ -1,1 +1,1 @@
-"""From heatmaps and branches to the keypoints of one or many instances."""
+"""Readout: from heatmaps and network outputs to the keypoints of one or several instances."""

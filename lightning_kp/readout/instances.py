@@ -1,9 +1,9 @@
-"""Peaks of different keypoints -> animals, within one image.
+"""Grouping peaks of different keypoints into animals, within one image.
 
-000, section 5.8 orders two look-alike flies by the y of their centroids, and does not say how peaks of
-different keypoints become a fly.  Here (ours) the grouping is the one of least scatter: every keypoint in
-turn serves as seed, the peaks of the others are given to its animals by the assignment of least squared
-distance, centres are taken anew, and the seed with the least scatter in the end wins.
+000, section 5.8 orders two look-alike flies by the y of their centroids, and leaves open how peaks of
+different keypoints are grouped into flies.  Here (ours) the grouping has the least scatter: each keypoint in
+turn serves as seed, the peaks of the other keypoints are assigned to its animals with the least squared
+distance, the centres are recomputed, and the seed with the least final scatter is used.
 """
 
 from itertools import permutations
@@ -15,15 +15,22 @@ from torch import Tensor
 
 from lightning_kp.readout.peaks import stable_sort
 
-ENUMERATED = 4  # animals up to which all assignments are tried at once (24 of them)
-FAR = 10.0  # normalised: where an animal waits that has no peak yet, so that it takes only what others leave
-ROUNDS = 3  # of assigning and centring; the second rarely changes anything
+MAX_ENUMERATED_ANIMALS = 4
+"""Up to this many animals, all assignments (24) are tried at once; beyond, scipy solves each one."""
+FAR = 10.0
+"""Normalised coordinate of an animal without peaks, which so gets only peaks that no other animal needs."""
+ROUNDS = 3
+"""Rounds of assignment and centring; the second one rarely changes anything."""
 
 
 def assign(cost: Tensor) -> Tensor:
-    """The assignment of least total cost for each matrix (..., I, I): the column of each row (..., I)."""
+    """Solve the assignment of least total cost for each matrix (..., I, I): the column (..., I) of each row.
+
+    >>> assign(torch.tensor([[3.0, 1.0], [1.0, 3.0]])).tolist()
+    [1, 0]
+    """
     animals = cost.shape[-1]
-    if animals > ENUMERATED:
+    if animals > MAX_ENUMERATED_ANIMALS:
         flat = cost.reshape(-1, animals, animals).double().cpu().numpy()
         columns = [linear_sum_assignment(each)[1] for each in flat]
         return torch.as_tensor(np.stack(columns), device=cost.device).view(cost.shape[:-1])
@@ -32,15 +39,14 @@ def assign(cost: Tensor) -> Tensor:
     return choices[cost[..., rows, choices].sum(dim=-1).argmin(dim=-1)]
 
 
-def group(points: Tensor, weight: Tensor) -> Tensor:
-    """Which peak of each keypoint belongs to each animal: points (B, N, K, 2) -> order (B, N, K).
+def group_peaks(points: Tensor, weight: Tensor) -> Tensor:
+    """Assign N peaks of each keypoint to N animals: points (B, N, K, 2) -> order (B, N, K) for :func:`reorder_peaks`.
 
-    ``weight`` (B, N, K): a peak of weight 0 is absent and goes where room is left.  Use the result with
-    :func:`reordered`.
+    A peak of ``weight`` (B, N, K) 0 is absent and gets any animal that is left over.
     """
     with torch.no_grad():
         present = (weight > 0).to(points.dtype)
-        # Seeds: the peaks of keypoint s are the centres of the animals, for all s at once.
+        # Seeds: the peaks of keypoint s are the centres of the animals, for all s in parallel.
         known = present.transpose(1, 2).unsqueeze(-1) > 0
         centres = torch.where(known, points.transpose(1, 2), FAR)  # (B, S, I, 2)
         each = points.unsqueeze(1).expand(-1, points.shape[2], -1, -1, -1)  # (B, S, N, K, 2)
@@ -49,32 +55,36 @@ def group(points: Tensor, weight: Tensor) -> Tensor:
             apart = (centres[:, :, :, None, None] - each.unsqueeze(2)).square().sum(dim=-1)  # (B, S, I, N, K)
             cost = (apart * seen.unsqueeze(2)).permute(0, 1, 4, 2, 3)
             order = assign(cost).transpose(-1, -2)  # (B, S, I, K)
-            mine, counts = _taken(each, order), seen.gather(2, order)
+            assigned, counts = _gathered(each, order), seen.gather(2, order)
             total = counts.sum(dim=-1, keepdim=True)
-            mean = (mine * counts.unsqueeze(-1)).sum(dim=-2) / total.clamp_min(1)
+            mean = (assigned * counts.unsqueeze(-1)).sum(dim=-2) / total.clamp_min(1)
             centres = torch.where(total > 0, mean, FAR)
-        scatter = ((mine - centres.unsqueeze(-2)).square().sum(dim=-1) * counts).sum(dim=(-1, -2))
-        # A seed of which an animal has no peak starts from a place that means nothing.
+        scatter = ((assigned - centres.unsqueeze(-2)).square().sum(dim=-1) * counts).sum(dim=(-1, -2))
+        # A seed with an absent peak starts from a meaningless centre.
         whole = present.sum(dim=1) == points.shape[1]
         scatter = torch.where(whole | ~whole.any(dim=1, keepdim=True), scatter, torch.inf)
         best = scatter.argmin(dim=1)
         return order[torch.arange(points.shape[0], device=points.device), best]
 
 
-def _taken(values: Tensor, order: Tensor) -> Tensor:
-    """Values (..., N, K, D) rearranged along N by order (..., N, K)."""
+def _gathered(values: Tensor, order: Tensor) -> Tensor:
+    """Reorder values (..., N, K, D) along N by order (..., N, K)."""
     return values.gather(-3, order.unsqueeze(-1).expand(*order.shape, values.shape[-1]))
 
 
-def reordered(values: Tensor, order: Tensor) -> Tensor:
-    """Values (B, N, K) or (B, N, K, D) with the peaks of every keypoint rearranged by order (B, N, K)."""
-    return values.gather(1, order) if values.ndim == 3 else _taken(values, order)
+def reorder_peaks(values: Tensor, order: Tensor) -> Tensor:
+    """Reorder the peaks of each keypoint by order (B, N, K); values are (B, N, K) or (B, N, K, D).
+
+    >>> reorder_peaks(torch.tensor([[[1, 2], [3, 4]]]), torch.tensor([[[0, 1], [1, 0]]])).tolist()
+    [[[1, 4], [3, 2]]]
+    """
+    return values.gather(1, order) if values.ndim == 3 else _gathered(values, order)
 
 
 def order_by_height(points: Tensor, weight: Tensor) -> Tensor:
-    """The paper's rule: animals (B, I, K, 2) in the order of their centroids' y, the uppermost first: (B, I).
+    """Order (B, I) of animals with points (B, I, K, 2) by the y of their centroids, topmost first (000, section 5.8).
 
-    Absent keypoints (``weight`` (B, I, K) of 0) do not count, animals without any come last.
+    Absent keypoints (``weight`` (B, I, K) of 0) do not count; animals without keypoints come last.
     """
     present = (weight > 0).to(points.dtype)
     number = present.sum(dim=-1)
@@ -82,6 +92,6 @@ def order_by_height(points: Tensor, weight: Tensor) -> Tensor:
     return stable_sort(torch.where(number > 0, height, torch.inf))[1]
 
 
-def rearranged(values: Tensor, animals: Tensor) -> Tensor:
-    """Values (B, I, ...) with the animals in the given order (B, I)."""
+def reorder_animals(values: Tensor, animals: Tensor) -> Tensor:
+    """Reorder the animals of values (B, I, ...) by order (B, I)."""
     return values[torch.arange(values.shape[0], device=values.device).unsqueeze(1), animals]

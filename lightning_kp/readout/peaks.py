@@ -1,9 +1,9 @@
-"""Several peaks of one heatmap: find the highest, read mean and spread in a window around each.
+"""Several peaks of one heatmap: the highest maxima, and mean and covariance in a window around each.
 
 Source: 000, section 5.8 (Fly vs. Fly): look-alike animals share a heatmap, so its N highest maxima are
-taken, and the spatial softmax over the region around each in place of the whole map.  The paper states
-neither the size of the region nor what happens where two regions meet; here a pixel belongs to the
-nearest peak alone.
+used, and the spatial softmax covers the region around each instead of the whole map.  The paper states
+neither the size of the region nor how overlapping regions are divided; here a pixel belongs to the
+nearest peak only.
 """
 
 from typing import NamedTuple
@@ -15,13 +15,14 @@ from torch import Tensor
 from lightning_kp.geometry import pixel_centres
 from lightning_kp.heatmaps import Moments
 
-CHUNK = 1 << 16  # heatmap pixels handled at a time (ours): what a core's cache holds
+CHUNK_PIXELS = 1 << 16
+"""Heatmap pixels processed at once (ours): what fits in the cache of a core."""
 
 
 class Peaks(NamedTuple):
-    """``row`` and ``column`` (B, K, N) in heatmap pixels, ``value`` (B, K, N), highest first; 0 = no such peak.
+    """The N peaks of each heatmap: ``row`` and ``column`` (B, K, N), int64, and ``value`` (B, K, N), highest first.
 
-    A missing peak lies where the highest one does, so that reading it is harmless.
+    A missing peak has value 0 and the position of the highest one, so that indexing with it is harmless.
     """
 
     row: Tensor
@@ -30,15 +31,19 @@ class Peaks(NamedTuple):
 
 
 def highest_peaks(heatmaps: Tensor, count: int, reach: int) -> Peaks:
-    """The ``count`` highest local maxima of positive heatmaps (B, K, h, w), more than ``reach`` pixels apart.
+    """Find the ``count`` highest local maxima of positive heatmaps (B, K, h, w), more than ``reach`` pixels apart.
 
-    A pixel is a maximum when nothing in the square of ``2 reach + 1`` pixels around it is higher; of equal
-    ones the first in reading order.  A map without any maximum above 0 has peaks of value 0 at its first pixel.
+    A pixel is a maximum if no pixel in the square of ``2 reach + 1`` pixels around it is higher; of equal
+    pixels the first in reading order counts.  A map without positive pixels has peaks of value 0 at its first pixel.
+
+    >>> found = highest_peaks(torch.tensor([[[[0.2, 0.9, 0.3, 0.0, 0.5]]]]), count=2, reach=1)
+    >>> found.column.tolist()
+    [[[1, 4]]]
     """
     batch, keypoints, height, width = heatmaps.shape
     maps = heatmaps.detach().reshape(-1, height, width)
     whole = maps.is_cuda or torch.compiler.is_exporting()
-    chunks = (maps,) if whole else maps.split(max(1, CHUNK // (height * width)))
+    chunks = (maps,) if whole else maps.split(max(1, CHUNK_PIXELS // (height * width)))
     parts = [_highest(part, count, reach) for part in chunks]
     index, value = (torch.cat(each).view(batch, keypoints, count) for each in zip(*parts, strict=True))
     index = torch.where(value > 0, index, index[..., :1])
@@ -46,25 +51,25 @@ def highest_peaks(heatmaps: Tensor, count: int, reach: int) -> Peaks:
 
 
 def _highest(maps: Tensor, count: int, reach: int) -> tuple[Tensor, Tensor]:
-    """Maps (M, h, w) -> flat index and value (M, count) of their highest maxima."""
+    """Flat index and value (M, count) of the highest maxima of maps (M, h, w)."""
     width = maps.shape[-1]
     is_peak = maps == _square_maximum(maps, reach)
     value, index = _one_per_cell(torch.where(is_peak, maps, 0), reach + 1)
-    # Twins of equal height may lie in neighbouring cells: take some more, then drop those too near.
+    # Equal maxima may lie in neighbouring cells: keep some more, then drop those that are too close.
     kept = min(value.shape[1], 4 * count)
     value, order = value.topk(kept, dim=1)
     index = index.gather(1, order)
-    # A graph for export has no branches.
-    twins = torch.compiler.is_exporting() or bool(
+    # An exported graph has no branches.
+    has_equal = torch.compiler.is_exporting() or bool(
         (value[:, 1:] == value[:, :-1]).logical_and(value[:, 1:] > 0).any()
     )
-    if not twins:
+    if not has_equal:
         return _padded(index, count), _padded(value, count)
-    index, order = index.sort(dim=1)  # in reading order; topk leaves equal ones in any
+    index, order = index.sort(dim=1)  # in reading order, since topk returns equal values in any order
     value = value.gather(1, order)
     row, column = index // width, index % width
     near = _chebyshev(row, column) <= reach
-    # Of two equal maxima within reach of each other the one that is read first stays.
+    # Of two equal maxima within reach of each other, the first in reading order is kept.
     beaten = near & (value.unsqueeze(1) == value.unsqueeze(2)) & (index.unsqueeze(1) < index.unsqueeze(2))
     value = torch.where(beaten.any(dim=2), 0, value)
     value, order = stable_sort(value, descending=True)
@@ -72,22 +77,24 @@ def _highest(maps: Tensor, count: int, reach: int) -> tuple[Tensor, Tensor]:
 
 
 def _chebyshev(row: Tensor, column: Tensor) -> Tensor:
+    """Chebyshev distances (M, N, N) in pixels between peaks at ``row`` and ``column`` (M, N)."""
     return torch.maximum(
         (row.unsqueeze(1) - row.unsqueeze(2)).abs(), (column.unsqueeze(1) - column.unsqueeze(2)).abs()
     )
 
 
 def _padded(values: Tensor, count: int) -> Tensor:
+    """Cut or zero-pad values (M, N) to (M, count)."""
     return F.pad(values[:, :count], (0, max(0, count - values.shape[1])))
 
 
 def _square_maximum(maps: Tensor, reach: int) -> Tensor:
-    """Maximum over the square of ``2 reach + 1`` pixels around each pixel, one axis after the other."""
+    """Maximum (M, h, w) over the square of ``2 reach + 1`` pixels around each pixel, one axis after the other."""
     return _line_maximum(_line_maximum(maps, reach, -1), reach, -2)
 
 
 def _line_maximum(maps: Tensor, reach: int, axis: int) -> Tensor:
-    """Running maximum over ``2 reach + 1`` pixels in about log2 of as many passes."""
+    """Running maximum (M, h, w) over ``2 reach + 1`` pixels along an axis, in about log2(2 reach + 1) passes."""
     length, wanted = maps.shape[axis], 2 * reach + 1
     pad = [reach, reach] if axis == -1 else [0, 0, reach, reach]
     covered, running = 1, F.pad(maps, pad)
@@ -100,18 +107,23 @@ def _line_maximum(maps: Tensor, reach: int, axis: int) -> Tensor:
 
 
 def _one_per_cell(peaks: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """The greatest of every cell of ``side`` pixels (M, cells) and its flat index: maxima lie farther apart."""
+    """Maximum (M, cells) of every cell of ``side`` pixels, and its flat index; no two peaks share a cell."""
     value, index = F.max_pool2d(peaks.unsqueeze(1), side, stride=side, ceil_mode=True, return_indices=True)
     return value.flatten(1), index.flatten(1)
 
 
 def window_moments(heatmaps: Tensor, peaks: Peaks, radius: int) -> Moments:
-    """Mean, covariance and greatest share in the window around each peak: Moments of (B, N, K, ...).
+    """Mean, covariance and largest share in the window around each peak: Moments (B, N, K, ...).
 
-    Heatmaps (B, K, h, w) as :func:`lightning_kp.heatmaps.spatial_softmax` gives them; the window has
-    ``2 radius + 1`` pixels a side, without the pixels that are nearer to another peak.  Renormalising a
-    softmax over a window is the softmax over the window.  ``peak`` is in (0, 1]; gradients reach the
-    heatmaps through the window alone.
+    Heatmaps (B, K, h, w) are those of :func:`lightning_kp.heatmaps.spatial_softmax`.  The window has
+    ``2 radius + 1`` pixels per side, without pixels that are nearer to another peak.  Renormalising a
+    softmax over a window equals the softmax over that window.  ``peak`` is in (0, 1]; gradients flow to the
+    heatmaps only through the window.
+
+    >>> heatmap = torch.tensor([[[[0.0, 0.6, 0.0, 0.4]]]])
+    >>> found = window_moments(heatmap, highest_peaks(heatmap, count=2, reach=1), radius=1)
+    >>> found.points[0, :, 0, 0].tolist()
+    [-0.25, 0.75]
     """
     height, width = heatmaps.shape[-2:]
     offset = torch.arange(-radius, radius + 1, device=heatmaps.device)
@@ -128,7 +140,7 @@ def window_moments(heatmaps: Tensor, peaks: Peaks, radius: int) -> Moments:
 
 
 def _moments(share: Tensor, x: Tensor, y: Tensor) -> Moments:
-    """Shares (B, K, N, P, P) with coordinates x, y (B, K, N, P) -> Moments with N before K."""
+    """Moments (B, N, K, ...) of shares (B, K, N, P, P) at normalised coordinates x, y (B, K, N, P)."""
     along_x, along_y = share.sum(dim=-2), share.sum(dim=-1)
     mean_x, mean_y = (along_x * x).sum(dim=-1), (along_y * y).sum(dim=-1)
     dx, dy = x - mean_x.unsqueeze(-1), y - mean_y.unsqueeze(-1)
@@ -142,7 +154,7 @@ def _moments(share: Tensor, x: Tensor, y: Tensor) -> Moments:
 
 
 def _nearest(peaks: Peaks, rows: Tensor, columns: Tensor) -> Tensor:
-    """Which pixels of each window (B, K, N, P, P) are as near to its own peak as to any other."""
+    """Mask (B, K, N, P, P) of the pixels of each window that are at least as near to its peak as to any other."""
 
     def squared(row: Tensor, column: Tensor) -> Tensor:
         return (rows - row[..., None, None]) ** 2 + (columns - column[..., None, None]) ** 2
@@ -150,19 +162,19 @@ def _nearest(peaks: Peaks, rows: Tensor, columns: Tensor) -> Tensor:
     own = squared(peaks.row, peaks.column)
     keep = torch.ones_like(own, dtype=torch.bool)
     for other in range(peaks.row.shape[-1]):
-        theirs = squared(peaks.row[..., other : other + 1], peaks.column[..., other : other + 1])
-        keep &= own <= theirs
+        distance = squared(peaks.row[..., other : other + 1], peaks.column[..., other : other + 1])
+        keep &= own <= distance
     return keep
 
 
 def stable_sort(values: Tensor, *, descending: bool = False) -> tuple[Tensor, Tensor]:
-    """Sorted values along the last axis and where they were; equal ones keep their order.
+    """Sort values (..., N) along the last axis; return them and their former positions (..., N), int64.
 
-    A graph for export takes TopK, which in ONNX puts the lower index first among equals; torch's own topk
-    promises no such thing, and ONNX has no stable sort.
+    Equal values keep their order.  An exported graph uses TopK, which in ONNX returns the lower index first among
+    equals; torch's own topk does not guarantee this, and ONNX has no stable sort.
     """
     if torch.compiler.is_exporting():
-        taken, order = values.topk(values.shape[-1], dim=-1, largest=descending)
-        return taken, order
+        ordered, order = values.topk(values.shape[-1], dim=-1, largest=descending)
+        return ordered, order
     ordered, order = values.sort(dim=-1, descending=descending, stable=True)
     return ordered, order

@@ -1,1 +1,1 @@
-"""One training's folder, its logs, and what keeps a training going."""
+"""The folder and logs of one training, and safeguards that keep a training going."""

@@ -1,4 +1,4 @@
-"""What is said, and not saved, when numbers stop being finite."""
+"""Refuses to save weights that are not finite and suggests what to try."""
 
 from pathlib import Path
 
@@ -9,10 +9,11 @@ from lightning_kp.errors import DivergenceError
 
 
 def refuse_broken_weights(method: L.LightningModule, trainer: L.Trainer | None) -> None:
-    """Raise DivergenceError if a parameter or a running mean or variance is not finite, or a buffer no number.
+    """Raise DivergenceError if a weight of the method is not finite.
 
-    A finite loss can have gradients that are not (a root at 0); what they spoil must not become the checkpoint
-    that training goes on from.  Another buffer may be infinite by design, as the mask of an attention is.
+    Parameters, running means and running variances must be finite. Other buffers must not be NaN, but may be
+    infinite by design, as an attention mask is. A finite loss can have gradients that are not finite (a square
+    root at 0); the weights that they spoil must not become the checkpoint from which training resumes.
     """
     broken = [name for name, value in method.named_parameters() if not torch.isfinite(value).all()]
     for name, value in method.named_buffers():
@@ -22,13 +23,13 @@ def refuse_broken_weights(method: L.LightningModule, trainer: L.Trainer | None) 
     if broken:
         raise DivergenceError(
             f"{broken[0]}{f' and {len(broken) - 1} other weights are' if broken[1:] else ' is'} not finite, "
-            "while the loss was: a gradient is not.",
+            "although the loss was: a gradient was not finite.",
             remedy=advice(trainer),
         )
 
 
 def advice(trainer: L.Trainer | None) -> str:
-    """Which checkpoint is left, and the options to try."""
+    """Names the last good checkpoint and the options to try, as one line."""
     return f"{_kept(trainer)} Try a smaller learning rate ({_smaller_rate(trainer)}) or --trainer.gradient_clip_val=1."
 
 
@@ -37,14 +38,14 @@ def _kept(trainer: L.Trainer | None) -> str:
     paths = [getattr(callback, "best_model_path", "") for callback in callbacks]
     paths.append((trainer.ckpt_path or "") if trainer is not None else "")
     kept = next((str(path) for path in paths if path and Path(path).is_file()), None)
-    return f"The last good checkpoint is kept: {kept}." if kept else "No checkpoint was written before."
+    return f"The last good checkpoint is kept: {kept}." if kept else "No checkpoint has been written yet."
 
 
 def _smaller_rate(trainer: L.Trainer | None) -> str:
     optimizer = trainer.optimizers[0] if trainer is not None and trainer.optimizers else None
     if optimizer is None:
         return "--model.optimizer.init_args.lr"
-    # The greatest one that the schedule comes to, not that of a warm-up's step.
+    # The peak of the schedule, not the rate of a warm-up step.
     rate = max(float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups)
     kind = f"{type(optimizer).__module__.rsplit('.', 1)[0]}.{type(optimizer).__name__}"
     return f"--model.optimizer={kind} --model.optimizer.init_args.lr={rate / 10:.1g}"

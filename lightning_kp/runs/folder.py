@@ -1,4 +1,4 @@
-"""The shape of a run folder, the same for every run, so that each tool knows where to look."""
+"""Layout of a run folder: the same for every run, so that each command finds the files of the others."""
 
 import contextlib
 import json
@@ -11,61 +11,66 @@ from typing import Any
 
 from lightning_kp.errors import DataError
 from lightning_kp.files import read_json, write_whole
+from lightning_kp.metrics.names import current_names
 
 
 @dataclass(frozen=True)
 class RunFolder:
     """Paths of one run: ``config.yaml``, ``checkpoints/``, ``tracks/<video>.*``, ``overlays/<video>.mp4``,
-    ``diagnostics.json`` (verdict per keypoint and run), ``metrics.json`` (figures by name), ``report.html``.
+    ``diagnostics.json`` (verdicts on the run and each keypoint), ``metrics.json`` (metrics by name), ``report.html``.
     """  # noqa: D205
 
     path: Path
 
     @property
     def config(self) -> Path:
-        """The resolved settings; ``kp fit --config`` repeats the run."""
+        """All settings of the run; ``kp fit --config`` repeats it."""
         return self.path / "config.yaml"
 
     @property
     def checkpoints(self) -> Path:
-        """``last.ckpt`` and the best one."""
+        """Folder of the checkpoints: ``last.ckpt`` and the best one."""
         return self.path / "checkpoints"
 
     @property
     def last_checkpoint(self) -> Path:
-        """The newest checkpoint, from which a killed run goes on."""
+        """The newest checkpoint, from which an interrupted run resumes."""
         return self.checkpoints / "last.ckpt"
 
     @property
     def diagnostics(self) -> Path:
-        """Verdicts."""
+        """JSON file of the verdicts on the run and each keypoint."""
         return self.path / "diagnostics.json"
 
     @property
     def metrics(self) -> Path:
-        """Figures by name."""
+        """JSON file of the metrics by name."""
         return self.path / "metrics.json"
 
     @property
     def report(self) -> Path:
-        """The report."""
+        """The report as one HTML file."""
         return self.path / "report.html"
 
     @property
     def inspection(self) -> Path:
-        """What ``kp inspect`` said of the videos; its picture lies beside it as ``inspection.png``."""
+        """Findings of ``kp inspect`` about the videos; its picture is ``inspection.png`` beside it."""
         return self.path / "inspection.json"
 
     def tracks(self, video: str) -> Path:
-        """Stem of a video's result files."""
+        """Path of a video's result files without their suffixes."""
         return self.path / "tracks" / video
 
     def overlay(self, video: str) -> Path:
-        """A video's overlay."""
+        """Path of a video's overlay."""
         return self.path / "overlays" / f"{video}.mp4"
 
     def create(self) -> "RunFolder":
-        """Make the folder.  Raises DataError, in one line, where it cannot be written."""
+        """Create the folder.
+
+        Raises:
+            DataError: The folder cannot be written.
+        """
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -73,34 +78,38 @@ class RunFolder:
         return self
 
     def refuse_unwritable(self, option: str = "--out") -> None:
-        """Raise DataError where :meth:`create` would, naming the ``option`` to change; leaves nothing behind."""
-        made: list[Path] = []
+        """Raise DataError where :meth:`create` would, naming the ``option`` to change. Leaves no files behind."""
+        created: list[Path] = []
         try:
-            made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+            created = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
             self.path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.path):
-                pass  # permissions and read-only disks tell the truth only when tried
+                pass  # only an attempt shows whether permissions and the disk allow writing
         except OSError as error:
             raise _unwritable(self.path, error, option) from error
         finally:
             with contextlib.suppress(OSError):
-                for folder in made:
+                for folder in created:
                     folder.rmdir()
 
     def remove_if_empty(self) -> None:
-        """Take away what :meth:`create` made, if nothing has come to lie in it."""
+        """Remove the folders that :meth:`create` made, if they are still empty."""
         for folder in (self.checkpoints, self.path):
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
 
-    def add_metrics(self, figures: Mapping[str, Any]) -> None:
-        """Merge figures into ``metrics.json``, whole or not at all."""
-        merged = _without_nan(read_json(self.metrics) | dict(figures))
+    def read_metrics(self) -> dict[str, Any]:
+        """Contents of ``metrics.json``, metrics of older versions under their present names; empty without a file."""
+        return current_names(read_json(self.metrics))
+
+    def add_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Merge metrics into ``metrics.json``, which is replaced as a whole or not at all."""
+        merged = _without_nan(self.read_metrics() | dict(metrics))
         write_whole(self.metrics, json.dumps(merged, indent=2) + "\n")
 
 
 def run_of(checkpoint: Path) -> Path | None:
-    """The run folder of a checkpoint; None for one that lies elsewhere."""
+    """Run folder of a checkpoint, or None if the checkpoint lies outside a run folder."""
     return checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else None
 
 
@@ -112,7 +121,7 @@ def _unwritable(folder: Path, error: OSError, option: str = "--out") -> DataErro
 
 
 def _without_nan(value: Any) -> Any:
-    """The same with null for NaN, which is no JSON."""
+    """A copy with None in place of NaN, which JSON does not have."""
     if isinstance(value, dict):
         return {name: _without_nan(each) for name, each in value.items()}
     return None if isinstance(value, float) and math.isnan(value) else value

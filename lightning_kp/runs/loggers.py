@@ -1,7 +1,7 @@
-"""Loggers beside the table of the run folder, chosen by ``--log``, and what to do with pictures and tables.
+"""Loggers chosen by ``--log``, in addition to the run folder's ``metrics.csv``, and logging of pictures and tables.
 
-A logger takes pictures if it has ``log_image`` (Weights & Biases, the run folder) or ``experiment.add_image``
-(TensorBoard).  Weights & Biases works offline, into the run folder, as long as no key is known.
+A logger accepts pictures if it has ``log_image`` (Weights & Biases, the run folder) or ``experiment.add_image``
+(TensorBoard). Without an API key, Weights & Biases works offline and writes into the run folder.
 """
 
 import netrc
@@ -15,29 +15,31 @@ import numpy as np
 from lightning.pytorch.loggers.logger import Logger
 
 from lightning_kp.errors import ConfigurationError, did_you_mean
-from lightning_kp.images.drawing import Image
+from lightning_kp.images.files import Image
 
-NAMES = ("csv", "wandb", "tensorboard")  # csv is written in any case
+LOGGER_NAMES = ("csv", "wandb", "tensorboard")  # csv is always written
 
 
 def chosen_loggers(names: str, folder: Path) -> list[Logger]:
-    """Loggers by names with commas between them.  Raises ConfigurationError for an unknown one."""
+    """Build the loggers named in a comma-separated list.  Raises ConfigurationError for an unknown name."""
     return [_BUILDERS[name](folder) for name in checked_names(names) if name != "csv"]
 
 
 def checked_names(names: str) -> list[str]:
-    """The names, each once.  Raises ConfigurationError for an unknown one."""
+    """Names of a comma-separated list, each once.  Raises ConfigurationError for an unknown name."""
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     for name in wanted:
-        if name not in NAMES:
-            raise ConfigurationError(f"--log has {name!r}.", remedy=did_you_mean(name, NAMES, "--log="))
+        if name not in LOGGER_NAMES:
+            raise ConfigurationError(
+                f"--log={name} is not a logger.", remedy=did_you_mean(name, LOGGER_NAMES, "--log=")
+            )
     return list(dict.fromkeys(wanted))
 
 
 def _wandb(folder: Path) -> Logger:
     from lightning.pytorch.loggers import WandbLogger
 
-    folder.mkdir(parents=True, exist_ok=True)  # else its files go to the folder for temporary ones
+    folder.mkdir(parents=True, exist_ok=True)  # otherwise its files go to the temporary folder
     return WandbLogger(save_dir=str(folder), project=os.environ.get("WANDB_PROJECT", "lightning_kp"))
 
 
@@ -48,7 +50,7 @@ def _tensorboard(folder: Path) -> Logger:
         return TensorBoardLogger(str(folder), name="tensorboard", version="")
     except ModuleNotFoundError as error:
         raise ConfigurationError(
-            "--log=tensorboard needs a package that is not installed.",
+            "--log=tensorboard needs the package tensorboard, which is not installed.",
             remedy="Type: pip install 'lightning-kp[tensorboard]'",
         ) from error
 
@@ -57,20 +59,20 @@ _BUILDERS = {"wandb": _wandb, "tensorboard": _tensorboard}
 
 
 def stay_offline_without_key() -> None:
-    """Let Weights & Biases write to disk only where it has no key; it would ask for one, or stop."""
+    """Set Weights & Biases to offline mode if it has no API key; otherwise it would ask for one, or stop."""
     if "WANDB_MODE" not in os.environ and not _has_key():
         os.environ["WANDB_MODE"] = "offline"
 
 
 def _has_key() -> bool:
-    """Whether the environment or ``.netrc``, where ``wandb login`` writes, holds a key."""
+    """Whether the environment or ``.netrc``, where ``wandb login`` writes, holds an API key."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
-    places = [os.environ.get("NETRC", ""), "~/.netrc", "~/_netrc"]
-    for place in (Path(name).expanduser() for name in places if name):
+    candidates = [os.environ.get("NETRC", ""), "~/.netrc", "~/_netrc"]
+    for path in (Path(name).expanduser() for name in candidates if name):
         try:
-            if netrc.netrc(place).authenticators(host):
+            if netrc.netrc(path).authenticators(host):
                 return True
         except (OSError, netrc.NetrcParseError):
             continue
@@ -78,7 +80,7 @@ def _has_key() -> bool:
 
 
 def log_pictures(loggers: Iterable[Logger], name: str, picture: Image, step: int) -> None:
-    """Give an image (H, W, 3), uint8, to every logger that takes images."""
+    """Log a picture (H, W, 3), uint8, with every logger that accepts images."""
     for logger in loggers:
         if hasattr(logger, "log_image"):
             logger.log_image(key=name, images=[np.ascontiguousarray(picture)], step=step)
@@ -89,7 +91,7 @@ def log_pictures(loggers: Iterable[Logger], name: str, picture: Image, step: int
 def log_rows(
     loggers: Iterable[Logger], name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], step: int
 ) -> None:
-    """Give a table to every logger that takes tables or text."""
+    """Log a table with every logger that accepts tables or text."""
     for logger in loggers:
         if hasattr(logger, "log_table"):
             logger.log_table(key=name, columns=list(columns), data=[list(row) for row in rows], step=step)
@@ -98,7 +100,13 @@ def log_rows(
 
 
 def markdown(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A table in Markdown; a bar in a cell is escaped."""
+    """Format a table in Markdown; vertical bars in cells are escaped.
+
+    >>> print(markdown(["keypoint", "verdict"], [["kp01", "found"]]))
+    | keypoint | verdict |
+    | --- | --- |
+    | kp01 | found |
+    """
     lines = [list(columns), ["---"] * len(columns), *rows]
     cells = [[str(cell).replace("|", "\\|") for cell in line] for line in lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)

@@ -1,6 +1,7 @@
-"""The table of losses in a run folder: ``metrics.csv``, which a resumed run continues."""
+"""Logger that writes ``metrics.csv`` and ``pictures/`` in the run folder; a resumed run continues the table."""
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,14 +9,18 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from lightning_kp.files import write_whole
+
 Row = dict[str, Any]
 
 
 class RunLogger(Logger):
-    """Writes one line per logged step to ``folder/metrics.csv``, at once, so that a killed run loses none.
+    """Writes one line per logged step to ``folder/metrics.csv`` at once, so that a killed run loses none.
 
-    ``keep``: a resumed run keeps the lines before its first step and drops what the killed one wrote after
-    its last checkpoint; otherwise the file starts anew.
+    Args:
+        folder: Run folder.
+        keep: Keep the lines before the first step of this run and drop those that an interrupted run wrote
+            after its last checkpoint. By default the file starts empty.
     """
 
     def __init__(self, folder: str | Path, keep: bool = False) -> None:
@@ -35,12 +40,12 @@ class RunLogger(Logger):
 
     @property
     def save_dir(self) -> str:
-        """The run folder; Lightning takes it for ``trainer.log_dir`` too."""
+        """The run folder, which Lightning also uses as ``trainer.log_dir``."""
         return str(self.path.parent)
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing: ``config.yaml`` holds all settings."""
+        """Do nothing: ``config.yaml`` holds all settings."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
@@ -56,7 +61,10 @@ class RunLogger(Logger):
 
     @rank_zero_only
     def log_image(self, key: str, images: Sequence[Any], step: int | None = None) -> None:
-        """Images (H, W, 3), uint8, as ``pictures/<key>-<step>.png``; a run that starts anew drops older ones."""
+        """Write images (H, W, 3), uint8, as ``pictures/<key>-<step>.png``.
+
+        A run that does not resume another one first deletes older pictures.
+        """
         from PIL import Image as Pictures
 
         folder = self.path.with_name("pictures")
@@ -73,16 +81,14 @@ class RunLogger(Logger):
         if not self.path.is_file():
             return []
         with self.path.open(newline="") as file:
-            # A killed writer may leave half a line; it has no step then, or one that is no number.
+            # A killed run may leave an incomplete line, whose step is missing or not a number.
             return [row for row in csv.DictReader(file) if (row.get("step") or "").isdigit()]
 
-    def _rewrite(self, rows: list[Row], coming: Row) -> None:
-        columns = {name for row in rows for name in row} | set(coming) | set(self._columns or ())
+    def _rewrite(self, rows: list[Row], new_row: Row) -> None:
+        columns = {name for row in rows for name in row} | set(new_row) | set(self._columns or ())
         self._columns = sorted(columns, key=lambda name: (name != "epoch", name != "step", name))
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_suffix(".csv.partial")
-        with partial.open("w", newline="") as file:
-            writer = csv.DictWriter(file, self._columns)
-            writer.writeheader()
-            writer.writerows(rows)
-        partial.replace(self.path)
+        table = io.StringIO(newline="")
+        writer = csv.DictWriter(table, self._columns)
+        writer.writeheader()
+        writer.writerows(rows)
+        write_whole(self.path, table.getvalue())

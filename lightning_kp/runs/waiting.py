@@ -1,17 +1,17 @@
-"""How long the threads of a network wait for each other in a loop before they sleep.
+"""How long torch's threads busy-wait for each other before they sleep.
 
-libgomp, which torch's threads are, spins some 300,000 rounds by itself: where other programs use the cores,
-the thread that is waited for stands in the queue behind those that do nothing but wait.  Ten thousand
-rounds are as quick on a machine of one's own (``python -m lightning_kp.bench --only waiting``).
+libgomp, which provides torch's threads, spins about 300,000 rounds by default. Where other programs use the
+cores, the thread that the others wait for is queued behind threads that only spin. Ten thousand rounds are as
+fast on an otherwise idle machine (``python -m lightning_kp.bench --only waiting``).
 """
 
 import os
 from collections.abc import MutableMapping
 
-ROUNDS = 10_000
+SPIN_ROUNDS = 10_000
 
 
 def wait_briefly(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Say so to libgomp, unless the user has; without effect once torch is loaded."""
+    """Set libgomp's spin count, unless the user has set one. No effect once torch is loaded."""
     if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & set(environment):
-        environment["GOMP_SPINCOUNT"] = str(ROUNDS)
+        environment["GOMP_SPINCOUNT"] = str(SPIN_ROUNDS)

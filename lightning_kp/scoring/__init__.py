@@ -1,1 +1,1 @@
-"""A trained method against labels."""
+"""Scores of a trained method against labels or ground truth."""

@@ -1,19 +1,21 @@
-"""Error of linear regression to 2-D joints per activity (000, Table 5.3).
+"""Error of linear regression to 2-D joints, by activity (000, Table 5.3).
 
-Protocol of the reference code: one linear regressor without bias from all discovered to all labelled
-coordinates, in [-1, 1], is fitted on every image of the training subjects and scored on those of the
-test subjects; an image's error is the mean distance of its joints in % of the image side, an
-activity's the mean over its images, "all" the mean over the activities.  Left and right of people
-who turn their back cannot be told by keypoints that were never named, so that the regressor is fitted
-on joints as seen.  The reference code prints two figures, the distance with left and right as on the
-body, and the smaller of that and of the distance to the pose with left and right exchanged; the
+Protocol of the reference code: one linear regressor without bias, from all discovered to all labelled
+coordinates in [-1, 1], is fitted to all images of the training subjects and scored on those of the
+test subjects.  The error of an image is the mean distance of its joints in % of the image side, that of an
+activity the mean over its images, and "all" is the mean over the activities.
+
+Unnamed keypoints cannot distinguish left from right on people who turn their back, so that the regressor is fitted
+to joints as seen in the image.  The reference code prints two numbers: the distance with left and right as on the
+body, and the smaller of that and the distance to the pose with left and right exchanged.  The
 paper does not say which one its table holds, so both are given here.
 
-Statistics add up over batches, so that memory does not grow with the number of images.
+Statistics are summed over batches, so that memory does not grow with the number of images.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Literal, Protocol
 
 import torch
@@ -30,29 +32,40 @@ from lightning_kp.metrics.regression import (
     linear_statistics,
     solve_linear,
 )
+from lightning_kp.scoring.untrained import untrained_like
 
-WARM_UP = 8  # batches from which an untrained network takes the statistics of its batch normalisation
+WARM_UP_BATCHES = 8  # from which the untrained network takes the statistics of its batch normalisation
 
 
 class PoseSource(Protocol):
-    """Where labelled images come from, such as the datamodule Human36M."""
+    """A source of labelled images, such as the datamodule Human36M."""
 
     activities: tuple[str, ...]
 
     def poses(
         self, side: Literal["train", "test"], activity: str, *, stride: int = 1, as_seen: bool = False
     ) -> Iterable[LabelledImages]:
-        """Batches of one activity, one person per image."""
+        """Batches of one activity with one person per image.
+
+        Args:
+            side: Training or test subjects.
+            activity: One of ``activities``.
+            stride: Use every ``stride``-th image only.
+            as_seen: Name left and right as they appear in the image, not as on the body.
+        """
         ...
 
 
 @dataclass(frozen=True)
-class ActivityFigures:
-    """% of the image side by activity, "all" last.
+class ActivityMetrics:
+    """Errors in % of the image side by activity, "all" last.
 
-    ``linear``: the smaller of both namings of left and right; ``linear_on_the_body``: left is left;
-    ``untrained``: as ``linear`` with the network before training; ``mean_pose``: as ``linear`` for the
-    mean pose of the training images; ``images``: number of test images.
+    Attributes:
+        linear: The smaller error of the two namings of left and right, for each image.
+        linear_on_the_body: Error with left and right as on the body.
+        untrained: ``linear`` of the untrained network.
+        mean_pose: ``linear`` of the mean pose of the training images.
+        images: Number of test images.
     """
 
     linear: dict[str, float]
@@ -62,19 +75,18 @@ class ActivityFigures:
     images: dict[str, int]
 
     def as_metrics(self, prefix: str = "") -> dict[str, dict[str, float] | dict[str, int]]:
-        """Figures by name, for ``metrics.json``."""
+        """Metrics by name, for ``metrics.json``."""
         return {f"{prefix}activities_{name}": value for name, value in asdict(self).items()}
 
     def lines(self) -> list[str]:
-        """Table 5.3's rows for the terminal."""
-        names = [*(name for name in self.linear if name != "all")]
-        names = ["all", *names]
+        """The rows of Table 5.3 for the terminal."""
+        names = ["all", *(name for name in self.linear if name != "all")]
         width = max(11, *(len(name) + 2 for name in names))
         head = f"{'% of the image side':<28}" + "".join(f"{name:>{width}}" for name in names)
         rows = {
             "this run": self.linear,
             "left and right on the body": self.linear_on_the_body,
-            "same, untrained": self.untrained,
+            "untrained network": self.untrained,
             "mean pose": self.mean_pose,
         }
         return [
@@ -88,20 +100,32 @@ class ActivityFigures:
 
 def score_activities(
     method: KeypointMethod, source: PoseSource, mirror: Sequence[int], *, stride: int = 1, seed: int = 0
-) -> ActivityFigures:
-    """Fit on the training subjects, score on the test subjects; ``mirror`` (L) exchanges left and right."""
-    fresh = _untrained(method, source, stride, seed)
-    readers = (_reader(method), _reader(fresh))
-    regressor, fresh_regressor, pose = _fit(source, stride, readers)
+) -> ActivityMetrics:
+    """Fit to the training subjects and score on the test subjects.
+
+    Args:
+        method: The trained method.
+        source: Labelled images by activity.
+        mirror: For each of the L joints the index of its mirror image.
+        stride: Use every ``stride``-th image only.
+        seed: Seed of the untrained network.
+
+    Raises:
+        DataError: There is no training image, or no test image of some activity.
+    """
+    warm_up = islice(source.poses("train", source.activities[0], stride=stride), WARM_UP_BATCHES)
+    twin = untrained_like(method, (batch.image for batch in warm_up), seed)
+    readers = (_reader(method), _reader(twin))
+    regressor, twin_regressor, pose = _fit(source, stride, readers)
     by_activity: dict[str, Tensor] = {}
     images: dict[str, int] = {}
     for activity in source.activities:
         errors = []
         for batch in source.poses("test", activity, stride=stride):
-            found, fresh_found = (read(batch.image) for read in readers)
+            found, twin_found = (read(batch.image) for read in readers)
             predictions = (
                 regressor.predict(found),
-                fresh_regressor.predict(fresh_found),
+                twin_regressor.predict(twin_found),
                 pose.expand(len(found), -1, -1),
             )
             ours, untrained, constant = (
@@ -116,13 +140,21 @@ def score_activities(
     by_activity["all"] = torch.stack(list(by_activity.values())).mean(dim=0)
     images["all"] = sum(images.values())
     columns = [{name: float(row[i]) for name, row in by_activity.items()} for i in range(4)]
-    return ActivityFigures(columns[0], columns[1], columns[2], columns[3], images)
+    return ActivityMetrics(columns[0], columns[1], columns[2], columns[3], images)
 
 
 def pose_distances(predicted: Tensor, labelled: Tensor, confidence: Tensor, mirror: Sequence[int]) -> Tensor:
-    """Mean distance over the labelled joints in % of the image side: (2, N), as named and mirrored.
+    """Mean distance over the labelled joints of each pose, in % of the image side.
 
-    Poses (N, L, 2); a joint that is missing is left out on both sides.
+    Args:
+        predicted: Poses (N, L, 2), normalised; NaN = no prediction.
+        labelled: Poses (N, L, 2), normalised; NaN = unlabelled.
+        confidence: Confidence (N, L) of the labels; 0 = unlabelled.
+        mirror: For each of the L joints the index of its mirror image.
+
+    Returns:
+        Distances (2, N): to the label as named, and to the label with left and right exchanged.  Joints without a
+        label or a prediction are ignored.
     """
     distances = []
     for order in (list(range(len(mirror))), list(mirror)):
@@ -138,7 +170,7 @@ Reader = Callable[[Tensor], Tensor]
 def _fit(
     source: PoseSource, stride: int, readers: tuple[Reader, Reader]
 ) -> tuple[LinearRegressor, LinearRegressor, Tensor]:
-    """Regressors of both networks and the mean pose (1, L, 2), from all training images."""
+    """Fit the regressors of both networks and the mean pose (1, L, 2) to all training images."""
     statistics: list[LinearStatistics | None] = [None, None]
     total, number = torch.zeros(()), torch.zeros(())
     for activity in source.activities:
@@ -160,6 +192,8 @@ def _fit(
 
 
 def _reader(method: KeypointMethod) -> Reader:
+    """A function from images (B, 3, H, W) to points (B, I * K, 2), normalised, float64."""
+
     def read(images: Tensor) -> Tensor:
         with torch.inference_mode():
             points = method.eval()(floats_in_unit_range(images.to(method.device))).points
@@ -167,17 +201,3 @@ def _reader(method: KeypointMethod) -> Reader:
         return found
 
     return read
-
-
-def _untrained(method: KeypointMethod, source: PoseSource, stride: int, seed: int) -> KeypointMethod:
-    """The same network before training; its batch normalisation has seen some of the images, as any training would."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        fresh = type(method)(**dict(method.hparams)).to(method.device)
-    with torch.inference_mode():
-        fresh.train()
-        for number, batch in enumerate(source.poses("train", source.activities[0], stride=stride)):
-            if number == WARM_UP:
-                break
-            fresh.heatmaps(floats_in_unit_range(batch.image.to(method.device)))
-    return fresh.eval()

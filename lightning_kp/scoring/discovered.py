@@ -1,7 +1,7 @@
-"""How well discovered keypoints tell where labelled points are, against two baselines.
+"""Score discovered keypoints by regression to labelled points, against two baselines.
 
-Protocol: the label file's frames in time order; regressors are fitted on the first half and scored
-on the second.  Baselines: the same network before training, and the mean pose of the first half.
+Protocol: the frames of the label file in time order; regressors are fitted to the first half and scored
+on the second.  Baselines: the untrained network, and the mean pose of the first half.
 """
 
 import math
@@ -16,13 +16,24 @@ from lightning_kp.labels.animals import LabelledSet
 from lightning_kp.method import KeypointMethod
 from lightning_kp.metrics.body_order import order_kept
 from lightning_kp.metrics.regression import fit_linear, fit_matched, mean_pose_error
+from lightning_kp.scoring.untrained import untrained_like
+
+MIN_FRAMES = 8  # labelled frames
 
 
 @dataclass(frozen=True)
-class RegressionFigures:
-    """Mean distances in % of the image side; ``matches`` names the discovered keypoint of each labelled point.
+class RegressionMetrics:
+    """Mean distances in % of the image side, see :mod:`lightning_kp.metrics.regression`.
 
-    ``order_kept``: see :func:`lightning_kp.metrics.body_order.order_kept`.
+    Attributes:
+        linear: Error of the linear regressor.
+        matched: Error of the matched regressor.
+        untrained_linear: ``linear`` of the untrained network.
+        untrained_matched: ``matched`` of the untrained network.
+        mean_pose: Error of the mean pose.
+        matched_per_point: ``matched`` by name of the labelled point.
+        matches: Index of the discovered keypoint that is matched with each labelled point, by name.
+        order_kept: Share of frames in [0, 1], see :func:`lightning_kp.metrics.body_order.order_kept`.
     """
 
     linear: float
@@ -35,8 +46,8 @@ class RegressionFigures:
     order_kept: float
 
     def as_metrics(self, prefix: str = "") -> dict[str, float | dict[str, float] | dict[str, int]]:
-        """Figures by name, for ``metrics.json``."""
-        known = {name: value for name, value in asdict(self).items() if value == value}  # NaN is no JSON
+        """Metrics by name, for ``metrics.json``."""
+        known = {name: value for name, value in asdict(self).items() if value == value}  # JSON has no NaN
         return {f"{prefix}{name}": value for name, value in known.items()}
 
     def lines(self) -> list[str]:
@@ -44,45 +55,47 @@ class RegressionFigures:
         rows = [
             f"{'% of the image side':<22}{'linear':>9}{'matched':>9}",
             f"{'this run':<22}{self.linear:>9.2f}{self.matched:>9.2f}",
-            f"{'same, untrained':<22}{self.untrained_linear:>9.2f}{self.untrained_matched:>9.2f}",
+            f"{'untrained network':<22}{self.untrained_linear:>9.2f}{self.untrained_matched:>9.2f}",
             f"{'mean pose':<22}{self.mean_pose:>9.2f}{self.mean_pose:>9.2f}",
         ]
         matches = [
             f"{name} <- kp{self.matches[name] + 1:02d} ({error:.1f})"
             for name, error in self.matched_per_point.items()
         ]
-        order = f"order along the body kept in {self.order_kept:.0%} of frames in the worst of 8 headings"
+        order = f"order along the body kept in {self.order_kept:.0%} of frames, in the worst of 8 headings"
         return [*rows, "matched: " + ", ".join(matches), *([] if math.isnan(self.order_kept) else [order])]
 
 
-def score_regression(method: KeypointMethod, labels: LabelledSet, *, seed: int = 0) -> RegressionFigures:
-    """Fit on the first half of the labelled frames, score on the second; in % of the whole frame's side.
+def score_regression(method: KeypointMethod, labels: LabelledSet, *, seed: int = 0) -> RegressionMetrics:
+    """Fit to the first half of the labelled frames and score on the second, in % of the side of the whole frame.
 
-    Raises DataError under 8 frames.
+    Args:
+        method: The trained method.
+        labels: Images (N, 3, S, S) and points (N, L, 2), in time order.
+        seed: Seed of the untrained network.
+
+    Raises:
+        DataError: There are fewer than :data:`MIN_FRAMES` labelled frames.
     """
     number = len(labels.points)
-    if number < 8:
+    if number < MIN_FRAMES:
         raise DataError(
-            f"Scoring needs at least 8 labelled frames, got {number}.", remedy="Label more frames."
+            f"Scoring needs at least {MIN_FRAMES} labelled frames, got {number}.", remedy="Label more frames."
         )
     half = number // 2
-    # On the untrained network batch normalisation has no statistics yet; those of the labelled images serve.
-    trained, untrained = (
-        discovered_points(method, labels.image),
-        _untrained_points(method, labels.image, seed),
-    )
-    trained, untrained = labels.in_frame(trained), labels.in_frame(untrained)
+    twin = untrained_like(method, labels.image, seed)
+    trained, untrained = (labels.in_frame(discovered_points(each, labels.image)) for each in (method, twin))
     labelled = labels.in_frame(labels.points.double())
-    figures, matched = {}, None
+    errors, matched = {}, None
     for name, points in (("untrained_", untrained), ("", trained)):
         linear = fit_linear(points[:half], labelled[:half])
         matched = fit_matched(points[:half], labelled[:half])
-        figures[f"{name}linear"] = linear.score(points[half:], labelled[half:]).mean.item()
+        errors[f"{name}linear"] = linear.score(points[half:], labelled[half:]).mean.item()
         scores = matched.score(points[half:], labelled[half:])
-        figures[f"{name}matched"] = scores.mean.item()
+        errors[f"{name}matched"] = scores.mean.item()
     assert matched is not None  # the loop above has run
-    return RegressionFigures(
-        **figures,
+    return RegressionMetrics(
+        **errors,
         mean_pose=mean_pose_error(labelled[:half], labelled[half:]).mean.item(),
         matched_per_point=dict(zip(labels.names, scores.per_keypoint.tolist(), strict=True)),
         matches=dict(zip(labels.names, matched.match.tolist(), strict=True)),
@@ -92,21 +105,13 @@ def score_regression(method: KeypointMethod, labels: LabelledSet, *, seed: int =
 
 @torch.inference_mode()
 def discovered_points(method: KeypointMethod, images: Tensor, batch_size: int = 32) -> Tensor:
-    """Images (N, 3, H, W) uint8 -> points (N, I K, 2) float64 in evaluation mode."""
+    """Predict points (N, I * K, 2), normalised, float64, on the CPU, for images (N, 3, H, W) uint8.
+
+    The method is left in evaluation mode.
+    """
     method.eval()
     found = [
         method(floats_in_unit_range(part.to(method.device))).points.flatten(1, 2)
         for part in images.split(batch_size)
     ]
     return torch.cat(found).double().cpu()
-
-
-def _untrained_points(method: KeypointMethod, images: Tensor, seed: int) -> Tensor:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        fresh = type(method)(**dict(method.hparams)).to(method.device)
-    with torch.inference_mode():  # let batch normalisation see images once, as any training would
-        fresh.train()
-        for part in images.split(32):
-            fresh.heatmaps(floats_in_unit_range(part.to(method.device)))
-    return discovered_points(fresh, images)

@@ -1,1 +1,5 @@
-"""Comparisons of many trainings, each run by ``python -m lightning_kp.studies.NAME``."""
+"""Studies: comparisons of many trainings, each started by ``python -m lightning_kp.studies.NAME``.
+
+``label_efficiency`` (with ``label_halves``, its data, and ``label_curves``, its plot), ``fusion_table``, ``scenes`` and
+``mean_pose`` can be started; ``trainings`` holds what they share.
+"""

@@ -1,8 +1,8 @@
-"""How many labels are needed: supervised, semi-supervised and bridged keypoints, on held-out halves.
+"""How many labels are needed: supervised, semi-supervised and bridged keypoints, scored on held-out halves.
 
 ``python -m lightning_kp.studies.label_efficiency --data FOLDER [--jobs N] [--steps 1200]`` trains every combination of
-data set, number of labels and seed (000, Figure 5.5, on other mice), each by ``kp fit`` in its own process;
-what an earlier call finished is kept.  Leaves ``results.json`` and ``label_efficiency.png`` in ``--out``.
+data set, number of labels and seed (000, Figure 5.5, but on other mice), each with ``kp fit`` in its own process.
+Finished runs of an earlier call are kept. Writes ``results.json`` and ``label_efficiency.png`` to ``--out``.
 """
 
 import argparse
@@ -19,11 +19,11 @@ from lightning_kp.runs.folder import RunFolder
 from lightning_kp.studies.label_halves import SETS, LabelSet
 from lightning_kp.studies.trainings import (
     STEPS_PER_EPOCH,
-    comparison_parser,
-    mark_of,
-    names,
-    numbers,
-    parsed,
+    name_list,
+    number_list,
+    options_suffix,
+    parse_options,
+    study_parser,
     train_logged,
 )
 
@@ -32,7 +32,7 @@ CONFIGS = {"supervised": "supervisedkeypoints", "semi-supervised": "semisupervis
 
 
 class Run(NamedTuple):
-    """One training; a bridge's serves all numbers of labels, which is 0 then."""
+    """One training. A bridge needs one training for all numbers of labels, so its ``labels`` is 0."""
 
     dataset: str
     method: str
@@ -41,29 +41,29 @@ class Run(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Folder of the run."""
+        """Name of the run folder."""
         return f"{self.dataset}-{self.method}-{self.labels}-{self.seed}"
 
 
 def planned(
     datasets: Sequence[str], labels: Sequence[int], seeds: Sequence[int], methods: Sequence[str] = METHODS
 ) -> list[Run]:
-    """All trainings, seed after seed, so that what was stopped early can be told; the longest of a seed first."""
+    """All trainings, seed by seed, so that a stopped study has complete seeds; the longest of each seed first."""
     runs: list[Run] = []
     for seed in seeds:
         semi = [Run(data, "semi-supervised", number, seed) for number in labels for data in datasets]
-        alone = [Run(data, "bridge", 0, seed) for data in datasets]
-        runs += [*semi, *alone, *(run._replace(method="supervised") for run in semi)]
+        bridges = [Run(data, "bridge", 0, seed) for data in datasets]
+        runs += [*semi, *bridges, *(run._replace(method="supervised") for run in semi)]
     return [run for run in runs if run.method in methods]
 
 
 def folder_of(run: Run, options: argparse.Namespace) -> Path:
-    """A longer training is another run: its learning rate falls more slowly; and so is one with other settings."""
-    return Path(options.out / f"{options.steps}-steps{mark_of(options.more)}" / run.name)
+    """Run folder: another number of steps (its learning rate falls more slowly) or other settings give another one."""
+    return Path(options.out / f"{options.steps}-steps{options_suffix(options.fit_options)}" / run.name)
 
 
 def command(run: Run, data: LabelSet, options: argparse.Namespace) -> list[str]:
-    """The ``kp fit`` of a run."""
+    """Command line of a run's ``kp fit``."""
     config = options.experiments / f"{CONFIGS[run.method]}_{data.experiment}.yaml"
     folder = folder_of(run, options)
     epochs = max(1, options.steps // STEPS_PER_EPOCH)
@@ -71,7 +71,7 @@ def command(run: Run, data: LabelSet, options: argparse.Namespace) -> list[str]:
         sys.executable, "-m", "lightning_kp", "fit", "--config", str(config), f"--data.root={data.root(options.data)}",
         f"--seed_everything={run.seed}", f"--data.seed={run.seed}", f"--trainer.default_root_dir={folder}",
         f"--trainer.max_epochs={epochs}", "--trainer.limit_val_batches=0", "--trainer.enable_progress_bar=false",
-        "--trainer.enable_model_summary=false", f"--trainer.accelerator={options.accelerator}", *options.more,
+        "--trainer.enable_model_summary=false", f"--trainer.accelerator={options.accelerator}", *options.fit_options,
     ]  # fmt: skip
     if options.steps < STEPS_PER_EPOCH:
         line.append(f"--trainer.limit_train_batches={options.steps}")
@@ -90,7 +90,7 @@ def command(run: Run, data: LabelSet, options: argparse.Namespace) -> list[str]:
 
 
 def train(run: Run, data: LabelSet, options: argparse.Namespace) -> dict[str, Any]:
-    """Train and score one run, unless that was done; returns its scores by number of labels."""
+    """Train and score one run, unless it is finished; return its scores by number of labels."""
     folder = folder_of(run, options)
     results = folder / "scores.json"
     wanted, known = _wanted(run, options), read_json(results)
@@ -116,7 +116,7 @@ def _scored(run: Run, options: argparse.Namespace) -> bool:
 
 
 def run_all(options: argparse.Namespace) -> tuple[list[dict[str, Any]], list[str]]:
-    """Every run's scores as rows, and what failed; the others go on."""
+    """Run the study; return the scores of every run as rows, and one line for each failed run."""
     rows: list[dict[str, Any]] = []
     failed: list[str] = []
     runs = planned(options.sets, options.labels, options.seeds, options.methods)
@@ -134,14 +134,13 @@ def run_all(options: argparse.Namespace) -> tuple[list[dict[str, Any]], list[str
                 continue
             served = options.labels if run.method == "bridge" else [run.labels]
             rows += [run._asdict() | {"labels": labels} | scores[str(labels)] for labels in served]
-            told = ", ".join(f"{labels} labels: PCK {scores[str(labels)]['pck']:.2f}" for labels in served)
-            told = f"{run.name}: {scores['seconds']} s, {told}"
-            print(f"[{number}/{len(runs)}] {told}", flush=True)
+            pck = ", ".join(f"{labels} labels: PCK {scores[str(labels)]['pck']:.2f}" for labels in served)
+            print(f"[{number}/{len(runs)}] {run.name}: {scores['seconds']} s, {pck}", flush=True)
     return rows, failed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train what is missing, write results.json and the plot; returns the exit code."""
+    """Train the missing runs and write results.json and the plot; return the exit code."""
     options = _options(arguments)
     from lightning_kp.studies.label_curves import draw_curves, table
 
@@ -151,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows, failed = run_all(options)
     for name in options.sets:
         rows += SETS[name].mean_pose(options.data, options.labels, options.seeds)
-    order = {name: place for place, name in enumerate((*METHODS, "mean pose"))}
+    order = {name: number for number, name in enumerate((*METHODS, "mean pose"))}
     rows.sort(key=lambda row: (row["dataset"], order[row["method"]], row["labels"], row["seed"]))
     result = {"steps": options.steps, "threshold_percent_of_side": 5, "rows": rows, "failed": failed}
     write_whole(options.out / "results.json", json.dumps(result, indent=1) + "\n")
@@ -162,7 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _cache(data: LabelSet, options: argparse.Namespace) -> None:
-    """Decode the videos once, before many processes want them."""
+    """Decode the videos into the cache once, before several processes need them."""
     import yaml
 
     from lightning_kp.datamodules import LabelledFramePairs, VideoFramePairs
@@ -177,26 +176,30 @@ def _cache(data: LabelSet, options: argparse.Namespace) -> None:
         kind(**settings).prepare_data()
 
 
-def _methods(given: Sequence[str]) -> Sequence[str]:
-    if unknown := [name for name in given if name not in METHODS]:
-        raise argparse.ArgumentTypeError(f"{unknown[0]} is not one of {', '.join(METHODS)}")
-    return given
+def _methods(text: str) -> list[str]:
+    chosen = name_list(text)
+    if unknown := [name for name in chosen if name not in METHODS]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]} is not a method; methods are {', '.join(METHODS)}")
+    return chosen
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = comparison_parser(
-        "label_efficiency", __doc__, data="mouse_openfield and mirror_mouse", steps=1200
-    )
-    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
+    parser = study_parser("label_efficiency", __doc__, data="mouse_openfield and mirror_mouse", steps=1200)
     parser.add_argument(
-        "--finished", action="store_true", help="train nothing: table and plot of what is done"
+        "--jobs", type=int, default=1, help="trainings that run at the same time (default: 1)"
     )
-    parser.add_argument("--labels", type=numbers, default=[5, 10, 25, 50], help="numbers of labelled frames")
     parser.add_argument(
-        "--methods", type=lambda text: _methods(names(text)), default=METHODS, help=",".join(METHODS)
+        "--finished", action="store_true", help="train nothing; table and plot of the finished runs"
     )
-    parser.add_argument("--sets", type=names, default=list(SETS), help=",".join(SETS))
-    return parsed(parser, arguments, "sets", SETS)
+    parser.add_argument(
+        "--labels",
+        type=number_list,
+        default=[5, 10, 25, 50],
+        help="numbers of labelled frames (default: 5,10,25,50)",
+    )
+    parser.add_argument("--methods", type=_methods, default=METHODS, help=f"of {','.join(METHODS)}")
+    parser.add_argument("--sets", type=name_list, default=list(SETS), help=f"of {','.join(SETS)}")
+    return parse_options(parser, arguments, "sets", SETS)
 
 
 if __name__ == "__main__":

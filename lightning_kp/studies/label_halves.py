@@ -1,7 +1,7 @@
-"""The label-efficiency experiment's data: which frames may train, which are held out, and the scores on those.
+"""Data of the label-efficiency study: training frames, held-out frames, and the scores on the held-out frames.
 
-Held-out halves are fixed.  Frames of one recording are divided in time, since neighbours look alike; frames
-drawn from many recordings are divided by a fixed permutation.
+The held-out halves are fixed. Frames of one recording are divided in time, since neighbouring frames look alike;
+frames drawn from many recordings are divided by a fixed permutation.
 """
 
 from collections.abc import Sequence
@@ -24,15 +24,20 @@ from lightning_kp.metrics.bridge import fit_bridge
 from lightning_kp.scoring.discovered import discovered_points
 
 PCK_SHARE = 0.05
-"""Share of the image side within which a prediction counts as right."""
+"""Distance, as a share of the image side, within which a prediction counts as correct."""
 HALVES_SEED = 20_220
 
 
 @dataclass(frozen=True)
 class LabelSet:
-    """``name`` of the folder, its ``labels``, the suffix of its ``experiment`` files, and how it is divided.
+    """A labelled data set and its division.
 
-    ``pool``: frames that may train; the rest is held out.
+    Attributes:
+        name: Name of the folder.
+        labels: Label file, relative to the folder.
+        experiment: Suffix of the experiment files.
+        pool: Number of frames available for training; the rest is held out.
+        in_time: Divide in time instead of by a permutation.
     """
 
     name: str
@@ -46,7 +51,7 @@ class LabelSet:
         return data / self.name
 
     def halves(self, data: Path) -> tuple[list[int], list[int]]:
-        """Rows that may train, and rows held out."""
+        """Rows available for training, and held-out rows."""
         number = len(_opened(self.root(data) / self.labels).frames)
         order = np.arange(number) if self.in_time else np.random.default_rng(HALVES_SEED).permutation(number)
         return np.sort(order[: self.pool]).tolist(), np.sort(order[self.pool :]).tolist()
@@ -56,12 +61,12 @@ class LabelSet:
         return read_animals(self.root(data) / self.labels, size, fit, names=names, root=self.root(data))
 
     def side_px(self, data: Path) -> int:
-        """Longer side of the images: that of the square which the network sees."""
+        """Longer side of the images in pixels, which is the side of the square that the network sees."""
         height, width = _opened(self.root(data) / self.labels).frames[0].read().shape[:2]
         return int(max(height, width))
 
     def mean_pose(self, data: Path, labels: Sequence[int], seeds: Sequence[int]) -> list[dict[str, Any]]:
-        """Rows of the trivial answer: the mean of the labels that trained the others."""
+        """Scores of the baseline that predicts the mean pose of the training labels."""
         animals, (pool, test) = self.read(data, 32, "pad"), self.halves(data)
         points, side = animals.points[:, 0].double(), self.side_px(data)
         return [
@@ -88,13 +93,26 @@ def _opened(path: Path) -> Any:
 
 
 def chosen(pool: Sequence[int], number: int, seed: int) -> list[int]:
-    """The rows that a datamodule with these ``rows``, ``train_frames`` and ``seed`` trains on."""
+    """Rows of the pool that a datamodule with ``train_frames=number`` and this seed trains on."""
     rows, _ = divide(len(pool), 0, number, seed)
     return [pool[row] for row in rows]
 
 
 def score_run(data: LabelSet, folder: Path, run: Path, seed: int, labels: Sequence[int]) -> dict[str, Any]:
-    """Scores on the held-out half, by number of labels as text; a discovering network is bridged first."""
+    """Score a run on the held-out half.
+
+    A network that discovers keypoints is scored through a linear bridge, fitted to the chosen training labels.
+
+    Args:
+        data: The data set.
+        folder: Folder that contains the data sets.
+        run: Run folder.
+        seed: Seed that chose the training frames.
+        labels: Numbers of labelled frames.
+
+    Returns:
+        Scores by number of labels as text.
+    """
     method = load_method(run)
     assert isinstance(method, KeypointMethod)
     settings = data_settings(run)
@@ -113,17 +131,24 @@ def score_run(data: LabelSet, folder: Path, run: Path, seed: int, labels: Sequen
 
 
 def scores(predicted: Tensor, labelled: Tensor, side_px: int) -> dict[str, float]:
-    """``pck`` at 5 % of the side and ``error_px``, mean distance in pixels of the original image.
+    """PCK and mean error of predicted points.
 
-    Points (N, L, 2) normalised; a point without prediction (never labelled in training) is a miss, and at
-    the image's centre.
+    Args:
+        predicted: Points (N, K, 2), normalised (x, y). NaN means no prediction, because the point was never
+            labelled in training; it counts as wrong and as lying at the image centre.
+        labelled: Points (N, K, 2), normalised (x, y). Points with NaN do not count.
+        side_px: Side of the square image in pixels of the original image.
+
+    Returns:
+        ``pck``, the share of points within 5 % of the image side, and ``error_px``, the mean distance in pixels of
+        the original image.
     """
     known = torch.nan_to_num(predicted.double())
     distance = (known - labelled).norm(dim=-1) / 2  # in image sides
-    missed = torch.isnan(predicted).any(dim=-1)
+    unpredicted = torch.isnan(predicted).any(dim=-1)
     counted = ~torch.isnan(labelled).any(dim=-1)
-    right = (distance <= PCK_SHARE) & ~missed
+    correct = (distance <= PCK_SHARE) & ~unpredicted
     return {
-        "pck": right[counted].double().mean().item(),
+        "pck": correct[counted].double().mean().item(),
         "error_px": distance[counted].mean().item() * side_px,
     }

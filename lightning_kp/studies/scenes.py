@@ -1,9 +1,9 @@
-"""What preprocessing does to the error of discovered keypoints in hard scenes, with and without.
+"""Effect of preprocessing on the error of discovered keypoints in hard scenes.
 
 ``python -m lightning_kp.studies.scenes [--out FOLDER] [--jobs N] [--seeds 0,1,2] [--only shadow,shake]``
-renders arenas with cast shadows, with a shaking and with a drifting camera, trains one experiment on
-each with every treatment and seed, scores each run on a recording that it was not trained on, and
-writes scenes.json and scenes.md.  What is finished is kept: the same command goes on where it stopped.
+renders arenas with cast shadows, with a shaking camera and with a drifting camera. It trains one
+experiment on each scene with every treatment and seed, scores each run on a held-out recording, and
+writes scenes.json and scenes.md. Finished runs are kept: the same command resumes a stopped study.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from lightning_kp.studies.trainings import mark_of
+from lightning_kp.studies.trainings import options_suffix
 
 SCENES: Mapping[str, dict[str, Any]] = {
     "plain": {},
@@ -26,7 +26,7 @@ SCENES: Mapping[str, dict[str, Any]] = {
     "shake": {"shake": 4.0},
     "drift": {"drift": 8.0},
 }
-"""What makes each scene hard, as options of SyntheticArena; pixels of a picture 192 wide."""
+"""Options of SyntheticArena that make each scene hard; in pixels of a frame that is 192 px wide."""
 TREATMENTS: Mapping[str, dict[str, str]] = {
     "none": {},
     "hsv": {"shadow": "hsv"},
@@ -47,7 +47,7 @@ EXPERIMENT = Path(__file__).resolve().parents[2] / "experiments" / "bkind_arena.
 
 @dataclass(frozen=True)
 class Job:
-    """One training: a scene, a treatment, a seed; ``out`` is the folder of the whole comparison."""
+    """One training: a scene, a treatment and a seed; ``out`` is the folder of the whole study."""
 
     scene: str
     treatment: str
@@ -58,18 +58,17 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        """The run folder; other options of ``kp fit`` are another run."""
-        return (
-            self.out / f"{self.scene}-{self.treatment.replace(' ', '_')}-{self.seed}{mark_of(self.options)}"
-        )
+        """Run folder; other options of ``kp fit`` give another one."""
+        name = f"{self.scene}-{self.treatment.replace(' ', '_')}-{self.seed}"
+        return self.out / f"{name}{options_suffix(self.options)}"
 
     @property
     def root(self) -> Path:
-        """Where the scene's videos lie."""
+        """Folder of the scene's videos."""
         return self.out / "videos" / self.scene
 
     def data(self) -> list[str]:
-        """The scene and its treatment as options of ``kp fit``."""
+        """Scene and treatment as options of ``kp fit``."""
         treatment = {f"preprocessing.{name}": value for name, value in TREATMENTS[self.treatment].items()}
         chosen = {**SCENES[self.scene], **treatment, "root": self.root}
         return [
@@ -78,19 +77,19 @@ class Job:
         ]
 
     def fit(self) -> list[str]:
-        """Arguments of ``kp``: train, or go on."""
+        """Arguments of ``kp`` to train, or to resume a training."""
         arguments = ["fit", "--config", str(self.config), *self.data(), f"--seed_everything={self.seed}"]
         arguments += [f"--trainer.default_root_dir={self.folder}", "--trainer.enable_progress_bar=false"]
         last = self.folder / "checkpoints" / "last.ckpt"
         return [*arguments, *self.options, *([f"--ckpt_path={last}"] if last.exists() else [])]
 
     def score(self) -> list[str]:
-        """Arguments of ``kp``: errors on the scene's other video."""
+        """Arguments of ``kp`` to score the run on the scene's held-out video."""
         truth = sorted(self.root.glob("arena/arena_seed1_*.truth.npz"), key=lambda path: path.stat().st_mtime)
         return ["score", str(self.folder), "--labels", str(truth[-1])]
 
-    def figures(self) -> dict[str, float] | None:
-        """What was scored; None before."""
+    def scores(self) -> dict[str, float] | None:
+        """Scores of a finished run; None before."""
         try:
             known = json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -101,7 +100,7 @@ class Job:
 def jobs_of(
     out: Path, config: Path, seeds: Sequence[int], scenes: Sequence[str], options: Sequence[str]
 ) -> Iterator[Job]:
-    """All jobs, one seed after another, so that an early stop leaves whole seeds."""
+    """All jobs, ordered by seed, so that a stopped study has complete seeds."""
     for seed in seeds:
         for scene in scenes:
             for treatment in TRIED[scene]:
@@ -109,16 +108,16 @@ def jobs_of(
 
 
 def run_all(jobs: Sequence[Job], workers: int) -> list[str]:
-    """Run what is not finished, ``workers`` at a time; returns what went wrong, one line for each."""
-    waiting = [job for job in jobs if job.figures() is None]
+    """Run the unfinished jobs, ``workers`` at a time; return one line for each failure."""
+    waiting = [job for job in jobs if job.scores() is None]
     print(f"{len(jobs) - len(waiting)} of {len(jobs)} runs are finished; {workers} at a time.", flush=True)
-    # Videos and caches are shared by the seeds of a scene, so they are made before anybody trains.
-    made = {(job.scene, job.treatment): job for job in reversed(waiting)}
-    scenes = {job.scene: job for job in made.values()}
+    # The seeds of a scene share videos and caches, so these are made before any training starts.
+    prepared = {(job.scene, job.treatment): job for job in reversed(waiting)}
+    scenes = {job.scene: job for job in prepared.values()}
     problems: list[str] = []
     for name, stage in (
         ("render", scenes),
-        ("preprocess", made),
+        ("preprocess", prepared),
         ("train", {id(job): job for job in waiting}),
     ):
         problems += _stage(name, list(stage.values()), workers)
@@ -139,7 +138,7 @@ def _stage(name: str, jobs: Sequence[Job], workers: int) -> list[str]:
 
 
 def _run(stage: str, job: Job) -> str:
-    """Processes of their own, with a log in the run folder; returns what went wrong."""
+    """Run one stage of a job in its own processes, logged in the run folder; return an error or nothing."""
     job.folder.mkdir(parents=True, exist_ok=True)
     if stage == "train":
         return _kp(job, job.fit()) or _kp(job, job.score())
@@ -161,7 +160,7 @@ def _kp(job: Job, arguments: Sequence[str]) -> str:
 
 def _process(job: Job, command: Sequence[str]) -> str:
     log = job.folder / "log.txt"
-    environment = {"OMP_NUM_THREADS": "1", **os.environ}  # runs beside one another, one core each
+    environment = {"OMP_NUM_THREADS": "1", **os.environ}  # jobs run at the same time, with one core each
     with log.open("ab") as file:
         code = subprocess.run(
             command, stdout=file, stderr=subprocess.STDOUT, env=environment, check=False
@@ -173,7 +172,7 @@ def _process(job: Job, command: Sequence[str]) -> str:
 
 
 def prepare(stage: str, arguments: Sequence[str]) -> None:
-    """Render a scene's videos, or also fill the frame cache: what ``kp fit`` with these arguments would do first."""
+    """Render a scene's videos, or also fill the frame cache, as ``kp fit`` with these arguments would do first."""
     from lightning_kp.arena.recording import write_arena
     from lightning_kp.command.training import launch
 
@@ -186,15 +185,15 @@ def prepare(stage: str, arguments: Sequence[str]) -> None:
 
 
 def table(jobs: Sequence[Job]) -> str:
-    """Markdown: mean and standard deviation over the seeds, in % of the image side."""
+    """Markdown table of mean and standard deviation over the seeds, in % of the image side."""
     rows = [
         "| scene | treatment | seeds | linear | matched | untrained linear | untrained matched | mean pose |"
     ]
     rows.append("|---|---|---|---|---|---|---|---|")
     for scene, treatment in dict.fromkeys((job.scene, job.treatment) for job in jobs):
         group = [job for job in jobs if (job.scene, job.treatment) == (scene, treatment)]
-        found = [figures for job in group if (figures := job.figures()) is not None]
-        cells = [_over_seeds([figures[name] for figures in found]) for name in COLUMNS]
+        found = [scores for job in group if (scores := job.scores()) is not None]
+        cells = [_over_seeds([scores[name] for scores in found]) for name in COLUMNS]
         rows.append(f"| {scene} | {treatment} | {len(found)} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
@@ -206,7 +205,7 @@ def _over_seeds(values: Sequence[float]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the comparison; returns the exit code."""
+    """Run the study; return the exit code."""
     given = _parser().parse_args(arguments)
     options = given.options[1:] if given.options[:1] == ["--"] else given.options
     if given.prepare:
@@ -214,7 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     scenes = given.only.split(",")
     if unknown := [scene for scene in scenes if scene not in SCENES]:
-        print(f"There is no scene {unknown[0]}; choose of {', '.join(SCENES)}.", file=sys.stderr)
+        print(f"There is no scene {unknown[0]}; scenes are {', '.join(SCENES)}.", file=sys.stderr)
         return 2
     out = given.out.resolve()
     os.environ.setdefault("KP_CACHE_DIR", str(out / "cache"))
@@ -222,7 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     jobs = list(jobs_of(out, given.config, seeds, scenes, options))
     problems = run_all(jobs, given.jobs)
     found = [
-        {"scene": job.scene, "treatment": job.treatment, "seed": job.seed, **(job.figures() or {})}
+        {"scene": job.scene, "treatment": job.treatment, "seed": job.seed, **(job.scores() or {})}
         for job in jobs
     ]
     (out / "scenes.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
@@ -234,14 +233,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m lightning_kp.studies.scenes", description=__doc__)
     parser.add_argument(
-        "--out", type=Path, default=Path("runs/scenes"), help="folder of runs, videos and table"
+        "--out",
+        type=Path,
+        default=Path("runs/scenes"),
+        help="folder of runs, videos and tables (default: runs/scenes)",
     )
-    parser.add_argument("--jobs", type=int, default=2, help="processes beside one another, a core each")
-    parser.add_argument("--seeds", default="0,1,2", help="comma-separated")
-    parser.add_argument("--only", default=",".join(SCENES), help="scenes, comma-separated")
-    parser.add_argument("--config", type=Path, default=EXPERIMENT, help="the experiment that is repeated")
+    parser.add_argument(
+        "--jobs", type=int, default=2, help="processes at the same time, one core each (default: 2)"
+    )
+    parser.add_argument("--seeds", default="0,1,2", help="comma-separated (default: 0,1,2)")
+    parser.add_argument("--only", default=",".join(SCENES), help=f"of {','.join(SCENES)} (default: all)")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=EXPERIMENT,
+        help="experiment that is trained on each scene (default: bkind_arena.yaml)",
+    )
     parser.add_argument("--prepare", choices=("render", "preprocess"), help=argparse.SUPPRESS)
-    parser.add_argument("options", nargs=argparse.REMAINDER, help="after --: options of kp fit for every run")
+    parser.add_argument(
+        "options", nargs=argparse.REMAINDER, help="after --: options of kp fit, for every run"
+    )
     return parser
 
 

@@ -1,4 +1,7 @@
-"""Comparisons of many trainings: each a ``kp fit`` in a process and a folder of its own, kept once it is done."""
+"""Shared parts of the studies: each training is a ``kp fit`` in its own process and folder.
+
+Finished trainings are kept, so that a second call of a study only runs what is missing.
+"""
 
 import argparse
 import hashlib
@@ -9,24 +12,33 @@ import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from lightning_kp.command.arguments import hand_on
+from lightning_kp.command.arguments import pass_on
 from lightning_kp.command.presets import experiment_folder
 from lightning_kp.errors import DataError
 
-STEPS_PER_EPOCH = 50  # of the experiments that are compared
+STEPS_PER_EPOCH = 50  # in the compared experiments
+FIT_PREFIXES = ("--model.", "--data.", "--trainer.")
 
-OF_KP_FIT = ("--model.", "--data.", "--trainer.")
 
-
-def mark_of(more: Sequence[str]) -> str:
-    """What tells folders of runs with other options of ``kp fit`` apart; empty where there are none."""
-    return f"-{hashlib.sha256(json.dumps(list(more)).encode()).hexdigest()[:8]}" if more else ""
+def options_suffix(fit_options: Sequence[str]) -> str:
+    """Suffix of a run folder's name that depends on additional options of ``kp fit``; empty without any."""
+    return f"-{hashlib.sha256(json.dumps(list(fit_options)).encode()).hexdigest()[:8]}" if fit_options else ""
 
 
 def train_logged(line: Sequence[str], folder: Path, name: str, **environment: str) -> float:
-    """Run a command with one thread and ``training.log`` in the folder; returns seconds.
+    """Run a command with one thread and its output in ``training.log``.
 
-    Raises DataError with the log's last line where it fails.
+    Args:
+        line: The command.
+        folder: Folder of the log.
+        name: Name of the run, for the error.
+        environment: Additional environment variables.
+
+    Returns:
+        Duration in seconds.
+
+    Raises:
+        DataError: The command failed; the message holds the last line of its log.
     """
     log = folder / "training.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -38,65 +50,79 @@ def train_logged(line: Sequence[str], folder: Path, name: str, **environment: st
         )  # fmt: skip
     if done.returncode:
         tail = " ".join(log.read_text(errors="replace").splitlines()[-1:])
-        raise DataError(f"{name} failed: {tail}", remedy=f"All of it: {log}")
+        raise DataError(f"{name} failed: {tail}", remedy=f"See {log} for the whole output.")
     return round(time.perf_counter() - start, 1)
 
 
-def comparison_parser(
-    module: str, description: str | None, *, data: str, steps: int
-) -> argparse.ArgumentParser:
-    """The options that every comparison has."""
-    parser = argparse.ArgumentParser(prog=f"python -m lightning_kp.{module}", description=description)
-    parser.add_argument("--data", type=Path, required=True, help=f"folder that holds {data}")
+def study_parser(module: str, description: str | None, *, data: str, steps: int) -> argparse.ArgumentParser:
+    """Parser with the options that every study has."""
+    parser = argparse.ArgumentParser(prog=f"python -m lightning_kp.studies.{module}", description=description)
+    parser.add_argument("--data", type=Path, required=True, help=f"folder that contains {data}")
     parser.add_argument("--out", type=Path, default=Path("runs") / module, help="folder of the results")
     parser.add_argument(
-        "--experiments", type=Path, default=experiment_folder(), help="folder of the YAML files"
+        "--experiments", type=Path, default=experiment_folder(), help="folder of the experiments' YAML files"
     )
     parser.add_argument(
         "--steps",
         type=whole_epochs,
         default=steps,
-        help=f"of every run; above {STEPS_PER_EPOCH} a multiple of it",
+        help=f"steps of every run; above {STEPS_PER_EPOCH} a multiple of it (default: {steps})",
     )
-    parser.add_argument("--seeds", type=numbers, default=[0, 1, 2], help="comma-separated")
-    parser.add_argument("--accelerator", default="auto", help="as of --trainer.accelerator")
+    parser.add_argument(
+        "--seeds", type=number_list, default=[0, 1, 2], help="comma-separated (default: 0,1,2)"
+    )
+    parser.add_argument(
+        "--accelerator", default="auto", help="value of --trainer.accelerator (default: auto)"
+    )
     return parser
 
 
-def parsed(
+def parse_options(
     parser: argparse.ArgumentParser, arguments: Sequence[str] | None, choice: str, known: Collection[str]
 ) -> argparse.Namespace:
-    """Options with ``more``, those of ``kp fit``; the names given for ``choice`` have to be among the known ones."""
+    """Parse the options of a study.
+
+    Args:
+        parser: From :func:`study_parser`.
+        arguments: Command line; by default that of this process.
+        choice: Option whose values must be among ``known``.
+        known: Allowed values of ``choice``.
+
+    Returns:
+        The options; ``fit_options`` holds the additional ones of ``kp fit``.
+    """
     options, others = parser.parse_known_args(arguments)
-    strangers, options.more = hand_on(others, lambda each: each.startswith(OF_KP_FIT))
+    unknown_options, options.fit_options = pass_on(others, lambda each: each.startswith(FIT_PREFIXES))
     if options.experiments is None:
-        parser.error("the experiment files are part of the repository: --experiments FOLDER")
-    unknown = [*(name for name in getattr(options, choice) if name not in known), *strangers]
+        parser.error("no experiments folder found; name that of the repository with --experiments FOLDER")
+    unknown = [*(name for name in getattr(options, choice) if name not in known), *unknown_options]
     if unknown:
-        parser.error(f"{unknown[0]} is not known; {choice} are {', '.join(known)}, options those of kp fit")
+        parser.error(
+            f"unknown: {unknown[0]}; {choice} are {', '.join(known)}, other options must be those of kp fit"
+        )
     for name in ("out", "data", "experiments"):
         setattr(options, name, getattr(options, name).resolve())
     if not options.data.is_dir():
-        parser.error(f"--data {options.data} is no folder")
+        parser.error(f"--data {options.data} is not a folder")
     return options
 
 
 def whole_epochs(text: str) -> int:
-    """A number of steps that is told truly: part of one epoch, or whole ones."""
+    """Parse a number of steps that is at most one epoch or a whole number of epochs."""
     steps = int(text)
     if steps < 1 or (steps > STEPS_PER_EPOCH and steps % STEPS_PER_EPOCH):
         raise argparse.ArgumentTypeError(
-            f"{steps} steps are no whole epochs of {STEPS_PER_EPOCH}; the next is "
+            f"{steps} steps are not a whole number of epochs of {STEPS_PER_EPOCH} steps; use "
             f"{max(1, -(-steps // STEPS_PER_EPOCH)) * STEPS_PER_EPOCH}"
         )
     return steps
 
 
-def numbers(text: str) -> list[int]:
-    """``0,1,2`` as numbers."""
+def number_list(text: str) -> list[int]:
+    """Parse ``0,1,2``."""
     return [int(each) for each in text.split(",")]
 
 
-def names(text: str) -> list[str]:
-    """``a,b`` as names."""
+def name_list(text: str) -> list[str]:
+    """Parse ``a,b``."""
     return text.split(",")

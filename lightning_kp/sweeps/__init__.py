@@ -1,1 +1,1 @@
-"""Sweep files, the memory of a sweep, its tables, and what a trial leaves behind."""
+"""Sweeps: their files, the record of their trials, their tables, and the result file of a trial."""

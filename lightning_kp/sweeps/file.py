@@ -1,8 +1,8 @@
-"""Sweep files: W&B's own YAML format, so that one file serves its agents and ``kp sweep``.
+"""Sweep files in W&B's YAML format, so that one file serves both W&B's agents and ``kp sweep``.
 
-Read are ``method`` (grid, random, bayes), ``metric``, ``parameters``, ``command`` and ``run_cap``; a parameter
-is an option of ``kp fit`` written as on the command line (``data.gap``).  Of W&B's distributions those are
-taken that have a twin in Optuna.
+``kp sweep`` reads ``method`` (grid, random, bayes), ``metric``, ``parameters``, ``command`` and ``run_cap``. A
+parameter is an option of ``kp fit``, named as on the command line (``data.gap``). Only those of W&B's
+distributions are supported that have a counterpart in Optuna.
 """
 
 import hashlib
@@ -20,10 +20,10 @@ import yaml
 from lightning_kp.errors import ConfigurationError, did_you_mean
 
 METHODS = ("grid", "random", "bayes")
-# Keys that only W&B's agents read; a local sweep needs none of them.
-FOR_AGENTS = ("program", "name", "description", "project", "entity", "early_terminate")
-KEYS = ("method", "metric", "parameters", "command", "run_cap", *FOR_AGENTS)
-SEED = "seed_everything"  # trials that differ in nothing else repeat one setting
+# Keys that only W&B's agents read; a local sweep ignores them.
+AGENT_KEYS = ("program", "name", "description", "project", "entity", "early_terminate")
+KEYS = ("method", "metric", "parameters", "command", "run_cap", *AGENT_KEYS)
+SEED = "seed_everything"  # trials that differ only in the seed repeat one setting
 
 Kind = Literal["choice", "integer", "number", "logarithmic"]
 Setting = dict[str, Any]
@@ -35,7 +35,7 @@ _DISTRIBUTIONS: dict[str, Kind] = {
 
 @dataclass(frozen=True)
 class Parameter:
-    """What one option may be: ``choices``, or anything from ``low`` to ``high`` (in steps of ``step``)."""
+    """Values of one option: ``choices``, or anything from ``low`` to ``high`` (in steps of ``step``)."""
 
     name: str
     kind: Kind
@@ -46,13 +46,13 @@ class Parameter:
 
     @property
     def edges(self) -> tuple[Any, ...]:
-        """Values that stand for all: every choice, or both ends of the range."""
+        """Representative values: every choice, or both ends of the range."""
         return self.choices or (self.low, self.high)
 
 
 @dataclass(frozen=True)
 class SweepFile:
-    """A sweep: how to choose settings, which command runs one, and which of its figures counts."""
+    """A sweep: how settings are chosen, which command runs a trial, and which metric is optimised."""
 
     path: Path
     method: str
@@ -63,22 +63,22 @@ class SweepFile:
     run_cap: int | None
 
     def grid(self) -> list[Setting]:
-        """Every combination of the choices, the last parameter changing fastest."""
+        """Every combination of the choices; the last parameter varies fastest."""
         names = [parameter.name for parameter in self.parameters]
         values = itertools.product(*(parameter.choices for parameter in self.parameters))
         return [dict(zip(names, chosen, strict=True)) for chosen in values]
 
     def probes(self) -> Iterator[Setting]:
-        """Settings in which each parameter takes each of its edges once: what a dry run has to try."""
+        """Settings for a dry run, in which each parameter takes each of its edges at least once."""
         first = {parameter.name: parameter.edges[0] for parameter in self.parameters}
         yield first
         for parameter in self.parameters:
             yield from (first | {parameter.name: value} for value in parameter.edges[1:])
 
     def command_line(self, setting: Mapping[str, Any]) -> list[str]:
-        """The command of a trial, as a W&B agent fills it in; ``kp`` is the one of this interpreter."""
+        """Command line of a trial, filled in as a W&B agent does; ``kp`` becomes that of this interpreter."""
         filled = {
-            "${env}": [],  # /usr/bin/env would only look for the program that is named next
+            "${env}": [],  # /usr/bin/env would only search for the program that follows
             "${interpreter}": [sys.executable],
             "${args}": [f"--{name}={value}" for name, value in setting.items()],
         }
@@ -86,38 +86,38 @@ class SweepFile:
         return [sys.executable, "-m", "lightning_kp", *words[1:]] if words[0] == "kp" else words
 
     def fingerprint(self) -> dict[str, Any]:
-        """What has to stay the same for trials to be comparable."""
+        """Everything that must not change for trials to be comparable."""
         return {
             "method": self.method, "metric": self.metric, "maximise": self.maximise,
             "command": list(self.command), "parameters": {each.name: repr(each) for each in self.parameters},
-            "configurations": {name: _mark(Path(name)) for name in self._configurations()},
+            "configurations": {name: _content_digest(Path(name)) for name in self._configurations()},
         }  # fmt: skip
 
     def _configurations(self) -> list[str]:
-        """Files that the command names: other settings in them make other trials."""
+        """Configuration files named by the command; if their settings change, so do the trials."""
         words = list(self.command)
         after = [words[i + 1] for i, word in enumerate(words[:-1]) if word == "--config"]
         return [*after, *(word.partition("=")[2] for word in words if word.startswith("--config="))]
 
 
-def _mark(file: Path) -> str | None:
-    """Changes with what a YAML file says, not with its comments; None where there is no such file."""
+def _content_digest(file: Path) -> str | None:
+    """Digest of the settings in a YAML file, independent of its comments; None for a missing or unreadable file."""
     if not file.is_file():
         return None
     try:
-        said = json.dumps(yaml.safe_load(file.read_text(encoding="utf-8")), sort_keys=True, default=str)
-    except yaml.YAMLError:  # the trial will tell
+        settings = json.dumps(yaml.safe_load(file.read_text(encoding="utf-8")), sort_keys=True, default=str)
+    except yaml.YAMLError:  # the trial reports it
         return None
-    return hashlib.sha256(said.encode()).hexdigest()[:12]
+    return hashlib.sha256(settings.encode()).hexdigest()[:12]
 
 
 def read_sweep(path: str | Path) -> SweepFile:
-    """Read a sweep file.  Raises ConfigurationError that names the key."""
+    """Read a sweep file.  Raises ConfigurationError that names the wrong key."""
     file = Path(path)
     content = _content(file)
     for key in content:
         if key not in KEYS:
-            raise _wrong(file, f"{key} is not a key of a sweep", did_you_mean(str(key), KEYS))
+            raise _wrong(file, f"{key} is not a key of a sweep file", did_you_mean(str(key), KEYS))
     method = content.get("method")
     if method not in METHODS:
         raise _wrong(file, f"method is {method!r}", f"Use one of {', '.join(METHODS)}.")
@@ -131,7 +131,11 @@ def read_sweep(path: str | Path) -> SweepFile:
         _parameter(file, str(name), given) for name, given in _mapping(file, content, "parameters").items()
     )
     if method == "grid" and (ranges := [each.name for each in parameters if each.kind != "choice"]):
-        raise _wrong(file, f"a grid needs values, and {ranges[0]} has a range", "Give it values: [...].")
+        raise _wrong(
+            file,
+            f"a grid needs values, but {ranges[0]} has a range",
+            "Write values: [...] instead of the range.",
+        )
     return SweepFile(
         file, method, str(metric["name"]), goal == "maximize", parameters, _command(file, content),
         content.get("run_cap"),
@@ -143,21 +147,21 @@ def _content(file: Path) -> dict[str, Any]:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigurationError(
-            f"There is no sweep file {file}.", remedy="experiments/ holds some: sweep_*.yaml."
+            f"There is no sweep file {file}.", remedy="See experiments/sweep_*.yaml for examples."
         ) from error
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise _wrong(
-            file, f"it cannot be read ({' '.join(str(error).split())})", "It has to be YAML."
+            file, f"it cannot be read ({' '.join(str(error).split())})", "A sweep file is a YAML text file."
         ) from error
     if not isinstance(content, dict):
-        raise _wrong(file, "it holds no keys", f"A sweep has {', '.join(KEYS[:4])}.")
+        raise _wrong(file, "it holds no keys", f"A sweep file needs {', '.join(KEYS[:4])}.")
     return content
 
 
 def _mapping(file: Path, content: dict[str, Any], key: str) -> dict[str, Any]:
     found = content.get(key)
     if not isinstance(found, dict) or not found:
-        raise _wrong(file, f"{key} are missing", "Name at least one option, such as data.gap.")
+        raise _wrong(file, f"{key} are missing", "Name at least one option, for example data.gap.")
     return found
 
 
@@ -167,8 +171,8 @@ def _command(file: Path, content: dict[str, Any]) -> tuple[str, ...]:
         raise _wrong(file, "command has no ${args}", "Write command: [kp, trial, --config=FILE, '${args}'].")
     words = tuple(str(word) for word in command)
     known = ("${env}", "${interpreter}", "${args}")
-    if strange := [word for word in words if word.startswith("${") and word not in known]:
-        raise _wrong(file, f"command has {strange[0]}", f"Known are {', '.join(known)}.")
+    if unknown := [word for word in words if word.startswith("${") and word not in known]:
+        raise _wrong(file, f"command has {unknown[0]}", f"Use one of {', '.join(known)}.")
     if all(word in ("${env}", "${args}") for word in words):
         raise _wrong(file, "command names no program", "Write kp and trial before ${args}.")
     return words
@@ -178,14 +182,14 @@ def _parameter(file: Path, name: str, given: Any) -> Parameter:
     if not isinstance(given, dict):
         raise _wrong(file, f"{name} is {given!r}", f"Write {name}: {{value: {given}}} or {{values: [...]}}.")
     if "parameters" in given:
-        raise _wrong(file, f"{name} has nested parameters", f"Write {name}.NAME in one word.")
+        raise _wrong(file, f"{name} has nested parameters", f"Write them as {name}.NAME.")
     if "value" in given:
         return Parameter(name, "choice", (_plain(given["value"]),))
     if values := given.get("values"):
         return Parameter(name, "choice", tuple(_plain(value) for value in values))
     low, high = given.get("min"), given.get("max")
     if not isinstance(low, (int, float)) or not isinstance(high, (int, float)) or not low < high:
-        raise _wrong(file, f"{name} has no values", "Give value, values, or min below max as numbers.")
+        raise _wrong(file, f"{name} has no values", "Give value, values, or numbers with min below max.")
     whole = isinstance(low, int) and isinstance(high, int)
     word = str(given.get("distribution", "int_uniform" if whole else "uniform"))
     kind = _DISTRIBUTIONS.get(word, "choice")
@@ -193,12 +197,12 @@ def _parameter(file: Path, name: str, given: Any) -> Parameter:
         usable = [each for each, kind in _DISTRIBUTIONS.items() if kind != "choice"]
         raise _wrong(file, f"{name} has the distribution {word}", f"Use one of {', '.join(usable)}.")
     if kind == "logarithmic" and low <= 0:
-        raise _wrong(file, f"{name} is logarithmic from {low}", "Begin above 0.")
+        raise _wrong(file, f"{name} is logarithmic, but its min is {low}", "Use a min above 0.")
     return Parameter(name, kind, low=low, high=high, step=given.get("q"))
 
 
 def _plain(value: Any) -> Any:
-    """Lists and mappings as the text that stands on the command line."""
+    """Lists and mappings as the text that is written on the command line."""
     return value if isinstance(value, (str, int, float, bool)) else str(value)
 
 

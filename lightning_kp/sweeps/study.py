@@ -1,7 +1,7 @@
-"""The memory of a sweep: which trials there were and are to come, in an SQLite file that Optuna keeps.
+"""The record of a sweep: its finished and its queued trials, in an SQLite file managed by Optuna.
 
-A trial is counted from 0; its folder is ``trials/<number>``.  The sampler is seeded anew for every trial, from
-the sweep's seed and the number of trials before it, so that a sweep that was stopped goes on as if it had not been.
+Trials are numbered from 0; the folder of a trial is ``trials/<number>``. The sampler is seeded anew for every trial,
+from the seed of the sweep and the number of earlier trials, so that a stopped sweep continues as if uninterrupted.
 """
 
 import json
@@ -34,7 +34,7 @@ class Study:
     """Trials of one sweep in one folder."""
 
     def __init__(self, sweep: SweepFile, folder: Path, *, seed: int = 0, parallel: bool = False) -> None:
-        """Open or begin the sweep.  Raises ConfigurationError where the folder holds a different one."""
+        """Open the sweep, or begin it.  Raises ConfigurationError if the folder holds a different sweep."""
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -50,11 +50,11 @@ class Study:
         self._ranges = {parameter.name: _distribution(parameter) for parameter in sweep.parameters}
 
     def trial_folder(self, number: int) -> Path:
-        """Where a trial leaves its run."""
+        """Run folder of a trial."""
         return self.folder / "trials" / f"{number:04d}"
 
     def trials(self) -> list[Trial]:
-        """All that were begun, in order; of those that repeat an earlier failure only the last."""
+        """All trials that were started, in order; of a trial and its repetitions in a grid only the last."""
         from optuna.trial import TrialState
 
         states = {TrialState.RUNNING: "running", TrialState.COMPLETE: "complete", TrialState.FAIL: "failed"}
@@ -69,44 +69,44 @@ class Study:
         return [each for each in found if repeated[json.dumps(each.setting, sort_keys=True)] == each.number]
 
     def interrupted(self) -> Iterator[Trial]:
-        """Trials that a killed sweep left: they go on in their folders."""
+        """Trials that a killed sweep left unfinished; they continue in their folders."""
         from optuna.trial import TrialState
 
         for each in self._study.get_trials(states=(TrialState.RUNNING,)):
             if len(each.params) == len(self._ranges):
                 yield Trial(each.number, dict(each.params))
-            else:  # it was killed between the number and the setting
+            else:  # the sweep was killed after the number was assigned and before the setting was drawn
                 self._study.tell(each.number, state=TrialState.FAIL)
                 if fixed := each.system_attrs.get("fixed_params"):
                     self._study.enqueue_trial(fixed)
 
     def retry_failed(self) -> None:
-        """Put the settings of failed trials in the queue again."""
+        """Queue the settings of failed trials again."""
         last = {repr(sorted(each.setting.items())): each for each in self.trials()}
         for each in last.values():
-            if each.state == "failed":  # and was not repeated since
+            if each.state == "failed":  # and has not been repeated since
                 self._study.enqueue_trial(each.setting)
 
     def next(self) -> Trial:
-        """A setting to try: the next of the queue, or what the sampler draws."""
+        """Next trial: the first of the queue, or one that the sampler draws."""
         self._study.sampler = self._sampler(self.seed + len(self._study.get_trials(deepcopy=False)))
         asked = self._study.ask(self._ranges)
         return Trial(asked.number, dict(asked.params))
 
     def queue_grid(self) -> None:
-        """Put every combination of a grid in the queue that was not tried or queued yet."""
+        """Queue every combination of a grid that has not been tried or queued yet."""
         for setting in self.sweep.grid():
             self._study.enqueue_trial(setting, skip_if_exists=True)
 
     @property
     def queued(self) -> int:
-        """How many settings wait."""
+        """Number of queued settings."""
         from optuna.trial import TrialState
 
         return len(self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
 
     def finish(self, number: int, value: float | None) -> None:
-        """Note a trial's value, or, without one, that it failed."""
+        """Record the value of a trial, or that it failed if there is none."""
         from optuna.trial import TrialState
 
         if value is None:
@@ -123,17 +123,17 @@ class Study:
 
 
 def _refuse_other(sweep: SweepFile, folder: Path) -> None:
-    """A folder belongs to one sweep; its fingerprint lies in ``sweep.json``."""
-    kept = folder / "sweep.json"
-    known, now = read_json(kept), json.loads(json.dumps(sweep.fingerprint()))
-    # A folder of a former version knows less about itself, which is no difference.
+    """Raise ConfigurationError if the fingerprint in the folder's ``sweep.json`` is that of another sweep."""
+    file = folder / "sweep.json"
+    known, now = read_json(file), json.loads(json.dumps(sweep.fingerprint()))
+    # A folder of an earlier version records fewer keys; a missing key is not a difference.
     changed = ", ".join(key for key in now if key in known and known[key] != now[key])
     if changed:
         raise ConfigurationError(
             f"{folder} holds trials of another sweep ({changed} differ).",
             remedy="Choose another folder with --out DIR.",
         )
-    write_whole(kept, json.dumps(now, indent=2) + "\n")
+    write_whole(file, json.dumps(now, indent=2) + "\n")
 
 
 def _distribution(parameter: Parameter) -> Any:

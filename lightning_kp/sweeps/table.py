@@ -1,4 +1,4 @@
-"""What a sweep found, as tables: one row per trial, and one per setting over its seeds."""
+"""Result tables of a sweep: one row per trial, and one row per setting with statistics over its seeds."""
 
 import csv
 import io
@@ -9,14 +9,15 @@ from typing import Any
 
 import yaml
 
-from lightning_kp.files import read_json, write_whole
+from lightning_kp.files import write_whole
+from lightning_kp.metrics.names import current_name
 from lightning_kp.runs.loggers import markdown
 from lightning_kp.sweeps.file import SEED, Setting
 from lightning_kp.sweeps.study import Study, Trial
+from lightning_kp.sweeps.trial import read_result
 
-RESULT = "trial.json"
-# Figures shown beside the one that counts, where trials have them.
-SHOWN = (
+# Metrics shown beside the optimised one, where trials have them.
+SHOWN_METRICS = (
     "linear", "matched", "untrained_linear", "untrained_matched", "mean_pose", "found", "order_kept",
     "test/error", "test/error_top5", "test/AP", "test/AP50", "test/AR", "test/AP_2", "test/AP_3", "test/AP_4",
     "test/AP_5", "test/count_right", "test/PCK",
@@ -25,23 +26,23 @@ Rows = list[dict[str, Any]]
 
 
 def write_tables(study: Study) -> str:
-    """Write ``table.md``, ``table.csv`` and ``trials.csv`` into the sweep's folder; the first one's text."""
+    """Write ``table.md``, ``table.csv`` and ``trials.csv`` into the sweep's folder; return the text of ``table.md``."""
     trials = study.trials()
-    outcome = {each.number: read_json(study.trial_folder(each.number) / RESULT) for each in trials}
-    write_whole(study.folder / "trials.csv", _csv(_per_trial(trials, outcome)))
-    rows = per_setting(study, trials, outcome)
+    results = {each.number: read_result(study.trial_folder(each.number)) for each in trials}
+    write_whole(study.folder / "trials.csv", _csv(_per_trial(trials, results)))
+    rows = per_setting(study, trials, results)
     write_whole(study.folder / "table.csv", _csv(rows))
-    text = _markdown(study, rows, trials, outcome)
+    text = _markdown(study, rows, trials, results)
     write_whole(study.folder / "table.md", text)
     return text
 
 
-def per_setting(study: Study, trials: Sequence[Trial], outcome: dict[int, dict[str, Any]]) -> Rows:
-    """One row per setting: what varies, number of seeds, mean and standard deviation of each figure.
+def per_setting(study: Study, trials: Sequence[Trial], results: dict[int, dict[str, Any]]) -> Rows:
+    """One row per setting: the varied options, number of trials, mean and standard deviation of each metric.
 
-    A grid keeps its order; a search has the best setting first.
+    A grid keeps its order; a search is sorted with the best setting first.
     """
-    metric = study.sweep.metric
+    metric = current_name(study.sweep.metric)
     groups: dict[str, list[Trial]] = {}
     for each in trials:
         if each.state == "complete":
@@ -49,9 +50,9 @@ def per_setting(study: Study, trials: Sequence[Trial], outcome: dict[int, dict[s
     rows: Rows = []
     for repeats in groups.values():
         row = _varied(study, repeats[0].setting) | {"trials": len(repeats)}
-        for name in (metric, *(name for name in SHOWN if name != metric)):
-            figures = [outcome[each.number].get("figures", {}).get(name) for each in repeats]
-            values = [float(value) for value in figures if isinstance(value, (int, float))]
+        for name in (metric, *(name for name in SHOWN_METRICS if name != metric)):
+            given = [results[each.number].get("figures", {}).get(name) for each in repeats]
+            values = [float(value) for value in given if isinstance(value, (int, float))]
             if values:
                 row[name] = statistics.mean(values)
                 row[f"{name} sd"] = statistics.stdev(values) if len(values) > 1 else None
@@ -60,8 +61,8 @@ def per_setting(study: Study, trials: Sequence[Trial], outcome: dict[int, dict[s
         rows.sort(key=lambda row: row[metric], reverse=study.sweep.maximise)
         return rows
     order = [json.dumps(_without_seed(setting)) for setting in study.sweep.grid()]
-    place = {key: order.index(key) for key in groups}
-    return [row for _, row in sorted(zip(place.values(), rows, strict=True), key=lambda pair: pair[0])]
+    positions = [order.index(key) for key in groups]
+    return [row for _, row in sorted(zip(positions, rows, strict=True), key=lambda pair: pair[0])]
 
 
 def _without_seed(setting: Setting) -> Setting:
@@ -69,7 +70,7 @@ def _without_seed(setting: Setting) -> Setting:
 
 
 def _varied(study: Study, setting: Setting) -> dict[str, Any]:
-    """Options that differ between settings, a mapping as one column for each of its keys that differ."""
+    """Options that differ between settings; a mapping gives one column for each of its keys that differ."""
     changing = [each.name for each in study.sweep.parameters if len(each.edges) > 1 and each.name != SEED]
     found: dict[str, Any] = {}
     for name in changing:
@@ -88,25 +89,25 @@ def _choices(study: Study, name: str) -> tuple[Any, ...]:
 
 
 def _parts(value: Any) -> dict[str, Any]:
-    """A value that stands for several options, ``{a: 1, b: 2}`` as text; empty for any other."""
+    """The options of a value that is a mapping as text (``{a: 1, b: 2}``); empty for any other value."""
     if not isinstance(value, str) or not value.lstrip().startswith("{"):
         return {}
     parts = yaml.safe_load(value)
     return parts if isinstance(parts, dict) else {}
 
 
-def _per_trial(trials: Sequence[Trial], outcome: dict[int, dict[str, Any]]) -> Rows:
+def _per_trial(trials: Sequence[Trial], results: dict[int, dict[str, Any]]) -> Rows:
     rows: Rows = []
     for each in trials:
-        told = outcome[each.number]
-        figures = {k: v for k, v in told.get("figures", {}).items() if isinstance(v, (int, float, str))}
+        result = results[each.number]
+        metrics = {k: v for k, v in result.get("figures", {}).items() if isinstance(v, (int, float, str))}
         rows.append(
             {
                 "trial": each.number,
                 **each.setting,
                 "state": each.state,
-                "reason": told.get("reason", ""),
-                **figures,
+                "reason": result.get("reason", ""),
+                **metrics,
             }
         )
     return rows
@@ -121,7 +122,7 @@ def _csv(rows: Rows) -> str:
     return buffer.getvalue()
 
 
-def _markdown(study: Study, rows: Rows, trials: Sequence[Trial], outcome: dict[int, dict[str, Any]]) -> str:
+def _markdown(study: Study, rows: Rows, trials: Sequence[Trial], results: dict[int, dict[str, Any]]) -> str:
     columns = list(dict.fromkeys(name for row in rows for name in row if not name.endswith(" sd")))
     goal = "higher" if study.sweep.maximise else "lower"
     lines = [
@@ -134,7 +135,7 @@ def _markdown(study: Study, rows: Rows, trials: Sequence[Trial], outcome: dict[i
     if failed:
         lines += ["", f"{len(failed)} of {len(trials)} trials failed:", ""]
         lines += [
-            f"- trial {each.number}: {outcome[each.number].get('reason', 'unknown')}" for each in failed
+            f"- trial {each.number}: {results[each.number].get('reason', 'unknown')}" for each in failed
         ]
     return "\n".join(lines) + "\n"
 

@@ -1,1 +1,1 @@
-"""Keypoints over time: types, files, tracking, identities, suggestions."""
+"""Keypoints over time: types, files, tracking, identities, and suggestions of frames to label."""

@@ -1,4 +1,4 @@
-"""Identities of a stored video, and the file that lists where animals may have been exchanged."""
+"""Assigns identities in a stored video, and lists in a file where animals may have been exchanged."""
 
 import json
 from collections.abc import Sequence
@@ -8,20 +8,20 @@ from tqdm import tqdm
 
 from lightning_kp.files import companion, read_json, write_whole
 from lightning_kp.runs.folder import RunFolder
-from lightning_kp.tracks.identity import IdentityTracker, Suspect, body_of
+from lightning_kp.tracks.identity import IdentityTracker, Suspect, estimate_body
 from lightning_kp.tracks.store import TrackStore
 from lightning_kp.tracks.table import Tracks
 
-SUFFIX = ".swaps.json"  # beside the tracks of a video
+SUFFIX = ".swaps.json"  # of the file beside the tracks of a video
 
 
 def keep_identities(store: TrackStore, *, regroup: bool) -> tuple[Suspect, ...]:
-    """Give the animals of a complete store their own rows; writes ``<stem>.swaps.json``.
+    """Give every animal of a complete store its own row, and write ``<stem>.swaps.json``.
 
-    ``regroup`` as of :class:`IdentityTracker`.  Done a second time, after an interruption, it changes nothing that
-    is right already.
+    Returns the frames in which animals may have been exchanged.  ``regroup`` is that of :class:`IdentityTracker`.
+    Running it again after an interruption leaves correct identities unchanged.
     """
-    # Twice through the store: for what bodies look like, and to follow them.
+    # Two passes over the store: one to estimate bodies, one to follow the animals.
     with tqdm(
         total=2 * len(store), desc=f"identities {store.stem.name}", unit="frame", delay=1.0, leave=False
     ) as bar:
@@ -30,7 +30,7 @@ def keep_identities(store: TrackStore, *, regroup: bool) -> tuple[Suspect, ...]:
             bar.update(len(part))
             return part
 
-        tracker = IdentityTracker(body_of(map(counted, store.pieces())), regroup=regroup)
+        tracker = IdentityTracker(estimate_body(map(counted, store.pieces())), regroup=regroup)
         store.rewrite(lambda part: counted(tracker.follow(part)))
     plain = {
         "body_px": round(tracker.body.size_px, 2),
@@ -45,13 +45,16 @@ def keep_identities(store: TrackStore, *, regroup: bool) -> tuple[Suspect, ...]:
 
 
 def suspected_swaps(folder: RunFolder, videos: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """What the run's files say, by name of the video; videos of single animals are left out."""
+    """Suspected identity switches from the run's ``.swaps.json`` files, by name of the video.
+
+    Videos without such a file, as those of single animals, are left out.
+    """
     files = {name: companion(folder.tracks(name), SUFFIX) for name in videos}
     return {name: read_json(path)["suspected_swaps"] for name, path in files.items() if path.exists()}
 
 
 def add_to_diagnostics(folder: RunFolder, videos: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """Merge ``suspected_swaps`` into ``diagnostics.json``, where there are several animals."""
+    """Write ``suspected_swaps`` into ``diagnostics.json`` if there are several animals; returns them."""
     swaps = suspected_swaps(folder, videos)
     if swaps:
         merged = read_json(folder.diagnostics) | {"suspected_swaps": swaps}
@@ -59,12 +62,15 @@ def add_to_diagnostics(folder: RunFolder, videos: Sequence[str]) -> dict[str, li
     return swaps
 
 
-def summary_lines(swaps: dict[str, list[dict[str, Any]]], *, at_most: int = 12) -> list[str]:
-    """For the terminal: which frames to look at."""
+def summary_lines(swaps: dict[str, list[dict[str, Any]]], *, max_frames: int = 12) -> list[str]:
+    """Lines for the terminal: for each video the frames to check, at most ``max_frames`` of them."""
     lines = []
     for name, suspects in swaps.items():
-        frames = ", ".join(str(each["frame"]) for each in suspects[:at_most])
-        more = f" and {len(suspects) - at_most} more" if len(suspects) > at_most else ""
-        told = f"look at frames {frames}{more}" if suspects else "none"
-        lines.append(f"{name}: suspected exchanges of animals: {told}")
+        frames = ", ".join(str(each["frame"]) for each in suspects[:max_frames])
+        more = f" and {len(suspects) - max_frames} more" if len(suspects) > max_frames else ""
+        lines.append(
+            f"{name}: possible identity switches; check frames {frames}{more}"
+            if suspects
+            else f"{name}: no suspected identity switches"
+        )
     return lines

@@ -1,14 +1,11 @@
-"""Predictions in the network's square to pixels of the original frame."""
+"""Converts predictions in the network's square to pixels of the original frame."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
 
 from lightning_kp.errors import DataError
 from lightning_kp.geometry import Region
-from lightning_kp.tracks.table import ARRAYS, Floats, TrackInfo, Tracks, concatenate, make_tracks
+from lightning_kp.tracks.table import Floats
 
 if TYPE_CHECKING:
     from lightning_kp.method import Prediction
@@ -17,20 +14,28 @@ Regions = Region | Sequence[Region]
 
 
 def original_pixels(prediction: "Prediction", regions: Regions) -> tuple[Floats, Floats, Floats]:
-    """Points (B, I, K, 2), confidence (B, I, K), covariance (B, I, K, 3) of a prediction in original pixels.
+    """Points, confidence and covariance of a prediction in pixels of the original frame.
 
-    ``regions``: the part of the original frame that the network saw, for all frames or one for each.
-    A keypoint with confidence 0 is absent: its point and covariance are NaN.
+    Args:
+        prediction: Keypoints of B frames, normalised to the region that the network saw.
+        regions: This region of the original frame, one for all frames or one for each.
+
+    Returns:
+        Points (B, I, K, 2) as (x, y) in pixels, confidence (B, I, K), and covariance (B, I, K, 3) as
+        (var x, var y, cov xy) in px^2.  A keypoint with confidence 0 is absent: its point and covariance are NaN.
+
+    Raises:
+        DataError: if there are not as many regions as frames.
     """
     import torch
 
-    # float64: a region's edge of some thousand pixels would cost float32 the last digits
+    # float64, because the edge of a region may be some thousand pixels, where float32 loses the last digits
     points = prediction.keypoints.points.detach().double().cpu()
     confidence = prediction.keypoints.confidence.detach().float().cpu()
     frames = len(points)
     each = [regions] * frames if isinstance(regions, Region) else list(regions)
     if len(each) != frames:
-        raise DataError(f"{frames} predicted frames were given {len(each)} regions.")
+        raise DataError(f"{frames} predicted frames need as many regions, got {len(each)}.")
     if not frames:
         return points.float().numpy(), confidence.numpy(), prediction.covariance.float().cpu().numpy()
     if isinstance(regions, Region):
@@ -50,26 +55,11 @@ def original_pixels(prediction: "Prediction", regions: Regions) -> tuple[Floats,
     )
 
 
-def tracks_from_predictions(
-    predictions: Iterable["Prediction"], regions: Regions, info: TrackInfo, times_s: NDArray[np.float64]
-) -> Tracks:
-    """Predictions of one whole video, in frame order -> tracks; ``regions`` for all or for each frame."""
-    pieces, start = [], 0
-    for prediction in predictions:
-        stop = start + len(prediction.index)
-        part = regions if isinstance(regions, Region) else regions[start:stop]
-        check_order(prediction, start, info.video)
-        arrays = (times_s[start:stop], *original_pixels(prediction, part))
-        pieces.append(make_tracks(info, dict(zip(ARRAYS, arrays, strict=True))))
-        start = stop
-    return concatenate(info, pieces)
-
-
 def check_order(prediction: "Prediction", start: int, video: str) -> None:
-    """Refuse a prediction that does not begin at frame ``start`` or skips one.  Raises DataError."""
+    """Raise DataError if a prediction does not begin at frame ``start`` or skips a frame."""
     index = prediction.index.tolist()
     if index != list(range(start, start + len(index))):
         raise DataError(
-            f"{video}: frame {start} was due, but frames {index[:3]}... arrived.",
-            remedy="Predict every frame once, in order, continuing at `store.rows`.",
+            f"{video}: expected frames from {start} on, got frames {index[:3]}...",
+            remedy="Predict every frame once and in order, continuing at `store.rows`.",
         )

@@ -1,4 +1,7 @@
-"""Files of keypoints -> tracks: the tidy table exactly, SLEAP's and DeepLabCut's what they hold."""
+"""Reads tracks from files: the tidy table exactly, SLEAP and DeepLabCut files as far as they go.
+
+DeepLabCut's csv and h5 are read here, SLEAP's .slp as well.
+"""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -10,7 +13,7 @@ from numpy.typing import NDArray
 
 from lightning_kp.errors import DataError
 from lightning_kp.tracks.table import (
-    PIECE,
+    KEYPOINTS_PER_PIECE,
     TrackInfo,
     Tracks,
     TrackSource,
@@ -22,24 +25,24 @@ from lightning_kp.tracks.writing import TIDY_COLUMNS, read_sidecar
 
 
 def read_tracks(path: Path) -> Tracks:
-    """Read a table that :func:`write_tracks` wrote, or another SLEAP or DeepLabCut file of one video.
+    """Read a file that :func:`~lightning_kp.tracks.writing.write_tracks` wrote, or another SLEAP or DeepLabCut file.
 
-    The tidy ``.csv`` gives everything back exactly.  The others hold no covariance (NaN) and no
-    times (frame / fps).  What a format lacks (video, frame size, fps) comes from ``<stem>.json``
-    where it exists.  Raises DataError.
+    The tidy ``.csv`` is exact.  The other formats hold no covariance (NaN) and no times (frame / fps).  What a format
+    lacks (video, frame size, fps) is taken from ``<stem>.json`` if it exists.  Raises DataError if the file cannot be
+    read.
     """
     source = open_tracks(path)
     return source if isinstance(source, Tracks) else concatenate(source.info, source.pieces())
 
 
 def open_tracks(path: Path) -> TrackSource:
-    """As :func:`read_tracks`, but the tidy table is read piece by piece, in constant memory."""
+    """Open a file that :func:`read_tracks` reads; the tidy table is read piece by piece, in constant memory."""
     from h5py import is_hdf5
 
     path = Path(path)
     try:
         if path.suffix in (".slp", ".h5") and not is_hdf5(path):
-            raise ValueError("it is no HDF5 file")  # h5py and tables fail with many kinds of errors
+            raise ValueError("it is not an HDF5 file")  # h5py and tables raise many kinds of errors
         if path.suffix == ".slp":
             return _read_slp(path)
         if path.suffix == ".h5":
@@ -50,14 +53,14 @@ def open_tracks(path: Path) -> TrackSource:
             return TidyFile(path) if is_tidy else _read_dlc(path)
     except (OSError, KeyError, ValueError, IndexError) as error:
         raise DataError(
-            f"{path} cannot be read as a table of keypoints: {error}.",
+            f"{path} cannot be read as a keypoint file: {error}.",
             remedy="Give a .slp, .csv, .dlc.csv or .dlc.h5 file that `kp track` wrote.",
         ) from error
-    raise DataError(f"{path} is no table of keypoints.", remedy="Give a .slp, .csv or .h5 file.")
+    raise DataError(f"{path} is not a keypoint file.", remedy="Give a .slp, .csv or .h5 file.")
 
 
 def _companion_info(path: Path, names: Iterable[str], animals: int) -> TrackInfo:
-    """From the .json beside the table if it has the same keypoints, else what is not known is left out."""
+    """The .json beside the table, if it describes the same keypoints; otherwise video, size and fps are unknown."""
     stem = path.name.removesuffix(path.suffix).removesuffix(".dlc")
     info = read_sidecar(path.with_name(stem + ".json"))
     if info is not None and info.keypoint_names == tuple(names) and info.animals == animals:
@@ -66,26 +69,26 @@ def _companion_info(path: Path, names: Iterable[str], animals: int) -> TrackInfo
 
 
 class TidyFile:
-    """The tidy table as a source of tracks, read piece by piece."""
+    """Tracks in a tidy table, read piece by piece.  Raises DataError if it has no frame."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        first = self._read(nrows=PIECE)
+        first = self._read(nrows=KEYPOINTS_PER_PIECE)
         if not len(first):
-            raise DataError(f"{path} holds no frame.")
+            raise DataError(f"{path} contains no frame.")
         first = first[first["frame"] == first["frame"].iloc[0]]
         self._rows = first[["animal", "keypoint"]].to_numpy()
         names = tuple(first["keypoint"].unique())
         self._info = _companion_info(path, names, len(first) // len(names))
         if not self._info.fps:
-            # without the .json the mean rate is the best that the times can say
+            # without the .json the mean rate is the best estimate
             times = self._read(usecols=["time_s"])["time_s"].to_numpy()
             spans = len(times) // len(first) - 1
             self._info = replace(self._info, fps=spans / (times[-1] - times[0]) if spans else 0.0)
 
     @property
     def info(self) -> TrackInfo:
-        """What holds for all frames."""
+        """Video, frame size, frame rate and names."""
         return self._info
 
     def __len__(self) -> int:
@@ -94,7 +97,7 @@ class TidyFile:
         return rows // (self._info.animals * len(self._info.keypoint_names))
 
     def pieces(self) -> Iterator[Tracks]:
-        """Consecutive parts of bounded size.  Raises DataError where rows are missing or out of order."""
+        """Consecutive parts of limited size.  Raises DataError if rows are missing or out of order."""
         shape = (-1, self._info.animals, len(self._info.keypoint_names))
         per_frame = shape[1] * shape[2]
         start = 0
@@ -105,8 +108,8 @@ class TidyFile:
             is_whole = len(rows) % per_frame == 0 and (frame == expected).all()
             if not is_whole or (rows[["animal", "keypoint"]].to_numpy() != names).any():
                 raise DataError(
-                    f"{self.path}: not {per_frame} rows for each frame, in order, near frame {start}.",
-                    remedy="Write it again with `kp track`, or read the .slp file beside it.",
+                    f"{self.path} needs {per_frame} rows for each frame, in order; it differs near frame {start}.",
+                    remedy="Write it again with `kp track`, or give the .slp file beside it.",
                 )
             values = rows[list(TIDY_COLUMNS[4:])].to_numpy().astype(np.float32)
             yield make_tracks(
@@ -123,7 +126,7 @@ class TidyFile:
     def _read(self, **options: Any) -> Any:
         import pandas as pd
 
-        # round_trip: the fast parser is one bit off now and then
+        # round_trip, because the fast parser is sometimes wrong in the last bit
         kinds: dict[str, type] = dict.fromkeys(TIDY_COLUMNS[4:], np.float64) | {
             "keypoint": str,
             "animal": str,
@@ -137,7 +140,7 @@ class TidyFile:
 
 
 def _plain_tracks(info: TrackInfo, points: NDArray[Any], confidence: NDArray[Any]) -> Tracks:
-    """Tracks of a format that holds points (N, I, K, 2) and confidence (N, I, K) only."""
+    """Tracks from a format with points (N, I, K, 2) and confidence (N, I, K) only."""
     missing = np.isnan(points).any(-1)
     arrays = {
         "times_s": np.arange(len(points)) / (info.fps or 1.0),
@@ -159,7 +162,7 @@ def _read_slp(path: Path) -> Tracks:
     frames = max([frames or 0, *(frame.frame_idx + 1 for frame in labelled)])
     animals = len(labels.tracks) or max((len(frame.instances) for frame in labelled), default=1)
     names = labels.skeletons[0].node_names
-    # not labels.numpy: it forgets which of two animals it was when no frame shows both
+    # not labels.numpy, which confuses animals that are never in the same frame
     values = np.full((frames, animals, len(names), 3), np.nan)
     for frame in labelled:
         for number, instance in enumerate([*frame.predicted_instances, *frame.user_instances]):
@@ -183,7 +186,7 @@ def _read_dlc(path: Path) -> Tracks:
     else:
         with path.open() as file:
             depth = 4 if [file.readline(), file.readline()][1].startswith("individuals") else 3
-        # index_col=0 would take a first row of empty cells for the name of the index
+        # index_col=0 would read a first row of empty cells as the name of the index
         table = pd.read_csv(path, header=list(range(depth)))
         table = table.set_index(table.columns[0])
     columns = table.columns

@@ -1,4 +1,4 @@
-"""The store that collects the keypoints of one video batch by batch, in constant memory."""
+"""A store that collects the keypoints of one video batch by batch, in constant memory."""
 
 import contextlib
 import os
@@ -19,15 +19,15 @@ from lightning_kp.tracks.writing import FORMATS, write_tracks
 if TYPE_CHECKING:
     from lightning_kp.method import Prediction
 
-SYNC_EVERY = 512  # frames after which the store is forced to the disk (ours)
+SYNC_EVERY = 512  # frames after which the store is flushed to disk (ours)
 
 
 class TrackStore:
-    """Append-only file ``<stem>.tracks.part`` of all frames so far; memory does not grow with the video.
+    """Append-only file ``<stem>.tracks.part`` with all frames so far; memory does not grow with the video.
 
-    Opening it again with the same ``info`` continues after the last complete frame (a torn one is
-    dropped), with another ``info`` or ``resume=False`` it starts afresh.  :meth:`finish` turns it
-    into the result files.  Raises :class:`DataError` when the folder cannot be written or is full.
+    Opened again with the same ``info``, it continues after the last complete frame and drops an incomplete one.  With
+    another ``info`` or ``resume=False`` it starts again.  :meth:`finish` turns it into the result files.  Raises
+    :class:`DataError` if the folder cannot be written or the disk is full.
     """
 
     def __init__(self, stem: Path, info: TrackInfo, *, resume: bool = True) -> None:
@@ -53,20 +53,23 @@ class TrackStore:
 
     @property
     def info(self) -> TrackInfo:
-        """What holds for all frames."""
+        """Video, frame size, frame rate and names."""
         return self._info
 
     def __len__(self) -> int:
         return self.rows
 
     def append(self, prediction: "Prediction", regions: Regions, times_s: Sequence[float]) -> None:
-        """Add the next frames; ``times_s`` is their presentation time.  Raises DataError out of order."""
+        """Add the next B frames of points (B, I, K, 2), normalised to ``regions``; ``times_s`` (B,) in seconds.
+
+        Raises DataError if the frames are out of order.
+        """
         self.append_crops([prediction], [regions], times_s)
 
     def append_crops(
         self, predictions: "Sequence[Prediction]", regions: Sequence[Regions], times_s: Sequence[float]
     ) -> None:
-        """The same for frames of which each animal was cut out: the animals of one crop after those of another."""
+        """Add the next B frames, predicted on several crops: points (B, I, K, 2) of each, joined along I."""
         for prediction in predictions:
             check_order(prediction, self.rows, self._info.video)
         crops = [original_pixels(*each) for each in zip(predictions, regions, strict=True)]
@@ -74,10 +77,10 @@ class TrackStore:
         self.extend(make_tracks(self._info, dict(zip(ARRAYS, (np.asarray(times_s), *arrays), strict=True))))
 
     def extend(self, tracks: Tracks) -> None:
-        """Add the next frames, already in original pixels."""
+        """Add the next frames, already in original pixels.  Raises DataError for other numbers of keypoints."""
         if tracks.points_px.shape[1:] != self._record["points_px"].shape:
             raise DataError(
-                f"{self.path} holds {self._record['points_px'].shape[:2]} animals and keypoints per frame, "
+                f"{self.path} needs (animals, keypoints) = {self._record['points_px'].shape[:2]} per frame, "
                 f"got {tracks.points_px.shape[1:3]}.",
                 remedy="Delete the file to start again with the new checkpoint.",
             )
@@ -88,18 +91,18 @@ class TrackStore:
                 self._sync()
 
     def pieces(self) -> Iterator[Tracks]:
-        """Consecutive parts of bounded size, read from the file."""
+        """Consecutive parts of limited size, read from the file."""
         rows = rows_per_piece(self._info)
         for start in range(0, self.rows, rows):
             offset = len(self._head) + start * self._record.itemsize
-            # fromfile, not a memory map: mapped pages would count as memory of the process
+            # fromfile instead of a memory map, whose pages would count as memory of the process
             part = np.fromfile(self.path, self._record, min(rows, self.rows - start), offset=offset)
             yield make_tracks(self._info, {name: np.ascontiguousarray(part[name]) for name in ARRAYS})
 
     def rewrite(self, change: Callable[[Tracks], Tracks]) -> None:
-        """Replace all frames, piece by piece and in order, by what ``change`` makes of them.
+        """Replace all frames by the result of ``change``, piece by piece and in order.
 
-        Interrupted, a part is changed and the rest is not: a change that is done twice has to do no harm.
+        After an interruption some pieces are changed and others are not, so ``change`` must be safe to apply twice.
         """
         position = len(self._head)
         for part in self.pieces():
@@ -110,7 +113,7 @@ class TrackStore:
             position += len(records)
 
     def finish(self, formats: Iterable[str] | None = None, skeleton: Skeleton | None = None) -> list[Path]:
-        """Write the result files and remove the store; returns their paths."""
+        """Write the result files, remove the store and return the paths.  Raises DataError if there is no frame."""
         if not self.rows:
             raise DataError(
                 f"No frame of {self._info.video} was tracked, so there is nothing to write.",
@@ -124,7 +127,7 @@ class TrackStore:
         return written
 
     def close(self) -> None:
-        """Force everything to the disk and close; the file can be continued later."""
+        """Flush everything to disk and close the file; it can be continued later."""
         if not self._file.closed:
             with self._disk_errors():
                 self._sync()
@@ -156,9 +159,9 @@ class TrackStore:
         self._write(self._head)
 
     def _write(self, content: bytes) -> None:
-        left = memoryview(content)
-        while left:
-            left = left[self._file.write(left) :]
+        remaining = memoryview(content)
+        while remaining:
+            remaining = remaining[self._file.write(remaining) :]
 
     def _sync(self) -> None:
         os.fsync(self._file.fileno())
@@ -173,8 +176,8 @@ class TrackStore:
             remedy = f"{cure} or choose another --out folder."
             if self.rows:
                 remedy = (
-                    f"{cure}, then type the same command again: "
-                    f"it goes on after the {self.rows} frames that are kept."
+                    f"{cure}, then run the same command again: "
+                    f"it continues after the {self.rows} frames that are kept."
                 )
             raise DataError(
                 f"Cannot write {error.filename or self.path}: {error.strerror or error}.", remedy=remedy

@@ -1,9 +1,8 @@
-"""Frames to be labelled, as files in which SLEAP and DeepLabCut let one label them.
+"""Writes frames that are worth labelling to files for labelling in SLEAP and DeepLabCut.
 
-SLEAP: one ``suggestions.slp`` with the videos, the skeleton and a list of suggested frames; where the points
-can be predicted already they lie there as predictions, to be corrected.  DeepLabCut: a folder
-``labeled-data/<video>`` with the images and an empty CollectedData table (csv and h5), in which every one of several
-animals has columns of its own.
+SLEAP: one ``suggestions.slp`` with the videos, the skeleton and a list of suggested frames; points that can already be
+predicted are included as predictions to be corrected.  DeepLabCut: a folder ``labeled-data/<video>`` with the images
+and an empty CollectedData table (csv and h5), in which each of several animals has its own columns.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,9 +22,13 @@ from lightning_kp.video.reader import VideoInfo
 
 
 class Stub(NamedTuple):
-    """Frame ``frame`` of the video ``video`` (a number); of its animals (I, L, 3) = x, y, confidence, if known.
+    """A frame to be labelled.
 
-    NaN = absent; an animal without any point is none.
+    Attributes:
+        video: Number of the video.
+        frame: Number of the frame.
+        points_px: Predicted points (I, L, 3) = (x, y, confidence) of its animals, x and y in pixels, or None.  NaN if
+            absent; an animal without any point is ignored.
     """
 
     video: int
@@ -34,7 +37,7 @@ class Stub(NamedTuple):
 
 
 def write_sleap(stubs: Sequence[Stub], videos: Sequence[VideoInfo], names: Sequence[str], path: Path) -> Path:
-    """Write the .slp file; videos by their absolute paths, so that SLEAP finds them from anywhere."""
+    """Write the .slp file and return its path.  Videos have absolute paths, so that SLEAP finds them from anywhere."""
     import sleap_io as sio
 
     skeleton = sio.Skeleton(list(names), name="labels")
@@ -64,7 +67,7 @@ def _video(info: VideoInfo) -> Any:
     height, width = info.frame_size
     path = info.path.resolve()
     if path.is_dir():
-        # A whole pass, since SLEAP counts every image that is listed and a reader those that can be read.
+        # Decodes all images, because SLEAP counts every listed image, but a reader only those that can be read.
         return sio.Video.from_filename([str(frame.path) for frame in ImageFolderReader(path).decode()])
     known = {"filename": str(path), "shape": [info.n_frames, height, width, 3], "fps": info.fps}
     return sio.Video(filename=str(path), backend_metadata=known, open_backend=False)
@@ -90,9 +93,15 @@ def write_deeplabcut(
     folder: Path,
     animals: int = 1,
 ) -> list[Path]:
-    """Write images and empty tables below ``folder/labeled-data``; ``videos``: paths by folder name, in order.
+    """Write images and empty tables below ``folder/labeled-data``; returns the paths of the csv tables.
 
-    Of several ``animals`` each has columns, animal1 and so on.
+    Args:
+        stubs: Frames to be labelled.
+        videos: Path of each video by the name of its folder, in the order of their numbers.
+        names: Names of the points to label.
+        scorer: Name of the annotator.
+        folder: DeepLabCut project, or a new folder.
+        animals: Number of animals; each of several has its own columns (animal1 and so on).
     """
     tables = []
     for number, (name, path) in enumerate(videos.items()):
@@ -109,7 +118,7 @@ def write_deeplabcut(
 
 
 def _extract(path: Path, wanted: Sequence[int], target: Path) -> list[str]:
-    """Save frames as PNG files named as DeepLabCut does; a reader counts displayed frames, as tracks do."""
+    """Save frames as PNG files named as in DeepLabCut; frame numbers count displayed frames, as in tracks."""
     width = max(4, len(str(wanted[-1])))
     saved = []
     with open_video(path) as reader:
@@ -136,7 +145,7 @@ def _write_table(
     index = pd.MultiIndex.from_tuples([tuple(image.split("/")) for image in images])
     table = pd.DataFrame(np.nan, index, columns)
     path = target / f"CollectedData_{scorer}.csv"
-    # pandas takes a first row of empty cells for the names of the index: here is one that it may take.
+    # pandas reads a first row of empty cells as the names of the index, so they are written explicitly.
     write_whole(path, table.rename_axis(["folder", "video", "image"]).to_csv())
     with replacing(path.with_suffix(".h5")) as temporary:
         table.to_hdf(temporary, key=DLC_KEY, mode="w")

@@ -1,25 +1,22 @@
 """Keypoints over time, in pixels of the original video.
 
-Letters as everywhere: N frames, I instances (animals), K keypoints.  Pixels count pixel centres:
-the centre of the top left pixel of the original video is (0, 0).
+Axis letters: N frames, I instances (animals), K keypoints.  Coordinates refer to pixel centres: the centre of the
+top left pixel of the original video is (0, 0).
 """
 
 import dataclasses
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightning_kp.errors import DataError
 
-if TYPE_CHECKING:
-    pass
-
 Floats = NDArray[np.float32]
-PIECE = 16_384  # keypoints held at a time while a table is written or read (ours: about 10 MB as text)
+KEYPOINTS_PER_PIECE = 16_384  # held in memory while a table is written or read (ours: about 10 MB as text)
 
 
 def default_names(number: int) -> tuple[str, ...]:
@@ -34,11 +31,16 @@ def animal_names(number: int) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class TrackInfo:
-    """What holds for all frames of one tracked video.
+    """Description of the tracks of one video, the same for all frames.
 
-    ``video`` is its path, ``frame_size`` (height, width) in pixels, (0, 0) = unknown, ``fps`` frames
-    per second.  ``origin`` is any text that names checkpoint and settings: a store is continued, and
-    a finished video skipped, only where it is the same.
+    Attributes:
+        video: Path of the video.
+        frame_size: (height, width) in pixels; (0, 0) if unknown.
+        fps: Frames per second; 0 if unknown.
+        keypoint_names: Names of the K keypoints.
+        animals: Number of instances I.
+        origin: Text that identifies checkpoint and settings.  A store is continued, and a finished video skipped, only
+            if it is the same.
     """
 
     video: str
@@ -49,12 +51,12 @@ class TrackInfo:
     origin: str = ""
 
     def to_json(self) -> str:
-        """One line of text; :meth:`from_json` reads it."""
+        """One line of JSON, which :meth:`from_json` reads."""
         return json.dumps({"format": "lightning-kp tracks 1", **dataclasses.asdict(self)})
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """The inverse of :meth:`to_json`; keys it does not know are ignored.  Raises KeyError, ValueError."""
+        """Read what :meth:`to_json` wrote; unknown keys are ignored.  Raises KeyError or ValueError."""
         given = json.loads(text)
         known = {field.name: given[field.name] for field in dataclasses.fields(cls)}
         known["frame_size"] = (int(given["frame_size"][0]), int(given["frame_size"][1]))
@@ -66,8 +68,18 @@ class TrackInfo:
 class Tracks:
     """Keypoints of one video, one row per displayed frame.
 
-    ``times_s`` (N,) float64; ``points_px`` (N, I, K, 2) float32, NaN = absent; ``confidence``
-    (N, I, K) in [0, 1]; ``covariance_px`` (N, I, K, 3) = (var x, var y, cov xy) in px^2, NaN = unknown.
+    Attributes:
+        video: Path of the video.
+        frame_size: (height, width) in pixels; (0, 0) if unknown.
+        fps: Frames per second; 0 if unknown.
+        times_s: (N,), float64, presentation time of each frame in seconds.
+        points_px: (N, I, K, 2), float32, (x, y) in pixels of the video; NaN if absent.
+        confidence: (N, I, K), float32, in [0, 1].
+        covariance_px: (N, I, K, 3), float32, (var x, var y, cov xy) in px^2; NaN if unknown.
+        keypoint_names: Names of the K keypoints.
+
+    Raises:
+        DataError: if the shapes contradict each other.
     """
 
     video: str
@@ -91,23 +103,25 @@ class Tracks:
             if getattr(self, name).shape != shape:
                 raise DataError(f"Tracks need {name} of shape {shape}, got {getattr(self, name).shape}.")
         if len(self.keypoint_names) != keypoints:
-            raise DataError(f"Tracks of {keypoints} keypoints were given {len(self.keypoint_names)} names.")
+            raise DataError(
+                f"Tracks of {keypoints} keypoints need as many names, got {len(self.keypoint_names)}."
+            )
 
     def __len__(self) -> int:
         return len(self.times_s)
 
     @property
     def info(self) -> TrackInfo:
-        """What holds for all frames."""
+        """Video, frame size, frame rate and names; without an origin."""
         return TrackInfo(self.video, self.frame_size, self.fps, self.keypoint_names, self.points_px.shape[1])
 
     def __getitem__(self, rows: slice) -> "Tracks":
-        """The frames of a slice (numbered from 0 again)."""
+        """Tracks of the frames in a slice of N, numbered from 0 again."""
         arrays = {name: getattr(self, name)[rows] for name in ARRAYS}
         return dataclasses.replace(self, **arrays)
 
     def pieces(self) -> Iterator["Tracks"]:
-        """Consecutive parts of bounded size."""
+        """Consecutive parts of limited size."""
         rows = rows_per_piece(self.info)
         return (self[start : start + rows] for start in range(0, len(self), rows))
 
@@ -127,17 +141,17 @@ class TrackSource(Protocol):
 
 
 def rows_per_piece(info: TrackInfo) -> int:
-    """How many frames are handled at a time, so that memory does not grow with the video."""
-    return max(1, PIECE // max(1, info.animals * len(info.keypoint_names)))
+    """Number of frames handled at a time, so that memory does not grow with the video."""
+    return max(1, KEYPOINTS_PER_PIECE // max(1, info.animals * len(info.keypoint_names)))
 
 
 def make_tracks(info: TrackInfo, arrays: dict[str, Any]) -> Tracks:
-    """Tracks from their common part and the four arrays by name."""
+    """Tracks from their description and the four arrays of :data:`ARRAYS` by name (shapes as in :class:`Tracks`)."""
     return Tracks(info.video, info.frame_size, info.fps, keypoint_names=info.keypoint_names, **arrays)
 
 
 def concatenate(info: TrackInfo, pieces: Iterable[Tracks]) -> Tracks:
-    """One table from consecutive pieces (none: a table without rows)."""
+    """Join consecutive pieces (N, I, K, ...) into one table; without pieces it has no rows."""
     parts = list(pieces)
     shape = (0, info.animals, len(info.keypoint_names))
     empty = {"times_s": (0,), "points_px": (*shape, 2), "confidence": shape, "covariance_px": (*shape, 3)}

@@ -1,4 +1,4 @@
-"""Keypoints of whole videos: decode, prepare, compute and write, overlapped and in constant memory."""
+"""Tracks keypoints in whole videos: decodes, predicts and writes at the same time, in constant memory."""
 
 import hashlib
 import time
@@ -10,13 +10,13 @@ import torch
 
 from lightning_kp.batches import Frames, floats_in_unit_range
 from lightning_kp.errors import VideoError
-from lightning_kp.files import companion, file_mark, write_whole
+from lightning_kp.files import companion, file_fingerprint, write_whole
 from lightning_kp.frames.preprocessing import covariance_in_frame, points_in_frame
 from lightning_kp.frames.stream import FrameBatch, stream_frames
 from lightning_kp.frames.view import ViewSettings
 from lightning_kp.keypoints import Keypoints
 from lightning_kp.method import KeypointMethod, Prediction
-from lightning_kp.motion.boxes import FOLLOW, box_file, per_animal
+from lightning_kp.motion.boxes import FOLLOW, box_file, boxes_per_animal
 from lightning_kp.tracks.identity_files import keep_identities
 from lightning_kp.tracks.pixels import Regions
 from lightning_kp.tracks.store import TrackStore
@@ -24,14 +24,22 @@ from lightning_kp.tracks.table import TrackInfo, default_names
 from lightning_kp.tracks.writing import FORMATS, is_finished, read_sidecar
 from lightning_kp.video.image_folder import ImageFolderReader
 from lightning_kp.video.opening import open_video
+from lightning_kp.video.reader import VideoInfo, VideoReader
 
 
 @dataclass(frozen=True)
 class TrackingReport:
-    """What tracking one video took: ``frames`` done now, seconds in all, and where they went.
+    """Duration of tracking one video.
 
-    ``waiting_s`` is the time that the network waited for frames; when it is small, decoding was
-    hidden behind computing.
+    Attributes:
+        video: Name of the results.
+        frames: Number of frames tracked now, without those of an earlier, interrupted call.
+        seconds: Seconds in all.
+        computing_s: Seconds of prediction.
+        waiting_s: Seconds that the network waited for frames; small if decoding kept up.
+        writing_s: Seconds of writing.
+        files: Result files.
+        skipped: Whether the video had been tracked before.
     """
 
     video: str
@@ -64,47 +72,46 @@ def track_video(
     origin: str,
     batch_size: int = 32,
     formats: Iterable[str] | None = None,
-    least: float = 0.0,
+    threshold: float = 0.0,
     progress: Callable[[int], None] | None = None,
 ) -> TrackingReport:
-    """Track one video into ``<stem>.*``; goes on after what an earlier, interrupted call has written.
+    """Track one video and write ``<stem>.*``; continues after an earlier, interrupted call.
 
-    ``origin`` names checkpoint and settings: results of another origin are replaced.  Animals whose points' mean
-    confidence is below ``least`` are left out.  ``progress`` is called with the number of frames done.
+    Args:
+        method: Trained method.
+        video: Video file or folder of images.
+        stem: Path of the result files without their suffixes.
+        view: How frames become the network's square.
+        origin: Text that identifies checkpoint and settings; results of another origin are replaced.
+        batch_size: Frames predicted at a time.
+        formats: Keys of :data:`~lightning_kp.tracks.writing.FORMATS`; all by default.
+        threshold: Instances with a score (mean confidence of their keypoints) below it are left out.
+        progress: Called with the number of frames done so far.
+
+    Raises:
+        VideoError: if the video cannot be read, or the results belong to another video of this name.
+        DataError: if the results cannot be written.
     """
     wanted = tuple(FORMATS if formats is None else formats)
     reader = open_video(video)
-    found = reader.info
-    crops = per_animal(view.boxes)
-    animals, keypoints = _counts(method, view.size, len(crops))
-    names = method.keypoint_names or default_names(keypoints)
-    info = TrackInfo(
-        str(video.resolve()),
-        found.frame_size,
-        found.fps,
-        names,
-        animals,
-        f"{origin}:{_contents(video, view)}",
+    info = track_info(
+        method,
+        reader.info,
+        view,
+        video=str(video.resolve()),
+        origin=f"{origin}:{_content_fingerprint(video, view)}",
     )
     _refuse_other_video(stem, info)
     if is_finished(stem, info) and all(companion(stem, FORMATS[name][0]).exists() for name in wanted):
         return TrackingReport(stem.name, 0, 0.0, 0.0, 0.0, 0.0, (), skipped=True)
-    method.eval()
     start = time.perf_counter()
     with reader, TrackStore(stem, info) as store:
         done_before = len(store)
-        streams = [
-            stream_frames(
-                reader, size=view.size, fit=view.fit, boxes=boxes, batch_size=batch_size,
-                start_index=done_before, preprocessing=view.preprocessing,
-            )
-            for boxes in crops
-        ]  # fmt: skip
-        computing, writing = _fill(store, method, streams, least, progress)
+        computing, writing = fill_store(
+            store, method, reader, view, batch_size=batch_size, threshold=threshold, progress=progress
+        )
         frames = len(store) - done_before
         tick = time.perf_counter()
-        if animals > 1:
-            keep_identities(store, regroup=not method.finds_whole_animals)
         if isinstance(reader, ImageFolderReader):
             _name_images(reader, stem)
         files = store.finish(wanted)
@@ -114,25 +121,64 @@ def track_video(
     return TrackingReport(stem.name, frames, seconds, computing, waiting, writing, tuple(files))
 
 
+def track_info(
+    method: KeypointMethod, found: VideoInfo, view: ViewSettings, *, video: str, origin: str = ""
+) -> TrackInfo:
+    """Describe the tracks that ``method`` gives for a video seen through ``view``, before it is tracked."""
+    animals, keypoints = output_counts(method, view.size)
+    names = method.keypoint_names or default_names(keypoints)
+    animals *= len(boxes_per_animal(view.boxes))
+    return TrackInfo(video, found.frame_size, found.fps, names, animals, origin)
+
+
+def fill_store(
+    store: TrackStore,
+    method: KeypointMethod,
+    reader: VideoReader,
+    view: ViewSettings,
+    *,
+    batch_size: int = 32,
+    threshold: float = 0.0,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[float, float]:
+    """Predict the frames that ``store`` lacks and give each instance its own row over time.
+
+    Parameters as in :func:`track_video`.  Returns the seconds spent on computing and on writing.
+    """
+    method.eval()
+    streams = [
+        stream_frames(
+            reader, size=view.size, fit=view.fit, boxes=boxes, batch_size=batch_size,
+            start_index=len(store), preprocessing=view.preprocessing,
+        )
+        for boxes in boxes_per_animal(view.boxes)
+    ]  # fmt: skip
+    computing, writing = _fill(store, method, streams, threshold, progress)
+    tick = time.perf_counter()
+    if store.info.animals > 1:
+        keep_identities(store, regroup=not method.finds_whole_animals)
+    return computing, writing + time.perf_counter() - tick
+
+
 def _name_images(reader: ImageFolderReader, stem: Path) -> None:
-    """``<stem>.images.txt``: which image of a folder each frame number is; after a whole pass."""
+    """Write ``<stem>.images.txt``, which lists the image of each frame number; needs a complete pass."""
     rows = "".join(f"{number}\t{path.name}\n" for number, path in enumerate(reader.images))
     write_whole(companion(stem, ".images.txt"), f"frame\timage\n{rows}")
 
 
-def _contents(video: Path, view: ViewSettings) -> str:
-    """Changes with what is in a video and in its boxes: a file may be written anew under its old name."""
+def _content_fingerprint(video: Path, view: ViewSettings) -> str:
+    """Fingerprint of the video and its file of boxes, which changes if a file is rewritten under its old name."""
     given = view.boxes
     boxes = [box_file(given)] if isinstance(given, str | Path) and given != FOLLOW else []
-    return hashlib.sha256("".join(map(file_mark, (video, *boxes))).encode()).hexdigest()[:16]
+    return hashlib.sha256("".join(map(file_fingerprint, (video, *boxes))).encode()).hexdigest()[:16]
 
 
 def _refuse_other_video(stem: Path, info: TrackInfo) -> None:
-    """Two videos of one name, tracked one after the other, would replace each other's results."""
+    """Raise VideoError if the results belong to another video of this name, which would be overwritten."""
     old = read_sidecar(companion(stem, ".json"))
     if old is not None and old.video != info.video and Path(old.video).exists():
         raise VideoError(
-            f"{stem.parent} holds the tracks of another video of this name, {old.video}.",
+            f"{stem.parent} contains the tracks of another video of this name, {old.video}.",
             remedy="Choose another --out.",
         )
 
@@ -141,14 +187,14 @@ def _fill(
     store: TrackStore,
     method: KeypointMethod,
     streams: Sequence[Iterable[FrameBatch]],
-    least: float,
+    threshold: float,
     progress: Callable[[int], None] | None,
 ) -> tuple[float, float]:
-    """Append what is found in the crops' streams, batch by batch; seconds of computing and of writing."""
+    """Append the predictions on all crops' streams, batch by batch; returns seconds of computing and of writing."""
     computing = writing = 0.0
     for batches in zip(*streams, strict=True):
         tick = time.perf_counter()
-        predictions = [_surer(predict(method, batch), least) for batch in batches]
+        predictions = [_above(predict(method, batch), threshold) for batch in batches]
         tock = time.perf_counter()
         regions = [_regions(batch) for batch in batches]
         store.append_crops(predictions, regions, batches[0].time_s.tolist())
@@ -159,20 +205,20 @@ def _fill(
     return computing, writing
 
 
-def _surer(found: Prediction, least: float) -> Prediction:
-    """Without the animals of a lower score."""
-    if least <= 0:
+def _above(found: Prediction, threshold: float) -> Prediction:
+    """The prediction without the instances whose score is below ``threshold``."""
+    if threshold <= 0:
         return found
     points, confidence = found.keypoints
-    kept = (found.keypoints.score >= least).unsqueeze(-1)
+    kept = (found.keypoints.score >= threshold).unsqueeze(-1)
     return found._replace(keypoints=Keypoints(points, confidence * kept))
 
 
 @torch.inference_mode()
 def predict(method: KeypointMethod, batch: FrameBatch) -> Prediction:
-    """``predict_step`` on a batch of uint8 frames of one video, on the method's device.
+    """Predict a batch of frames (B, 3, H, W), uint8, of one video on the method's device.
 
-    Points and covariances are those of the images as they were cut out, before any registration.
+    Points (B, I, K, 2) and covariances refer to the images as they were cropped, before any registration.
     """
     image = floats_in_unit_range(batch.image.to(method.device, non_blocking=True))
     found = method.predict_step(Frames(image, torch.zeros_like(batch.index), batch.index))
@@ -184,15 +230,15 @@ def predict(method: KeypointMethod, batch: FrameBatch) -> Prediction:
 
 
 def _regions(batch: FrameBatch) -> Regions:
-    """One region where all frames of the batch share it, which is the quicker case."""
+    """One region if all frames of the batch share it, which is faster; otherwise one for each frame."""
     if bool((batch.regions == batch.regions[0]).all()):
         return batch.region(0)
     return [batch.region(i) for i in range(len(batch.index))]
 
 
 @torch.inference_mode()
-def _counts(method: KeypointMethod, size: int, crops: int) -> tuple[int, int]:
-    """Numbers of animals in all crops together and of keypoints that the method finds on each."""
+def output_counts(method: KeypointMethod, size: int) -> tuple[int, int]:
+    """Return the numbers of instances I and keypoints K that ``method`` finds in one image of side ``size``."""
     blank = torch.zeros(1, 3, size, size, device=method.device)
-    animals, keypoints = method.eval().locate(blank).points.shape[1:3]
-    return animals * crops, keypoints
+    instances, keypoints = method.eval().locate(blank).points.shape[1:3]
+    return instances, keypoints

@@ -1,4 +1,4 @@
-"""Points of one animal over time, normalised, with short gaps filled."""
+"""Normalised points over time, with short gaps filled."""
 
 from typing import NamedTuple
 
@@ -6,13 +6,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_kp.errors import DataError
+from lightning_kp.geometry import normalise
 from lightning_kp.tracks.table import Floats, Tracks
 
 
 class Trajectory(NamedTuple):
-    """Normalised keypoints over time: ``points`` (N, P, 2) without gaps, ``confidence`` (N, P),
-    ``covariance`` (N, P, 3) = (var x, var y, cov xy), ``times_s`` (N,), and ``shape`` (2,): how many half sides of
-    the longer axis a normalised unit of x and y is (1 for the longer one)."""  # noqa: D205, D209
+    """Normalised points over time; P = I * K points of all animals.
+
+    Attributes:
+        points: (N, P, 2), normalised (x, y), without gaps.
+        confidence: (N, P), in [0, 1]; 0 for missing points.
+        covariance: (N, P, 3) = (var x, var y, cov xy), in normalised units; 0 for missing points.
+        times_s: (N,), increasing times in seconds.
+        shape: (2,), width and height of the frame divided by its longer side.
+    """
 
     points: Floats
     confidence: Floats
@@ -21,16 +28,19 @@ class Trajectory(NamedTuple):
     shape: Floats
 
 
-def normalise(tracks: Tracks, *, longest_gap: int = 10, min_confidence: float = 0.0) -> Trajectory:
-    """Tracks in pixels -> :class:`Trajectory`.  Points below ``min_confidence`` count as missing.
+def normalised_trajectory(
+    tracks: Tracks, *, longest_gap: int = 10, min_confidence: float = 0.0
+) -> Trajectory:
+    """Normalise tracks (N, I, K, 2) in pixels and fill their gaps.
 
-    A missing point has confidence and covariance 0; where it lies is the rule of :func:`fill_gaps`.
+    Points with a confidence below ``min_confidence`` count as missing.  :func:`fill_gaps` says where missing points are
+    placed.  Raises DataError if the frame size is unknown.
     """
     height, width = tracks.frame_size
     if height < 1 or width < 1:
         raise DataError(
             f"The frame size of {tracks.video or 'these tracks'} is not known.",
-            remedy="Give height and width of the video: --data.frame_size=[480,640]",
+            remedy="Give height and width of the video, for example --data.frame_size=[480,640].",
         )
     frames = len(tracks)
     side = np.array([width, height], np.float32)
@@ -38,7 +48,7 @@ def normalise(tracks: Tracks, *, longest_gap: int = 10, min_confidence: float = 
     confidence = np.nan_to_num(tracks.confidence.reshape(frames, -1)).astype(np.float32)
     covariance = tracks.covariance_px.reshape(frames, -1, 3).astype(np.float32)
     missing = ~np.isfinite(points).all(axis=-1) | (confidence < min_confidence)
-    points = np.where(missing[..., None], np.float32(np.nan), (points + 0.5) / side * 2 - 1)
+    points = np.where(missing[..., None], np.float32(np.nan), normalise(points, tracks.frame_size))
     scale = 4 / np.array([width * width, height * height, width * height], np.float32)
     return Trajectory(
         fill_gaps(points, longest_gap),
@@ -50,11 +60,11 @@ def normalise(tracks: Tracks, *, longest_gap: int = 10, min_confidence: float = 
 
 
 def fill_gaps(points: Floats, longest: int) -> Floats:
-    """Points (N, P, D) with NaN for missing ones -> finite ones.
+    """Replace missing points (NaN) in points (N, P, D) by finite ones.
 
-    The rule (ours): gaps of at most ``longest`` frames are bridged by a straight line; in longer ones, and
-    before the first and after the last sighting, the point stays where it was seen nearest in time; one
-    that is never seen lies at 0, the centre of the frame.
+    The rule (ours): gaps of at most ``longest`` frames are interpolated linearly.  In longer gaps, and before the first
+    and after the last sighting, a point stays where it was seen nearest in time.  A point that is never seen is at 0,
+    the centre of the frame.
     """
     frames = len(points)
     present: NDArray[np.bool_] = np.asarray(np.isfinite(points).all(axis=-1))
@@ -74,7 +84,7 @@ def fill_gaps(points: Floats, longest: int) -> Floats:
 
 
 def _times(tracks: Tracks) -> NDArray[np.float64]:
-    """Seconds of every frame; those of the frame rate where the tracks' own do not increase."""
+    """Times (N,) in seconds; computed from the frame rate if the tracks' own times do not increase."""
     times = tracks.times_s
     if len(times) > 1 and bool((np.diff(times) > 0).all()):
         return times

@@ -1,8 +1,8 @@
-"""Tracks -> files that other tools open, written piece by piece (track_reading.py reads them).
+"""Writes tracks piece by piece to files that other tools open; :mod:`lightning_kp.tracks.reading` reads them.
 
-``<stem>.slp`` (SLEAP), ``<stem>.dlc.csv`` and ``<stem>.dlc.h5`` (DeepLabCut), ``<stem>.csv`` (tidy:
-one row per frame, animal and keypoint; exact) and ``<stem>.json`` (video, frame size, fps, names;
-written last, so that it marks a finished video).
+``<stem>.slp`` (SLEAP), ``<stem>.dlc.csv`` and ``<stem>.dlc.h5`` (DeepLabCut), ``<stem>.csv`` (tidy: one row per frame,
+animal and keypoint; exact) and ``<stem>.json`` (video, frame size, fps, names; written last, so that it marks a
+finished video).
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from lightning_kp.errors import DataError
-from lightning_kp.files import companion, replacing
+from lightning_kp.files import companion, replacing, write_whole
 from lightning_kp.skeleton import Skeleton
 from lightning_kp.tracks.table import TrackInfo, Tracks, TrackSource, animal_names
 
@@ -28,10 +28,16 @@ TIDY_COLUMNS = ("frame", "time_s", "animal", "keypoint", "x", "y", "confidence",
 def write_tracks(
     source: TrackSource, stem: Path, formats: Iterable[str] | None = None, skeleton: Skeleton | None = None
 ) -> list[Path]:
-    """Write ``source`` as ``<stem>.*`` in the formats of :data:`FORMATS` (default all); returns the paths.
+    """Write tracks as ``<stem>.*`` and return the paths; each file appears only when it is complete.
 
-    Each file appears under its name only when complete.  ``skeleton`` adds edges and mirror pairs
-    to the .slp file.
+    Args:
+        source: Tracks.
+        stem: Path of the files without their suffixes.
+        formats: Keys of :data:`FORMATS`; all by default.
+        skeleton: Adds edges and mirror pairs to the .slp file.
+
+    Raises:
+        DataError: for an unknown format.
     """
     names = list(FORMATS if formats is None else formats)
     unknown = [name for name in names if name not in FORMATS]
@@ -40,9 +46,9 @@ def write_tracks(
     written = []
     sidecar = companion(stem, ".json")
     if read_sidecar(sidecar) != source.info:
-        for suffix, _ in FORMATS.values():  # no format of an older checkpoint beside those of this one
+        for suffix, _ in FORMATS.values():  # so that no files of another checkpoint remain
             companion(stem, suffix).unlink(missing_ok=True)
-    sidecar.unlink(missing_ok=True)  # no older mark of completeness beside half-new files
+    sidecar.unlink(missing_ok=True)  # so that it does not mark incomplete files as finished
     for name in names:
         suffix, write = FORMATS[name]
         path = companion(stem, suffix)
@@ -50,13 +56,12 @@ def write_tracks(
         with bar, replacing(path) as temporary:
             write(_Counted(source, bar), temporary, skeleton)
         written.append(path)
-    with replacing(sidecar) as temporary:
-        temporary.write_text(source.info.to_json() + "\n")
+    write_whole(sidecar, source.info.to_json() + "\n")
     return [*written, sidecar]
 
 
 class _Counted:
-    """A source that moves a bar on by what its reader is done with."""
+    """A source of tracks that advances a progress bar by the frames its reader has finished."""
 
     def __init__(self, source: TrackSource, bar: "tqdm[Any]") -> None:
         self.info = source.info
@@ -73,12 +78,12 @@ class _Counted:
 
 
 def is_finished(stem: Path, info: TrackInfo) -> bool:
-    """Whether the results of exactly this video, checkpoint and settings lie there already."""
+    """Whether results of exactly this video, checkpoint and settings exist already."""
     return read_sidecar(companion(stem, ".json")) == info
 
 
 def read_sidecar(path: Path) -> TrackInfo | None:
-    """The common part that a ``<stem>.json`` holds; None where there is none, or a damaged one."""
+    """Description of the tracks in a ``<stem>.json``; None if it is missing or damaged."""
     try:
         return TrackInfo.from_json(path.read_text())
     except (OSError, ValueError, KeyError, TypeError, IndexError):
@@ -88,12 +93,13 @@ def read_sidecar(path: Path) -> TrackInfo | None:
 def _write_tidy(source: TrackSource, path: Path, skeleton: Skeleton | None) -> None:
     start = 0
     for part in source.pieces():
-        frame = _tidy_frame(part, start)
+        frame = tidy_frame(part, start)
         frame.to_csv(path, mode="w" if start == 0 else "a", header=start == 0, index=False)
         start += len(part)
 
 
-def _tidy_frame(part: Tracks, start: int) -> "pd.DataFrame":
+def tidy_frame(part: Tracks, start: int) -> "pd.DataFrame":
+    """Table with one row per frame, animal and keypoint (:data:`TIDY_COLUMNS`); frames are numbered from ``start``."""
     import pandas as pd
 
     frames, animals, keypoints = part.confidence.shape
@@ -112,8 +118,8 @@ def _tidy_frame(part: Tracks, start: int) -> "pd.DataFrame":
     return pd.DataFrame(dict(zip(TIDY_COLUMNS, columns, strict=True)))
 
 
-def _dlc_pieces(source: TrackSource) -> "Iterator[pd.DataFrame]":
-    """DeepLabCut's layout: columns scorer / (individuals, if several) / bodyparts / coords; index = frame."""
+def deeplabcut_pieces(source: TrackSource) -> "Iterator[pd.DataFrame]":
+    """Tables in DeepLabCut's layout: columns scorer / individuals (if several) / bodyparts / coords; index = frame."""
     import pandas as pd
 
     info = source.info
@@ -131,22 +137,24 @@ def _dlc_pieces(source: TrackSource) -> "Iterator[pd.DataFrame]":
 
 
 def _write_dlc_csv(source: TrackSource, path: Path, skeleton: Skeleton | None) -> None:
-    for number, frame in enumerate(_dlc_pieces(source)):
+    for number, frame in enumerate(deeplabcut_pieces(source)):
         frame.to_csv(path, mode="a" if number else "w", header=number == 0)
 
 
 def _write_dlc_h5(source: TrackSource, path: Path, skeleton: Skeleton | None) -> None:
-    for number, frame in enumerate(_dlc_pieces(source)):
-        frame = frame.astype(np.float64)  # as DeepLabCut's own; the csv is shorter without
-        # format="table" is DeepLabCut's own choice, and the one that can be appended to
+    for number, frame in enumerate(deeplabcut_pieces(source)):
+        frame = frame.astype(
+            np.float64
+        )  # as in DeepLabCut's own files; the csv stays float32, which is shorter
+        # format="table" is what DeepLabCut uses, and the only one that can be appended to
         frame.to_hdf(path, key=DLC_KEY, mode="a" if number else "w", format="table", append=number > 0)
 
 
 def _write_slp(source: TrackSource, path: Path, skeleton: Skeleton | None) -> None:
-    """sleap-io writes the file without frames; the three long tables are then filled piece by piece.
+    """Let sleap-io write a file without frames, then fill its three long tables piece by piece.
 
-    Its own way through one Python object per point takes gigabytes for long videos.  The record
-    types are those that sleap-io has just put into the file, whatever its version.
+    sleap-io's own writer uses one Python object per point, which takes gigabytes for long videos.  The record types are
+    those that sleap-io has just written, whatever its version.
     """
     import h5py
 
@@ -181,7 +189,7 @@ def _write_empty_slp(info: TrackInfo, frames: int, path: Path, skeleton: Skeleto
 
 
 def _growing(file: Any, name: str) -> Any:
-    """Replace an empty table by one of the same type that can grow."""
+    """Replace an empty table by a growing one of the same type."""
     dtype = file[name].dtype
     del file[name]
     return file.create_dataset(name, (0,), dtype, maxshape=(None,), chunks=(8192,))
@@ -190,8 +198,8 @@ def _growing(file: Any, name: str) -> Any:
 def _append_slp(tables: dict[str, Any], part: Tracks) -> None:
     frames, _, keypoints = part.confidence.shape
     present: Any = ~np.isnan(part.points_px).any(-1)  # (N, I, K)
-    seen = present.any(-1)  # (N, I): an animal without any keypoint is no instance
-    of_frame, track = np.nonzero(seen)
+    seen = present.any(-1)  # (N, I): an animal without any keypoint is not an instance
+    frame_of, track = np.nonzero(seen)
     first_frame, first_instance = len(tables["frames"]), len(tables["instances"])
     first_point = len(tables["pred_points"])
 
@@ -200,7 +208,7 @@ def _append_slp(tables: dict[str, Any], part: Tracks) -> None:
     starts = first_point + number * keypoints
     visible = present[seen]
     score = (part.confidence[seen] * visible).sum(-1) / visible.sum(-1)
-    _fill(instances, instance_id=first_instance + number, instance_type=1, frame_id=first_frame + of_frame)
+    _fill(instances, instance_id=first_instance + number, instance_type=1, frame_id=first_frame + frame_of)
     _fill(instances, track=track, from_predicted=-1, score=score)
     _fill(instances, point_id_start=starts, point_id_end=starts + keypoints)
 

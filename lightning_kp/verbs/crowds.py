@@ -1,4 +1,4 @@
-"""``kp crowds FILE``: the crowd regions of a COCO-style keypoint file, and what they are like (000, 3.4)."""
+"""``kp crowds FILE``: extract the crowded regions of a COCO-style keypoint file, with statistics (000, 3.4)."""
 
 import json
 from pathlib import Path
@@ -6,23 +6,25 @@ from pathlib import Path
 from lightning_kp.command.arguments import VerbParser
 
 SUMMARY = (
-    "Find the regions of a COCO-style keypoint file in which people overlap; writes them as a file of the same "
-    "style that COCOCrowd reads, with a table (.md) and a picture (.png) of their numbers beside it."
+    "Find the image regions of a COCO-style keypoint file in which people overlap. Writes them to a file of the "
+    "same format, which COCOCrowd reads, and their statistics to a table (.md) and a plot (.png) beside it."
 )
 
 
 def run(arguments: list[str]) -> int:
     """Entry point of the verb; returns the exit code."""
     parser = VerbParser("crowds", SUMMARY)
-    parser.add_argument("file", help="COCO, CrowdPose, OCHuman ... keypoints, or labels.npz#PART")
-    parser.add_argument("--out", default="crowds.json", help="file to write (default: crowds.json)")
+    parser.add_argument(
+        "file", help="keypoint file in the format of COCO, CrowdPose or OCHuman, or labels.npz#PART"
+    )
+    parser.add_argument("--out", default="crowds.json", help="output file (default: crowds.json)")
     parser.add_argument(
         "--overlap",
         type=float,
         default=0.1,
-        help="intersection over union that links two boxes (default: 0.1)",
+        help="intersection over union from which two boxes belong to one crowd (default: 0.1)",
     )
-    parser.add_argument("--most", type=int, help="leave out crowds of more people (at least 2)")
+    parser.add_argument("--most", type=int, help="skip crowds of more people than this (at least 2)")
     given = parser.parse_args(arguments)
 
     from lightning_kp.errors import ConfigurationError
@@ -33,22 +35,25 @@ def run(arguments: list[str]) -> int:
 
     if not 0 < given.overlap <= 1:
         raise ConfigurationError(
-            f"--overlap is {given.overlap}.", remedy="Give a number above 0 and at most 1."
+            f"--overlap needs a number above 0 and at most 1; {given.overlap} was given.",
+            remedy="Try --overlap 0.1.",
         )
     if given.most is not None and given.most < 2:
-        raise ConfigurationError(f"--most is {given.most}.", remedy="A crowd has at least 2 people.")
+        raise ConfigurationError(
+            f"--most needs a whole number of at least 2; {given.most} was given.", remedy="Try --most 20."
+        )
     out = Path(given.out)
     if out.suffix != ".json" or out.resolve() == split_part(given.file)[0].resolve():
         raise ConfigurationError(
-            f"--out {out} is no place for the crowds: they are written as .json, beside .md and .png, and "
-            f"{given.file} stays as it is.",
-            remedy="--out crowds.json",
+            f"--out {out} cannot be used: it needs a .json file other than the input {given.file}.",
+            remedy="Try --out crowds.json.",
         )
     people = read_people(given.file)
-    # Its pictures stand there once for each crowd: neither they nor other overlaps can be counted again.
+    # A derived file lists an image once per crowd, so that images and overlaps cannot be counted again.
     if people.is_derived:
         raise ConfigurationError(
-            f"{given.file} already holds crowds.", remedy="Give the file that kp crowds made it of."
+            f"{given.file} was written by kp crowds and holds crowds already.",
+            remedy="Give the original file.",
         )
     crowds = chosen_crowds(people, given.file, given.overlap, given.most)
     found = statistics(people.scenes, crowds, given.overlap)

@@ -1,4 +1,4 @@
-"""``kp methods``: what there is to train, from which paper, on which data."""
+"""``kp methods``: list the methods with their paper, the data they read and their experiments."""
 
 from pathlib import Path
 
@@ -22,14 +22,12 @@ def run(arguments: list[str]) -> int:
     if not kinds:
         print("No methods are installed.")
     if experiments is None:
-        print(
-            "The experiment files are part of the repository (experiments/) and not of the installed package."
-        )
+        print("Experiment files are part of the repository (experiments/), not of the installed package.")
     return 0
 
 
 def describe(name: str, kind: type, experiments: Path | None) -> list[tuple[str, str]]:
-    """(label, value) for each fact about a method that a user chooses by."""
+    """(label, value) pairs that describe a method."""
     batch = getattr(kind, "batch_type", None)
     fits = [
         data for data, module in plugins.registered("datamodules").items()

@@ -1,15 +1,9 @@
-"""``kp report RUN``: one self-contained HTML file that says whether a run worked."""
-
-import inspect
-from pathlib import Path
-from typing import TYPE_CHECKING
+"""``kp report RUN``: one self-contained HTML file that shows whether a run worked."""
 
 from lightning_kp.command.arguments import VerbParser
+from lightning_kp.command.terminal import messages_on_terminal
 
-if TYPE_CHECKING:
-    from lightning_kp.runs.folder import RunFolder
-
-SUMMARY = "Write report.html into a run folder: verdict, videos, figures, curves, settings, in one file."
+SUMMARY = "Write report.html into a run folder: verdict, videos, metrics, curves and settings in one file."
 
 
 def run(arguments: list[str]) -> int:
@@ -23,36 +17,10 @@ def run(arguments: list[str]) -> int:
     )
     given = parser.parse_args(arguments)
 
-    from lightning_kp.report.document import write_report
-    from lightning_kp.runs.folder import RunFolder
+    from lightning_kp.api.reporting import report
 
-    folder = RunFolder(Path(given.run))
-    if given.judge:
-        from lightning_kp.command.judging import finish
-
-        finish(_videos_of(folder), folder)
-    else:
-        print(write_report(folder))
+    with messages_on_terminal():
+        found = report(given.run, judge=given.judge)
+    if not given.judge:  # judging has printed it
+        print(found.report)
     return 0
-
-
-def _videos_of(folder: "RunFolder") -> list[Path]:
-    """What the run was trained on.  Raises ConfigurationError where that were no pairs of frames."""
-    from lightning_kp.checkpoints import data_class, data_settings, find_checkpoint
-    from lightning_kp.errors import ConfigurationError
-    from lightning_kp.frames.pairs import FramePairsModule
-
-    checkpoint = find_checkpoint(folder.path)
-    kind = data_class(checkpoint)
-    if kind is None or not issubclass(kind, FramePairsModule):
-        raise ConfigurationError(
-            f"{folder.path} was not trained on videos without labels; a verdict is about what moves in such.",
-            remedy=f"`kp track {folder.path} VIDEOS` finds its keypoints in videos, `kp score {folder.path} --labels "
-            "FILE` compares with labels.",
-        )
-    # A datamodule that makes its videos notes where they were, too.
-    accepted = inspect.signature(kind).parameters
-    settings = {name: value for name, value in data_settings(checkpoint).items() if name in accepted}
-    data = kind(**settings)
-    data.prepare_data()  # the rendered ones may be gone
-    return data.video_paths()

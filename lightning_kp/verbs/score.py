@@ -1,123 +1,86 @@
-"""``kp score RUN --labels FILE``: regression errors of discovered keypoints against labelled ones.
+"""``kp score RUN --labels FILE``: errors of a run against labelled frames or labelled tracks.
 
-Of a method that finds whole animals: how many of the labelled ones it finds, and how far their parts are off.
-``kp score RUN --human36m FOLDER``: the same per activity, subjects apart (000, Table 5.3).
+``kp score RUN --human36m FOLDER``: regression errors per activity on held-out subjects (000, Table 5.3).
 """
 
 import argparse
-import sys
-from pathlib import Path
+from statistics import mean, median, stdev
 
 from lightning_kp.command.arguments import VerbParser, positive
+from lightning_kp.command.terminal import messages_on_terminal
 
 SUMMARY = (
-    "Fit labelled points from discovered ones on the first half of the labelled frames, score on the second; "
-    "beside the same network untrained and the mean pose. Of a method that finds whole animals: which share of the "
-    "labelled ones it finds, and how far off their parts are."
+    "Discovered keypoints: fit labelled points from them on the first half of the labelled frames and measure errors "
+    "on the second, beside the same network untrained and the mean pose. Methods that find whole animals: the share "
+    "of labelled animals found and the errors of their points. Labelled tracks of several animals: also detection, "
+    "centroid error and identity switches."
 )
 
 SIDE, LONGER = "% of the image side", "% of the longer side"
-# Figures that are told over several runs.
 OVER_RUNS = {
     "linear": ("linear", SIDE),
     "matched": ("matched", SIDE),
     "part_median": ("parts, median,", LONGER),
     "part_mean": ("parts, mean,", LONGER),
 }
+"""Metrics that are summarised over several runs: their name and unit in the printed line."""
 
 
 def run(arguments: list[str]) -> int:
     """Entry point of the verb; returns the exit code."""
+    given = _parser().parse_args(arguments)
+
+    from lightning_kp.api.scoring import score_each
+
+    values: dict[str, list[float]] = {}
+    activities: list[float] = []
+    with messages_on_terminal():
+        for found in score_each(
+            given.run, labels=given.labels, human36m=given.human36m, stride=given.stride, prefix=given.prefix,
+            animals=given.animals, video=given.video, device=given.device,
+        ):  # fmt: skip
+            if given.human36m:
+                print(*found.labels.lines() if found.labels else (), sep="\n")
+                activities.append(found.labels.linear["all"])  # type: ignore[union-attr, index]
+                continue
+            print(*found.lines(), sep="\n", flush=True)
+            for name in (each for each in OVER_RUNS if hasattr(found.labels, each)):
+                values.setdefault(name, []).append(getattr(found.labels, name))
+    for name, of_runs in values.items():
+        if len(of_runs) > 1:
+            print(over_runs(*OVER_RUNS[name], of_runs))
+    if len(activities) > 1:
+        print(over_runs("linear, all activities,", SIDE, activities))
+    return 0
+
+
+def _parser() -> VerbParser:
     parser = VerbParser("score", SUMMARY)
-    parser.add_argument("run", nargs="+", help="checkpoints or run folders, one per seed")
+    parser.add_argument("run", nargs="+", help="checkpoints or run folders, for instance one per seed")
     against = parser.add_mutually_exclusive_group(required=True)
-    against.add_argument("--labels", help="SLEAP, DeepLabCut or COCO labels, or an arena's truth")
+    against.add_argument("--labels", help="SLEAP, DeepLabCut or COCO labels, or the ground truth of an arena")
     against.add_argument(
         "--human36m", metavar="FOLDER", help="extracted Human3.6M images with poses: errors per activity"
     )
-    parser.add_argument("--stride", type=positive, default=1, help="of Human3.6M: every n-th image only")
+    parser.add_argument("--stride", type=positive, default=1, help="Human3.6M: use every n-th image only")
     parser.add_argument("--prefix", default="", help="put before the names in metrics.json")
-    given = parser.parse_args(arguments)
-    return _score_labels(given) if given.labels else _score_activities(given)
+    parser.add_argument(
+        "--animals",
+        action=argparse.BooleanOptionalAction,
+        help="score tracks of several animals (default: if the labels hold such and the network finds several)",
+    )
+    parser.add_argument("--video", help="the video of labelled tracks, if the file does not lead to it")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
+    return parser
 
 
-def _score_activities(given: argparse.Namespace) -> int:
-    from lightning_kp.checkpoints import find_checkpoint
-    from lightning_kp.command.trained import load_for_tracking
-    from lightning_kp.datamodules import Human36M
-    from lightning_kp.people.human36m import MIRROR
-    from lightning_kp.runs.folder import RunFolder
-    from lightning_kp.scoring.activities import score_activities
-
-    alls = []
-    for name in given.run:
-        method, view = load_for_tracking(find_checkpoint(name))
-        source = Human36M(given.human36m, size=view.size, fit=view.fit)
-        result = score_activities(method, source, MIRROR, stride=given.stride)
-        print(
-            f"{name}: {result.images['all']} images of {', '.join(source.test_subjects)}",
-            *result.lines(),
-            sep="\n",
-        )
-        if Path(name).is_dir():
-            RunFolder(Path(name)).add_metrics(result.as_metrics(given.prefix))
-        alls.append(result.linear["all"])
-    if len(alls) > 1:
-        print(_over_runs("linear, all activities,", SIDE, alls))
-    return 0
-
-
-def _score_labels(given: argparse.Namespace) -> int:
-    from lightning_kp.checkpoints import find_checkpoint
-    from lightning_kp.command.trained import load_for_tracking, tell_crops
-    from lightning_kp.runs.folder import RunFolder
-    from lightning_kp.scoring.label_file import score_file
-
-    figures: dict[str, list[float]] = {}
-    for name in given.run:
-        checkpoint = find_checkpoint(name)
-        method, view = load_for_tracking(checkpoint)
-        if method.finds_whole_animals:
-            tell_crops(method, checkpoint, "`kp test` scores it on crops.")
-            _tell_trained_on(given.labels, checkpoint)
-        result, frames = score_file(method, given.labels, view)
-        print(f"{name}: {frames} labelled frames", *result.lines(), sep="\n")
-        if Path(name).is_dir():
-            RunFolder(Path(name)).add_metrics(result.as_metrics(given.prefix))
-        for figure in (each for each in OVER_RUNS if hasattr(result, each)):
-            figures.setdefault(figure, []).append(getattr(result, figure))
-    for figure, values in figures.items():
-        if len(values) > 1:
-            print(_over_runs(*OVER_RUNS[figure], values))
-    return 0
-
-
-def _tell_trained_on(file: str, checkpoint: Path) -> None:
-    from lightning_kp.checkpoints import data_settings
-    from lightning_kp.labels.archives import split_part
-
-    settings = data_settings(checkpoint)
-    given, root = settings.get("labels", []), Path(settings.get("root", "."))
-    known = [given] if isinstance(given, str) else given
-    path, part = split_part(file)
-    for each, of in (split_part(root / name) for name in known):
-        if path.resolve() == each.resolve() and (part == of or not (part and of)):
-            print(
-                f"kp: {file} holds frames that may have trained this network: figures of such say how well they were "
-                "learnt. `kp test` scores the frames that were held back, if there are any.",
-                file=sys.stderr,
-            )
-            return
-
-
-def _over_runs(name: str, unit: str, values: list[float]) -> str:
-    from statistics import mean, median, stdev
-
-    known = [value for value in values if value == value]  # a run that finds nothing has no distance
+def over_runs(name: str, unit: str, values: list[float]) -> str:
+    """Summarise a metric over several runs in one line; NaN is a run that finds nothing, which has no distance."""
+    known = [value for value in values if value == value]
     if len(known) < 2:
-        return f"{name} over {len(values)} runs: known of {len(known)}"
-    of = f" (of {len(values)})" if len(known) < len(values) else ""
+        return f"{name} over {len(values)} runs: known for {len(known)}"
+    share = f" (of {len(values)})" if len(known) < len(values) else ""
     return (
-        f"{name} over {len(known)} runs{of}: median {median(known):.2f}, "
+        f"{name} over {len(known)} runs{share}: median {median(known):.2f}, "
         f"mean {mean(known):.2f} ± {stdev(known):.2f} {unit}"
     )

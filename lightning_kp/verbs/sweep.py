@@ -1,4 +1,4 @@
-"""``kp sweep FILE``: the trials of a sweep file on this computer, several at a time; goes on where it stopped."""
+"""``kp sweep FILE``: run the trials of a sweep file on this computer, several at a time, resumable."""
 
 import math
 import os
@@ -11,32 +11,38 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_kp.command.arguments import VerbParser, positive, split
+from lightning_kp.sweeps.trial import RESULT_FILE
 
 if TYPE_CHECKING:
     from lightning_kp.sweeps.file import SweepFile
     from lightning_kp.sweeps.study import Study, Trial
 
 SUMMARY = (
-    "Run the trials of a sweep file (W&B's format) on this computer, without an account. A second call goes on; "
-    "a trial that fails says why and stops nothing. Leaves table.md, table.csv and trials.csv. Options of "
-    "`kp fit` may be added, for every trial."
+    "Run the trials of a sweep file (W&B's format) on this computer, without an account. A second call resumes "
+    "the sweep. A failed trial reports its reason and does not stop the others. Writes table.md, table.csv and "
+    "trials.csv. Options of `kp fit` may be added and apply to every trial."
 )
-SEARCH_TRIALS = 20  # ours: where neither --trials nor run_cap says how many a search may take
+SEARCH_TRIALS = 20  # ours; trials of a search where neither --trials nor run_cap limits them
 POLL_S = 0.2
-PATIENCE_S = 10.0  # for a trial to write its checkpoint and end
-RESULT = "trial.json"  # what a trial leaves in its folder
+SHUTDOWN_S = 10.0  # time for a trial to write its checkpoint and exit
 
 
 def run(arguments: list[str]) -> int:
     """Entry point of the verb; returns the exit code."""
     parser = VerbParser("sweep", SUMMARY)
     parser.add_argument("file", help="a sweep file, such as experiments/sweep_bkind_arena_gap.yaml")
-    parser.add_argument("--trials", type=positive, help="how many in all (default: the whole grid; run_cap)")
-    parser.add_argument("--jobs", type=positive, default=1, help="trials at a time (default: 1)")
+    parser.add_argument(
+        "--trials", type=positive, help="total number of trials (default: run_cap, else the whole grid)"
+    )
+    parser.add_argument("--jobs", type=positive, default=1, help="number of parallel trials (default: 1)")
     parser.add_argument("--out", help="folder of the sweep (default: runs/sweeps/FILE)")
-    parser.add_argument("--seed", type=int, default=0, help="of what a random or bayes search draws")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="random seed of a random or bayes search (default: 0)"
+    )
     parser.add_argument("--retry", action="store_true", help="run failed trials once more")
-    parser.add_argument("--dry-run", action="store_true", help="check and print commands, run nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check the sweep and print its commands without running them"
+    )
     own, options = split(arguments)
     given = parser.parse_args(own)
 
@@ -60,7 +66,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _check_commands(sweep: "SweepFile", *, shown: bool) -> None:
-    """Refuse a sweep with an option that ``kp fit`` does not know, before its first trial."""
+    """Raise ConfigurationError before the first trial if ``kp fit`` does not know an option of the sweep."""
     import shlex
 
     from lightning_kp.command.training import refuse_wrong_options
@@ -75,7 +81,7 @@ def _check_commands(sweep: "SweepFile", *, shown: bool) -> None:
 
 
 def _total(study: "Study", asked: int | None) -> int:
-    """How many trials there are to be in all."""
+    """Total number of trials to run."""
     if study.sweep.method == "grid":
         study.queue_grid()
         everything = len(study.trials()) + study.queued
@@ -94,7 +100,7 @@ class _Running:
 
 
 class Runner:
-    """Starts trials as processes of their own, so that none can harm another."""
+    """Runs each trial in its own process, so that a crash affects one trial only."""
 
     def __init__(self, study: "Study", jobs: int, after_each: Callable[[], object] = lambda: None) -> None:
         self.study = study
@@ -104,11 +110,11 @@ class Runner:
         self._ended = len([each for each in study.trials() if each.state != "running"])
 
     def run(self, total: int) -> None:
-        """Run until ``total`` trials have ended, those of earlier calls included."""
+        """Run until ``total`` trials have ended, including those of earlier calls."""
         waiting = list(self.study.interrupted())
         signal.signal(
             signal.SIGTERM, signal.default_int_handler
-        )  # a scheduler's stop ends the trials as well
+        )  # a job scheduler's SIGTERM stops the trials as well
         self._total = total
         try:
             while self._running or self._ended < total:
@@ -122,7 +128,7 @@ class Runner:
         except KeyboardInterrupt:
             self._stop()
             raise KeyboardInterrupt(
-                "What was finished is kept; type the same command again to go on."
+                "Finished trials are kept; run the same command again to resume."
             ) from None
 
     def _environment(self) -> dict[str, str]:
@@ -134,16 +140,16 @@ class Runner:
         return [*self.study.sweep.command_line(trial.setting), f"--out={folder}"]
 
     def _prepare(self, trial: "Trial") -> None:
-        """Render or cache the data once before trials start together; a failure shows in the trial."""
+        """Render or cache the data once before parallel trials start; a failure is reported by the trial itself."""
         command = self._command(trial)
         if command[3:4] == ["trial"]:
-            print("Making the data ready", flush=True)
+            print("Preparing the data", flush=True)
             subprocess.run([*command, "--prepare"], env=self._environment(), capture_output=True, check=False)
 
     def _start(self, trial: "Trial") -> None:
         folder = self.study.trial_folder(trial.number)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / RESULT).unlink(missing_ok=True)
+        (folder / RESULT_FILE).unlink(missing_ok=True)
         with (folder / "log.txt").open("ab") as log:
             process = subprocess.Popen(
                 self._command(trial),
@@ -160,44 +166,45 @@ class Runner:
                 continue
             self._running.remove(each)
             self._ended += 1
-            value, told = self._outcome(each)
+            value, outcome = self._outcome(each)
             self.study.finish(each.trial.number, value)
             seconds = time.monotonic() - each.started
             setting = " ".join(f"{name}={value}" for name, value in each.trial.setting.items())
-            print(f"{self._ended}/{self._total}  {told}  [{setting}]  {seconds:.0f} s", flush=True)
+            print(f"{self._ended}/{self._total}  {outcome}  [{setting}]  {seconds:.0f} s", flush=True)
             self.after_each()
 
     def _outcome(self, ended: _Running) -> tuple[float | None, str]:
-        """The value that counts, or None; and the words for it."""
-        from lightning_kp.files import read_json
-        from lightning_kp.sweeps.trial import write_result
+        """The value of the sweep's metric, or None if the trial failed; and a text that describes the outcome."""
+        from lightning_kp.metrics.names import current_name
+        from lightning_kp.sweeps.trial import read_result, write_result
 
-        folder, metric = self.study.trial_folder(ended.trial.number), self.study.sweep.metric
-        result = read_json(folder / RESULT)
+        folder, metric = self.study.trial_folder(ended.trial.number), current_name(self.study.sweep.metric)
+        result = read_result(folder)
         value = result.get("figures", {}).get(metric)
         is_known = isinstance(value, (int, float)) and not math.isnan(value)
         if result.get("state") == "complete" and is_known:
             return float(value), f"{metric} {value:.4g}"
         reason = str(result.get("reason") or "")
         if result.get("state") == "complete" and isinstance(value, float):
-            reason = f"{metric} is not a number: has the training diverged?"
+            reason = f"{metric} is not a number: the training may have diverged"
         elif result.get("state") == "complete":
             known = ", ".join(
                 name for name, each in result["figures"].items() if isinstance(each, (int, float))
             )
-            reason = f"it has no figure {metric}; it has {known or 'none'}"
+            reason = f"the trial did not report {metric}; it reported {known or 'no metric'}"
         if not reason:
-            reason = f"{_how(ended.process.returncode)}{_last_line(folder / 'log.txt')}"
+            reason = f"{_exit_reason(ended.process.returncode)}{_last_line(folder / 'log.txt')}"
         write_result(folder, "failed", reason=reason, figures=result.get("figures"))
         return None, f"failed: {reason} ({folder / 'log.txt'})"
 
     def _stop(self) -> None:
-        """End what runs; its trials stay open and go on from their checkpoints the next time.
+        """Stop the running trials; the next call resumes them from their checkpoints.
 
-        After Ctrl-C in a terminal they have had the signal themselves; a second one would cut them short.
+        After Ctrl-C in a terminal the trials have received the signal themselves; a second one would interrupt
+        them while they save.
         """
         for stop in (lambda process: process.send_signal(signal.SIGINT), lambda process: process.kill()):
-            deadline = time.monotonic() + PATIENCE_S
+            deadline = time.monotonic() + SHUTDOWN_S
             for each in self._running:
                 try:
                     each.process.wait(max(0.0, deadline - time.monotonic()))
@@ -207,11 +214,11 @@ class Runner:
             each.process.wait()
 
 
-def _how(code: int) -> str:
+def _exit_reason(code: int) -> str:
     if code >= 0:
-        return f"it ended with code {code}"
-    killed = " (out of memory, perhaps)" if -code == getattr(signal, "SIGKILL", 9) else ""
-    return f"it was ended by signal {-code}{killed}"
+        return f"exit code {code}"
+    killed = " (possibly out of memory)" if -code == getattr(signal, "SIGKILL", 9) else ""
+    return f"killed by signal {-code}{killed}"
 
 
 def _last_line(log: Path) -> str:

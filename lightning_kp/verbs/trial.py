@@ -1,10 +1,9 @@
-"""``kp trial OPTIONS``: one trial of a sweep: train as ``kp fit`` does, score, leave ``trial.json``.
+"""``kp trial OPTIONS``: one trial of a sweep: train as ``kp fit`` does, score, write ``trial.json``.
 
-W&B agents and ``kp sweep`` run this.  ``trial.json`` holds ``state`` (``complete`` or ``failed``), ``reason`` (of a
-failure, one line) and ``figures`` by name: what the last epoch logged, what a test logs where the method has
-figures of its own for it, the verdict's counts, and regression errors where the points are known (``--labels``,
-or a datamodule that renders its videos).
-A killed trial goes on from its last checkpoint.
+W&B agents and ``kp sweep`` run this verb.  ``trial.json`` holds ``state`` (``complete`` or ``failed``), ``reason``
+(one line, of a failure) and ``figures``, the metrics by name: those of the last epoch, those of a test where the
+method defines test metrics, the verdict's counts, and regression errors where labels are available (``--labels``,
+or a datamodule that renders its videos).  A killed trial resumes from its last checkpoint.
 """
 
 import os
@@ -15,24 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_kp.command.arguments import VerbParser
 from lightning_kp.command.trials import SUMMARY
-from lightning_kp.sweeps.trial import FAILED, write_result
+from lightning_kp.sweeps.trial import EXIT_FAILED, write_result
 
 if TYPE_CHECKING:
     from lightning_kp.method import KeypointMethod
     from lightning_kp.runs.folder import RunFolder
-    from lightning_kp.scoring.discovered import RegressionFigures
-    from lightning_kp.scoring.whole_animals import GroupFigures
+    from lightning_kp.scoring.discovered import RegressionMetrics
+    from lightning_kp.scoring.whole_animals import WholeAnimalMetrics
 
 
 def run(arguments: list[str]) -> int:
     """Entry point of the verb; returns the exit code."""
     parser = VerbParser("trial", SUMMARY)
+    parser.add_argument("--out", help="run folder (default: runs/trials/ID with W&B's run id, else a number)")
+    parser.add_argument("--labels", help="labelled frames to score on, as for kp score")
     parser.add_argument(
-        "--out", help="the run folder (default: runs/trials/RUN, RUN being W&B's or a number)"
-    )
-    parser.add_argument("--labels", help="labelled frames to score on, as for `kp score`")
-    parser.add_argument(
-        "--prepare", action="store_true", help="only make the data ready, for parallel trials"
+        "--prepare", action="store_true", help="only prepare the data, before parallel trials start"
     )
     own, options = parser.parse_known_args(arguments)
 
@@ -47,10 +44,10 @@ def run(arguments: list[str]) -> int:
         figures = _trained_and_scored(folder, options, own.labels)
     except KeyboardInterrupt:
         raise
-    except Exception as error:  # noqa: BLE001  (whatever goes wrong in one trial, the others go on)
+    except Exception as error:  # noqa: BLE001  (a failed trial must not stop the others)
         return _failed(folder, error)
     write_result(folder.path, "complete", figures=figures)
-    _tell_agent(figures, "")
+    _report_to_agent(figures, "")
     return 0
 
 
@@ -73,11 +70,11 @@ def _failed(folder: "RunFolder", error: Exception) -> int:
         reason = one_line(f"{type(error).__name__}: {error}")
     print(f"kp: trial failed: {reason}", file=sys.stderr)
     write_result(folder.path, "failed", reason=reason)
-    return 0 if _tell_agent({}, reason) else FAILED
+    return 0 if _report_to_agent({}, reason) else EXIT_FAILED
 
 
 def _prepare(folder: "RunFolder", options: list[str]) -> None:
-    """Render or cache the data once, so that trials that start together do not all do it."""
+    """Render or cache the data once, so that parallel trials do not repeat it."""
     from lightning_kp.command import training
 
     training.launch("fit", [*options, *_placed(folder)], start=False).datamodule.prepare_data()
@@ -95,14 +92,14 @@ def _trained_and_scored(folder: "RunFolder", options: list[str], labels: str | N
     placed = _placed(folder)
     if folder.last_checkpoint.exists():
         placed.append(f"--ckpt_path={folder.last_checkpoint}")
-    if _sweep():
+    if _in_wandb_sweep():
         placed.append("--log=wandb")
     cli = training.launch("fit", [*options, *placed])
     figures: dict[str, Any] = {name: value.item() for name, value in cli.trainer.callback_metrics.items()}
     from lightning_kp.method import KeypointMethod
 
     method = cli.model
-    if method.has_test_figures:
+    if method.has_test_metrics:
         (tested,) = cli.trainer.test(method, datamodule=cli.datamodule, verbose=False)
         figures |= tested
     if not isinstance(method, KeypointMethod):
@@ -113,15 +110,13 @@ def _trained_and_scored(folder: "RunFolder", options: list[str], labels: str | N
         judge_pairs(method, pairs, folder)
     if (found := _scored(method, cli.datamodule, labels)) is not None:
         folder.add_metrics(found.as_metrics())
-    from lightning_kp.files import read_json
-
-    return figures | read_json(folder.metrics)
+    return figures | folder.read_metrics()
 
 
 def _scored(
     method: "KeypointMethod", data: Any, labels: str | None
-) -> "RegressionFigures | GroupFigures | None":
-    """Against a file, or what a datamodule knows by itself, as one that renders its videos does."""
+) -> "RegressionMetrics | WholeAnimalMetrics | None":
+    """Score against a label file, or against the ground truth of a datamodule that renders its videos."""
     from lightning_kp.frames.view import ViewSettings
     from lightning_kp.scoring.discovered import score_regression
     from lightning_kp.scoring.label_file import score_file
@@ -131,17 +126,17 @@ def _scored(
             name: getattr(data, name) for name in ("fit", "boxes", "preprocessing") if hasattr(data, name)
         }
         return score_file(method, labels, ViewSettings(data.size, **seen))[0]
-    known = getattr(data, "labels", None)  # where it is no method, it names the files that train
+    known = getattr(data, "labels", None)  # elsewhere `labels` is the option that names training labels
     return score_regression(method, known()) if callable(known) else None
 
 
-def _sweep() -> bool:
+def _in_wandb_sweep() -> bool:
     return "WANDB_SWEEP_ID" in os.environ
 
 
-def _tell_agent(figures: dict[str, Any], reason: str) -> bool:
-    """Give a W&B sweep the outcome; returns whether there is one."""
-    if not _sweep():
+def _report_to_agent(figures: dict[str, Any], reason: str) -> bool:
+    """Report the outcome to a W&B sweep; returns whether this trial belongs to one."""
+    if not _in_wandb_sweep():
         return False
     import wandb
 

@@ -1,1 +1,1 @@
-"""A video file or a folder of images as displayed frames."""
+"""Reading video files and folders of images frame by frame."""

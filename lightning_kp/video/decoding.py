@@ -1,5 +1,6 @@
-"""Decoding through PyAV: any file that FFmpeg reads, also one that is damaged in part."""
+"""Decoding with PyAV: any file that FFmpeg reads, including files that are damaged in part."""
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,16 +17,27 @@ from lightning_kp.images.resize import pad, prepare
 from lightning_kp.video.reader import VideoInfo, VideoReader
 
 PROBED_PACKETS = 512
-"""Packets whose times are looked at before decoding, to notice a variable frame rate early."""
+"""Number of packets whose time stamps are checked before decoding, to detect a variable frame rate early."""
+REORDERED_PACKETS = 32
+"""Packets at the end of the probe that are ignored: with B-frames, their neighbours in display order follow later."""
 FALLBACK_FPS = 25.0
-VARIABLE_RATE = "the frame rate varies; gaps are counted in frames, and each frame keeps its own time"
-# Since PyAV 17 swscale takes all cores by default, which loses time on frames of this size.
+"""Frame rate assumed for files that state none."""
+MIN_RATE_VARIATION = 0.25
+"""Variation of the frame interval, as a share of the shortest one, above which the frame rate counts as variable."""
+MIN_RATE_VARIATION_S = 0.0021
+"""Lower limit of this variation in seconds: containers that store whole milliseconds alternate 33, 33, 34 ms."""
+VARIABLE_RATE = "the frame rate varies: gaps are counted in frames, and each frame keeps its own time stamp"
+# Since PyAV 17 swscale uses all cores by default, which is slower on frames of this size.
 ONE_THREAD: dict[str, int] = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
 
 
 @dataclass(slots=True)
 class AvFrame:
-    """A frame in the decoder's own pixel format; ``turns`` are quarter turns still to be applied."""
+    """A frame in the decoder's own pixel format.
+
+    ``turns`` is the number of counter-clockwise quarter turns still to be applied, ``stored_size`` the (height, width)
+    in pixels before they are.
+    """
 
     index: int
     time_s: float
@@ -35,17 +47,21 @@ class AvFrame:
     reformatter: VideoReformatter
 
     def rgb(self) -> Image:
+        """Return the whole frame, turned as displayed: RGB (H, W, 3), uint8."""
         return np.ascontiguousarray(np.rot90(self._converted(self.stored_size), self.turns))
 
     def prepared(self, placement: Placement) -> Image:
-        """Scaling while converting reads each pixel once; it needs the whole, unturned frame."""
+        """Crop and resize the frame to the network's square: RGB (size, size, 3), uint8.
+
+        A whole frame without rotation is scaled during the conversion to RGB, which reads each pixel only once.
+        """
         height, width = self.stored_size
         if self.turns == 0 and placement.box == (0, 0, width, height):
             return pad(self._converted(placement.content), placement)
         return prepare(self.rgb(), placement)
 
     def _converted(self, size: tuple[int, int]) -> Image:
-        # BILINEAR widens with the scale in swscale: the same antialiased triangle as in `prepare`.
+        # In swscale BILINEAR widens with the scale: the same antialiasing triangle filter as in `prepare`.
         converted = self.reformatter.reformat(
             self.frame, width=size[1], height=size[0], format="rgb24", interpolation="BILINEAR", **ONE_THREAD
         )
@@ -53,12 +69,13 @@ class AvFrame:
 
 
 class PyAvReader(VideoReader):
-    """Any file that FFmpeg reads, decoded in sequence."""
+    """Reader for any file that FFmpeg reads; frames are decoded in sequence."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(_probe(path))
 
     def decode(self, threads: int = 0) -> Iterator[AvFrame]:
+        """Yield every frame that can be decoded.  Raises VideoError if there is none."""
         info = self.info
         turns = info.rotation // 90 % 4
         stored = info.frame_size[::-1] if turns % 2 else info.frame_size
@@ -73,29 +90,31 @@ class PyAvReader(VideoReader):
             for frame in _frames(container, stream, damage):
                 if (frame.height, frame.width) != stored:
                     self.note(
-                        "the frame size changes on the way; such frames are stretched to the first size"
+                        "the frame size changes within the video; frames of another size are stretched to the first"
                     )
                 yield AvFrame(count, clock.tick(frame.time), frame, turns, stored, reformatter)
                 count += 1
         self._report(count, clock, damage)
 
     def _report(self, count: int, clock: "_Clock", damage: "_Damage") -> None:
-        """What only a whole pass can know."""
+        """Note the problems that only a whole pass can find.  Raises VideoError if there was no frame at all."""
         info = self.info
         if count == 0:
-            raise VideoError(
-                f"{info.path} has no frame that can be decoded: {damage.reason or 'empty stream'}."
-            )
-        promised = f" of {info.n_frames}" if info.n_frames else ""
+            raise _no_frame(info.path, damage)
+        announced = f" of {info.n_frames}" if info.n_frames else ""
         if damage.errors:
             self.note(
-                f"{damage.errors} damaged part(s) were skipped ({damage.reason}); {count}{promised} frames are used"
+                f"{damage.errors} damaged packet(s) were skipped ({damage.reason}); {count}{announced} frames are used"
             )
         elif info.n_frames is not None and count < info.n_frames:
-            self.note(f"it holds {count}{promised} promised frames; the file may be cut short")
+            self.note(
+                f"only {count} of {info.n_frames} announced frames can be decoded; the file may be truncated"
+            )
         if clock.guessed:
-            self.note(f"{clock.guessed} frame(s) have no usable presentation time; it was interpolated")
-        # Holes that damage leaves are no variable rate.
+            self.note(
+                f"{clock.guessed} frame(s) have no valid time stamp; their times are derived from the frame rate"
+            )
+        # Gaps that damaged packets leave do not mean that the frame rate varies.
         if clock.is_variable and not (info.is_variable_rate or damage.errors):
             self.info = replace(self.info, is_variable_rate=True)
             self.note(VARIABLE_RATE)
@@ -103,6 +122,8 @@ class PyAvReader(VideoReader):
 
 @dataclass
 class _Damage:
+    """Number of decoding errors, and the reason of the first one."""
+
     errors: int = 0
     reason: str = ""
 
@@ -112,7 +133,7 @@ class _Damage:
 
 
 class _Clock:
-    """Presentation times that always rise: a missing or repeated one is one frame after the last."""
+    """Presentation times that always increase; a missing or repeated one becomes one frame after the last one."""
 
     def __init__(self, fps: float) -> None:
         self._step = 1.0 / fps
@@ -121,6 +142,7 @@ class _Clock:
         self.guessed = 0
 
     def tick(self, time_s: float | None) -> float:
+        """Return the time of the next frame in seconds, given its stored time stamp if there is one."""
         if time_s is None or (self._last is not None and time_s <= self._last):
             self.guessed += 1
             time_s = 0.0 if self._last is None else self._last + self._step
@@ -136,8 +158,10 @@ class _Clock:
 
 
 def _varies(shortest: float, longest: float) -> bool:
-    # Time bases of a millisecond make 33, 33, 34: such rounding is no variable rate.
-    return bool(longest - shortest > max(0.25 * shortest, 0.0021)) if np.isfinite(shortest) else False
+    """Whether frame intervals between ``shortest`` and ``longest`` seconds are a variable frame rate."""
+    if not np.isfinite(shortest):
+        return False
+    return bool(longest - shortest > max(MIN_RATE_VARIATION * shortest, MIN_RATE_VARIATION_S))
 
 
 def _open(path: Path) -> Any:
@@ -145,20 +169,30 @@ def _open(path: Path) -> Any:
         container = av.open(str(path))
     except (OSError, av.error.FFmpegError) as error:
         reason = getattr(error, "strerror", "") or str(error)
-        hint = "" if not path.is_file() else f" ({path.stat().st_size} bytes)"
-        raise VideoError(
-            f"{path}{hint} cannot be opened as a video: {reason}.",
-            remedy="Play it in a media player; a recording that was cut off may need repair.",
-        ) from error
+        size = f" ({path.stat().st_size} bytes)" if path.is_file() else ""
+        remedy = "Check the path."
+        if path.is_file():
+            remedy = "Check that it plays in a media player; an interrupted recording may need repair."
+        raise VideoError(f"{path}{size} cannot be opened as a video: {reason}.", remedy=remedy) from error
     if not container.streams.video:
         kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
         container.close()
-        raise VideoError(f"{path} has no video stream (it holds: {kinds}).", remedy="Name another file.")
+        raise VideoError(
+            f"{path} has no video stream (it contains: {kinds}).",
+            remedy="Give a video file or a folder of images.",
+        )
     return container
 
 
+def _no_frame(path: Path, damage: _Damage) -> VideoError:
+    return VideoError(
+        f"No frame of {path} can be decoded: {damage.reason or 'the video stream is empty'}.",
+        remedy=f"If it plays in a media player, convert it: ffmpeg -i {shlex.quote(path.name)} converted.mp4",
+    )
+
+
 def _frames(container: Any, stream: Any, damage: _Damage) -> Iterator[Any]:
-    """Every frame that can be decoded; damaged packets are counted and passed over."""
+    """Yield every frame that can be decoded; damaged packets are counted and skipped."""
     packets = container.demux(stream)
     while True:
         try:
@@ -169,7 +203,7 @@ def _frames(container: Any, stream: Any, damage: _Damage) -> Iterator[Any]:
             damage.add(error)
             packet = None
         try:
-            # None flushes what the decoder still holds when the file breaks off.
+            # None flushes the frames that the decoder still holds when the file ends early.
             yield from (packet.decode() if packet is not None else stream.codec_context.decode(None))
         except av.error.EOFError:
             return
@@ -180,18 +214,17 @@ def _frames(container: Any, stream: Any, damage: _Damage) -> Iterator[Any]:
 
 
 def _probe(path: Path) -> VideoInfo:
-    """Open, decode the first frame, look at the first packets' times, close."""
+    """Read the metadata: opens the file, decodes its first frame, checks the times of its first packets."""
     with _open(path) as container:
         stream = container.streams.video[0]
         damage = _Damage()
         frame = next(_frames(container, stream, damage), None)
         if frame is None:
-            why = damage.reason or "the stream is empty"
-            raise VideoError(f"{path} has no frame that can be decoded: {why}.", remedy="Convert it again.")
+            raise _no_frame(path, damage)
         fps = float(stream.average_rate or stream.guessed_rate or 0)
         duration = _duration(container, stream)
         rotation = int(getattr(frame, "rotation", 0) or 0)
-        described = {
+        metadata = {
             "path": path,
             "name": path.stem,
             "codec": stream.codec_context.name,
@@ -202,19 +235,21 @@ def _probe(path: Path) -> VideoInfo:
     problems = []
     if not 0 < fps < 10_000:
         fps = FALLBACK_FPS
-        problems.append(f"no frame rate is stated; {fps:g} frames per second are assumed")
-    is_countless = described["n_frames"] is None and duration is None
-    is_variable, count = _probe_packets(path, count_all=is_countless)
-    if is_countless:
-        described["n_frames"] = count
+        problems.append(f"the file states no frame rate; {fps:g} frames per second are assumed")
+    length_is_unknown = metadata["n_frames"] is None and duration is None
+    is_variable, count = _probe_packets(path, count_all=length_is_unknown)
+    if length_is_unknown:
+        metadata["n_frames"] = count
     if is_variable:
         problems.append(VARIABLE_RATE)
     if rotation % 90:
-        problems.append(f"a rotation by {rotation} degrees is asked for; only quarter turns are applied")
+        problems.append(
+            f"its rotation by {rotation} degrees is ignored; only multiples of 90 degrees are applied"
+        )
         rotation = 0
     size = (frame.height, frame.width)
     return VideoInfo(
-        **described,
+        **metadata,
         frame_size=size[::-1] if rotation % 180 else size,
         fps=fps,
         rotation=rotation,
@@ -224,13 +259,14 @@ def _probe(path: Path) -> VideoInfo:
 
 
 def _duration(container: Any, stream: Any) -> float | None:
+    """Duration in seconds according to the stream or the container, None if neither states it."""
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
     return container.duration / av.time_base if container.duration else None
 
 
 def _probe_packets(path: Path, count_all: bool) -> tuple[bool, int]:
-    """Whether the first packets' presentation times are unevenly spaced; the number of packets read."""
+    """Return whether the first packets are unevenly spaced in time, and the number of packets read."""
     times: list[float] = []
     count = 0
     try:
@@ -244,7 +280,6 @@ def _probe_packets(path: Path, count_all: bool) -> tuple[bool, int]:
     except av.error.FFmpegError:
         pass
     if count >= PROBED_PACKETS:
-        # With B-frames the last packets' neighbours in display order are still to come.
-        times = sorted(times)[:-32]
+        times = sorted(times)[:-REORDERED_PACKETS]
     steps = np.diff(sorted(times))
     return len(steps) > 1 and _varies(float(steps.min()), float(steps.max())), count

@@ -1,4 +1,4 @@
-"""A reader for a video file or a folder of images."""
+"""Choosing the reader for a video file or a folder of images."""
 
 from pathlib import Path
 
@@ -6,11 +6,11 @@ from lightning_kp.video.reader import VideoReader
 
 
 def open_video(path: str | Path) -> VideoReader:
-    """A reader for a video file, or for a folder of images in natural order.
+    """Return a reader for a video file, or for a folder of images in natural order of their names.
 
-    Raises :class:`VideoError` where no frame can be had, with the file and the reason.
+    Raises VideoError, with the path and the reason, if not a single frame can be decoded.
     """
-    # FFmpeg's libraries take a second to load, and the command's help has to do without them.
+    # Imported here: FFmpeg's libraries take a second to load, which `kp --help` must not wait for.
     path = Path(path)
     if path.is_dir():
         from lightning_kp.video.image_folder import ImageFolderReader

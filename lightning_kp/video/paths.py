@@ -1,4 +1,4 @@
-"""Which files and folders are videos, and which of them a pattern names."""
+"""Finding the video files and folders of images that patterns stand for."""
 
 import glob
 from collections import Counter
@@ -6,9 +6,9 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from lightning_kp.errors import VideoError
-from lightning_kp.images.files import IMAGE_SUFFIXES, _is_image, images_in, natural_key
+from lightning_kp.images.files import IMAGE_SUFFIXES, images_in, is_image, natural_key
 
-# What counts as a video in a folder; a file that is named, or that a glob selects, needs none of these.
+# Files of a folder with one of these suffixes are videos; files that are given by name or by a glob may have others.
 VIDEO_SUFFIXES = frozenset(
     (
         ".264", ".265", ".3g2", ".3gp", ".amv", ".asf", ".av1", ".avi", ".avs2", ".divx", ".dv", ".f4v", ".flv",
@@ -18,7 +18,7 @@ VIDEO_SUFFIXES = frozenset(
         ".webm", ".wmv", ".wtv", ".y4m",
     )
 )  # fmt: skip
-# What commonly lies beside videos: a glob such as `session1*` does not mean it.
+# Files that commonly lie beside videos, which a glob such as `session1*` is not meant to select.
 OTHER_SUFFIXES = frozenset(
     (
         "", ".aac", ".abf", ".bak", ".bin", ".cfg", ".ckpt", ".csv", ".dat", ".db", ".doc", ".docx", ".edf", ".eps",
@@ -32,11 +32,10 @@ OTHER_SUFFIXES = frozenset(
 
 
 def find_videos(patterns: str | Path | Sequence[str | Path], root: str | Path = ".") -> list[Path]:
-    """Video files, and folders of images, that ``patterns`` name, in their order and without repeats.
+    """Return the video files and folders of images that ``patterns`` stand for, in their order, each one once.
 
-    A pattern is a file, a glob, a folder of videos, a folder of images, or a folder of such folders;
-    relative ones are taken from ``root``.  Raises :class:`VideoError` if one of them names nothing,
-    or some images of a folder and not all.
+    A pattern is a file, a glob, a folder of videos, a folder of images, or a folder of such folders.  Relative
+    patterns start at ``root``.  Raises VideoError if a pattern matches nothing, or only some images of a folder.
     """
     given = [patterns] if isinstance(patterns, (str, Path)) else list(patterns)
     found: dict[Path, None] = {}
@@ -44,14 +43,14 @@ def find_videos(patterns: str | Path | Sequence[str | Path], root: str | Path = 
         paths = _matches(Path(root) / Path(pattern).expanduser())
         if not paths:
             raise VideoError(
-                f"No video found for '{pattern}' (looked from {Path(root).resolve()}).",
-                remedy="Name video files, a folder of videos, a folder of images, or a glob in quotes.",
+                f"No video found for '{pattern}' (searched from {Path(root).resolve()}).",
+                remedy="Give video files, a folder of videos, a folder of images, or a glob in quotes.",
             )
         found.update(dict.fromkeys(paths))
     if not found:
-        raise VideoError("No video was named.", remedy="Name video files, folders, or globs in quotes.")
-    # A glob that the shell has replaced by images means what it means in quotes; a single image is a video.
-    images = Counter(path.parent for path in found if _is_image(path))
+        raise VideoError("No videos were given.", remedy="Give video files, folders, or globs in quotes.")
+    # Images from a glob that the shell expanded mean their folder, as the glob in quotes does; one image is a video.
+    images = Counter(path.parent for path in found if is_image(path))
     return _with_folders(found, {folder for folder, count in images.items() if count > 1})
 
 
@@ -61,31 +60,33 @@ def _matches(path: Path) -> list[Path]:
     if path.is_dir():
         return _videos_in(path)
     hits = sorted((Path(hit) for hit in glob.glob(str(path), recursive=True)), key=natural_key)  # noqa: PTH207 (absolute patterns)
-    images = [hit for hit in hits if _is_image(hit)]
+    images = [hit for hit in hits if is_image(hit)]
     if images and not any(map(_is_video, hits)):
-        # `frames/*.png` means the folder: one image is no video.
+        # `frames/*.png` means the folder, not one video per image.
         return _with_folders(images, {image.parent for image in images})
-    taken = (_videos_in(hit) if hit.is_dir() else [hit] * _may_be_video(hit) for hit in hits)
-    return [video for videos in taken for video in videos]
+    videos_by_hit = (_videos_in(hit) if hit.is_dir() else [hit] * _may_be_video(hit) for hit in hits)
+    return [video for videos in videos_by_hit for video in videos]
 
 
 def _with_folders(paths: Collection[Path], folders: set[Path]) -> list[Path]:
-    """``paths`` with ``folders`` in place of their images.  Raises VideoError where some images are not meant.
+    """Replace images in ``paths`` by their folder if it is one of ``folders``.
 
-    A reader reads whole folders: tracks of a part, found again under the folder's name, would be taken for all.
+    Raises VideoError if only some images of a folder are given.  Readers read whole folders: tracks of some images,
+    stored under the name of the folder, would be mistaken for tracks of all.
     """
-    placed = [path.parent if path.parent in folders and _is_image(path) else path for path in paths]
+    replaced = [path.parent if path.parent in folders and is_image(path) else path for path in paths]
     for folder in sorted(folders):
-        named = sum(path.parent == folder and _is_image(path) for path in paths)
-        if named < (there := len(images_in(folder))):
+        given = sum(path.parent == folder and is_image(path) for path in paths)
+        if given < (available := len(images_in(folder))):
             raise VideoError(
-                f"{named} of the {there} images of {folder} are named, but a folder of images is read whole.",
-                remedy=f"Name the folder, {folder}, or copy these images into a folder of their own.",
+                f"Only {given} of the {available} images in {folder} are given, but a folder is read as a whole.",
+                remedy=f"Give the folder itself, {folder}, or copy these images to a folder of their own.",
             )
-    return list(dict.fromkeys(placed))
+    return list(dict.fromkeys(replaced))
 
 
 def _videos_in(folder: Path) -> list[Path]:
+    """Return the video files in a folder, else the folder itself if it has images, else its folders of images."""
     entries = sorted(folder.iterdir(), key=natural_key)
     videos = [entry for entry in entries if entry.is_file() and _is_video(entry)]
     if videos:
@@ -100,5 +101,5 @@ def _is_video(path: Path) -> bool:
 
 
 def _may_be_video(path: Path) -> bool:
-    """Whether a file that a glob selects is one: FFmpeg reads more kinds than anyone can list."""
+    """Whether a file that a glob matches may be a video: FFmpeg reads more formats than can be listed."""
     return path.suffix.lower() not in OTHER_SUFFIXES | IMAGE_SUFFIXES and not path.name.startswith(".")

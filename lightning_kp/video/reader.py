@@ -1,8 +1,8 @@
-"""Videos as sequences of displayed frames: what a reader offers, and which files and folders are videos.
+"""The interface of video readers: a video as a sequence of displayed frames.
 
-A frame's number is its place among the frames that the decoder puts out, in display order, from 0,
-without a gap; its time is the container's presentation time.  Sizes are those of stored pixels
-after the rotation that the file asks for; a pixel aspect ratio is ignored, as pose tools do.
+The index of a frame counts the frames that the decoder returns, in display order, from 0 and without gaps; its time
+is the presentation time in the container.  Frame sizes are in stored pixels, after the rotation that the file asks
+for.  A pixel aspect ratio is ignored, as in other pose estimation tools.
 """
 
 import warnings
@@ -17,16 +17,25 @@ from lightning_kp.images.files import Image
 
 
 class VideoWarning(UserWarning):
-    """A video is usable in part, or holds something that its reader had to decide."""
+    """A video can be read only in part, or its reader had to assume something."""
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What is known of a video before it is decoded.
+    """Metadata of a video, known before it is decoded.
 
-    ``frame_size`` is (height, width) as displayed, ``fps`` the average rate, ``n_frames`` the
-    container's claim (None where it makes none; decoding may find another number), ``rotation``
-    degrees counter-clockwise, already applied to frames.  ``problems`` are sentences for people.
+    Attributes:
+        path: The file or folder.
+        name: Its name without suffix.
+        frame_size: (height, width) of the displayed frames in pixels.
+        fps: Average frame rate in frames per second.
+        n_frames: Number of frames according to the container, None if it does not say; decoding may find another.
+        duration_s: Duration in seconds according to the container, None if it does not say.
+        codec: Name of the video codec, for example ``h264``; for images their suffix.
+        pixel_format: FFmpeg's name of the stored pixel format, for example ``yuv420p``.
+        rotation: Degrees counter-clockwise (0, 90, 180 or 270), already applied to the frames.
+        is_variable_rate: Whether the time between frames varies.
+        problems: Messages for the user, without a full stop.
     """
 
     path: Path
@@ -43,19 +52,19 @@ class VideoInfo:
 
 
 class Frame(NamedTuple):
-    """Displayed frame ``index`` at ``time_s`` seconds: ``image`` uint8 (height, width, 3), RGB."""
+    """Displayed frame number ``index`` at ``time_s`` seconds; ``image`` is RGB (H, W, 3), uint8."""
 
-    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a frame
+    index: int  # type: ignore[assignment]  # hides tuple.index, which a frame does not need
     time_s: float
     image: Image
 
 
 class DecodedFrame(Protocol):
-    """A frame that was decoded but not yet converted, so that another thread can do that."""
+    """A decoded frame that is not yet converted to RGB, so that another thread can convert it."""
 
     @property
     def index(self) -> int:
-        """Number among the displayed frames."""
+        """Number of the frame in display order, from 0."""
         ...
 
     @property
@@ -64,18 +73,19 @@ class DecodedFrame(Protocol):
         ...
 
     def rgb(self) -> Image:
-        """The whole frame, uint8 (height, width, 3)."""
+        """Return the whole frame as RGB (H, W, 3), uint8."""
         ...
 
     def prepared(self, placement: Placement) -> Image:
-        """The network's square of this frame, uint8 (size, size, 3)."""
+        """Crop and resize the frame to the network's square: RGB (size, size, 3), uint8."""
         ...
 
 
 class VideoReader(ABC):
-    """Passes over a video from its first frame; a GPU decoder joins as another subclass.
+    """Base class of readers, which decode a video from its first frame each time they are iterated.
 
-    ``info`` is complete only after a whole pass: what decoding found is added to its ``problems``.
+    ``info`` is complete only after a whole pass: problems found while decoding are added to ``info.problems``.  A
+    decoder on the GPU would be one more subclass.
     """
 
     def __init__(self, info: VideoInfo) -> None:
@@ -85,17 +95,17 @@ class VideoReader(ABC):
 
     @abstractmethod
     def decode(self, threads: int = 0) -> Iterator[DecodedFrame]:
-        """Every displayed frame in order; closing the iterator gives the file back.
+        """Yield every displayed frame in order; closing the iterator closes the file.
 
-        ``threads`` decode, where the reader can use several; 0 leaves their number to it.
+        ``threads`` is the number of decoding threads, for readers that can use several; 0 lets the reader choose.
         """
 
     def __iter__(self) -> Iterator[Frame]:
         for frame in self.decode():
             yield Frame(frame.index, frame.time_s, frame.rgb())
 
-    def close(self) -> None:  # noqa: B027 (a hook: most readers hold nothing between passes)
-        """Give back what is held between passes."""
+    def close(self) -> None:  # noqa: B027 (a hook: most readers keep nothing between passes)
+        """Release resources that are kept between passes."""
 
     def __enter__(self) -> Self:
         return self
@@ -104,7 +114,7 @@ class VideoReader(ABC):
         self.close()
 
     def note(self, problem: str) -> None:
-        """Add a problem to ``info`` and warn of it, once."""
+        """Add a problem to ``info.problems`` and warn about it, once per message."""
         if problem not in self.info.problems:
             self.info = replace(self.info, problems=(*self.info.problems, problem))
             _warn(self.info.path, problem)

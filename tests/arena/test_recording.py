@@ -1,4 +1,4 @@
-"""The synthetic arena: plausible motion, true labels, pictures that show what the truth says."""
+"""The rendered arena: plausible motion, correct ground truth, and frames that agree with it."""
 
 import dataclasses
 import functools

@@ -83,7 +83,7 @@ def test_boris_headings(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("behaviour,begin,end\nx,1,2\n", "columns behaviour, begin, end"),
         ("behaviour,start_frame,stop_frame\nx,1,later\n", "line 2"),
@@ -93,10 +93,10 @@ def test_boris_headings(tmp_path: Path) -> None:
         ("", "columns none"),
     ],
 )
-def test_broken_files_name_the_place(tmp_path: Path, text: str, told: str) -> None:
+def test_broken_files_name_the_place(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "broken.csv"
     path.write_text(text)
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         read_bouts(path, 0.0)
 
 
@@ -111,7 +111,7 @@ def test_a_misspelt_rater_and_a_missing_file(tmp_path: Path) -> None:
     path.write_text("rater,behaviour,start_frame,stop_frame\nJin,x,1,2\nOliver,x,1,2\n")
     with pytest.raises(DataError, match="Did you mean Oliver"):
         read_bouts(path, 0.0, rater="Olivier")
-    with pytest.raises(DataError, match="no file of behaviour labels"):
+    with pytest.raises(DataError, match="file of behaviour labels"):
         read_bouts(tmp_path / "none.csv", 0.0)
 
 
@@ -125,7 +125,7 @@ def test_bouts_of_a_variable_frame_rate_have_their_own_seconds(tmp_path: Path) -
 def test_seconds_are_not_taken_for_frames(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("behavior,start,stop\ngroom,1.52,3.96\n")
-    with pytest.raises(DataError, match=r"line 2: 1\.52 to 3\.96 are no numbers of frames\. Call columns"):
+    with pytest.raises(DataError, match=r"line 2: 1\.52 and 3\.96 are not frame numbers\. Name columns"):
         read_bouts(path, 30.0)
     path.write_text("behavior,start,stop\ngroom,46.0,118\n")
     assert [bout[:3] for bout in read_bouts(path, 30.0)[""]] == [("groom", 46, 118)]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lightning_kp.behaviour.features import FEATURES, ROWS, feature_table
 from lightning_kp.errors import ConfigurationError, DataError
 from lightning_kp.tracks.table import Floats, Tracks
-from lightning_kp.tracks.trajectories import fill_gaps, normalise
+from lightning_kp.tracks.trajectories import fill_gaps, normalised_trajectory
 
 IDENTITY_FREE = ("speed", "acceleration", "distances", "angles")
 
@@ -137,7 +137,7 @@ def test_filling_keeps_what_was_seen_and_leaves_no_gap(seed: int, longest: int) 
 def test_doubtful_points_count_as_missing() -> None:
     tracks = random_tracks(10)
     tracks.confidence[4, 0, 2] = 0.1
-    trajectory = normalise(tracks, min_confidence=0.4)
+    trajectory = normalised_trajectory(tracks, min_confidence=0.4)
     assert trajectory.confidence[4, 2] == 0
     assert (trajectory.covariance[4, 2] == 0).all()
     np.testing.assert_allclose(

@@ -10,7 +10,7 @@ import pytest
 from dots import ring, track_dots
 
 from lightning_kp.behaviour.pulse import Pulse, find_pulse, mean_distance, most_confident
-from lightning_kp.behaviour.recordings import one_of_each
+from lightning_kp.behaviour.recordings import unique_recordings
 from lightning_kp.cli import main
 from lightning_kp.errors import ConfigurationError, DataError
 from lightning_kp.tracks.table import Floats, Tracks
@@ -93,7 +93,7 @@ def test_gaps_are_bridged_and_limits_hold() -> None:
 def test_a_video_whose_frequency_is_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Video -> keypoints -> table -> frequency, by the commands."""
     table = track_dots(tmp_path, "medusa", list(pulsing(6, 7.0, fps=48)), fps=48)
-    assert main(["pulse", str(table), "--out", str(tmp_path / "out"), "--window-s", "2"]) == 0
+    assert main(["measure", "pulse", str(table), "--out", str(tmp_path / "out"), "--window-s", "2"]) == 0
     assert "medusa: 7.0" in capsys.readouterr().out
     with (tmp_path / "out" / "medusa.pulse.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -124,7 +124,7 @@ def test_errors_say_what_to_type() -> None:
     tracks = tracks_of(pulsing(6, 2.0))
     with pytest.raises(ConfigurationError, match="the tracks have 5"):
         find_pulse(tracks, keypoints=6)
-    with pytest.raises(ConfigurationError, match="1 animals"):
+    with pytest.raises(ConfigurationError, match="the tracks have 1"):
         find_pulse(tracks, animal=1)
     with pytest.raises(ConfigurationError, match="window-s"):
         find_pulse(tracks, window_s=1.0)
@@ -138,10 +138,10 @@ def test_errors_say_what_to_type() -> None:
 
 def test_recordings_of_one_name_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     """The second would overwrite the first's table and picture."""
-    assert main(["pulse", "one/clip.csv", "two/clip.csv"]) == 2
-    assert "have one name, clip" in capsys.readouterr().err
-    assert main(["wind", "one/clip.csv", "two/clip.slp", "--coefficient", "1"]) == 2
-    assert "have one name, clip" in capsys.readouterr().err
+    assert main(["measure", "pulse", "one/clip.csv", "two/clip.csv"]) == 2
+    assert "have the same name, clip" in capsys.readouterr().err
+    assert main(["measure", "wind", "one/clip.csv", "two/clip.slp", "--coefficient", "1"]) == 2
+    assert "have the same name, clip" in capsys.readouterr().err
 
 
 def test_all_formats_of_a_recording_are_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -149,6 +149,9 @@ def test_all_formats_of_a_recording_are_one(tmp_path: Path, capsys: pytest.Captu
     table = track_dots(tmp_path, "medusa", list(pulsing(6, 7.0, fps=48)), fps=48)
     other = table.with_name("medusa.dlc.csv")
     other.write_text("not read")
-    assert one_of_each([other, table]) == one_of_each([table, other]) == [table]
-    assert main(["pulse", str(other), str(table), "--out", str(tmp_path / "out"), "--window-s", "2"]) == 0
+    assert unique_recordings([other, table]) == unique_recordings([table, other]) == [table]
+    assert (
+        main(["measure", "pulse", str(other), str(table), "--out", str(tmp_path / "out"), "--window-s", "2"])
+        == 0
+    )
     assert capsys.readouterr().out.count("medusa: 7.0") == 1

@@ -1,4 +1,4 @@
-"""The benchmark of behaviour compares like with like."""
+"""The behaviour benchmark compares equal computations."""
 
 import math
 from itertools import combinations
@@ -10,7 +10,7 @@ from lightning_kp.bench import behaviour as bench_behaviour
 
 
 def test_the_loop_is_the_same_mathematics() -> None:
-    """On points without gaps in a square frame, where normalising keeps angles."""
+    """Checked on points without gaps in a square frame, where normalisation preserves angles."""
     tracks = bench_behaviour.random_tracks(6)
     tracks.points_px[:] = np.random.default_rng(1).uniform(0, 500, tracks.points_px.shape)
     literal = np.array(bench_behaviour.literal_angles(tracks))

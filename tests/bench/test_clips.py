@@ -1,4 +1,4 @@
-"""What the benchmark measures with: clips of the promised length, and clocks that leave the warm-up out."""
+"""Tools of the benchmark: clips of the requested length, and clocks that exclude the warm-up."""
 
 import time
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""DirectPose's benchmark runs, and its crowd is one."""
+"""The benchmark of DirectPose runs, and its crowd has the stated shape."""
 
 from lightning_kp.bench.direct_pose import ANIMALS, PARTS, crowd, rows
 

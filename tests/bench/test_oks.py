@@ -1,4 +1,4 @@
-"""The benchmark of OKS measures what it says."""
+"""The benchmark of OKS measures the stated quantities."""
 
 from lightning_kp.bench.oks import crowds, rows
 from lightning_kp.metrics.oks import OKSAveragePrecision

@@ -1,4 +1,4 @@
-"""The peaks' benchmark compares like with like."""
+"""The benchmark of peaks compares equal computations."""
 
 import torch
 
@@ -11,7 +11,7 @@ def test_both_sides_find_the_same_peaks() -> None:
     found = highest_peaks(heatmaps, ANIMALS, REACH)
     index = found.row * heatmaps.shape[-1] + found.column
     assert torch.equal(index, torch.from_numpy(filtered(heatmaps.numpy(), ANIMALS, REACH)))
-    # Blanking takes shoulders for peaks where animals are near each other; the highest is the same everywhere.
+    # Blanking may count slopes as peaks where animals are close to each other; the highest peak is always the same.
     greedy = torch.from_numpy(blanked(heatmaps.numpy(), ANIMALS, REACH))
     assert torch.equal(greedy[..., 0], index[..., 0])
 

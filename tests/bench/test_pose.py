@@ -1,4 +1,4 @@
-"""The hourglass's benchmark measures both sides."""
+"""The benchmark of the hourglass measures both sides."""
 
 from lightning_kp.bench.pose import SMALL, step_row
 

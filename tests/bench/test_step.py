@@ -1,4 +1,4 @@
-"""The benchmark compares like with like, and says what it found."""
+"""The benchmark of a step compares equal computations and reports its results."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ SMALL = bench_step.LAPTOP | {
 def test_the_literal_version_is_the_same_mathematics(
     reconstruction: str, target: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With fixed batch statistics (each call has its own in training) loss and gradients agree."""
+    """Loss and gradients agree with fixed batch statistics; in training, each call has its own."""
     monkeypatch.setitem(vgg.cfgs, "E", [c if isinstance(c, str) else c // 32 for c in vgg.cfgs["E"]])
     options = SMALL | {"reconstruction": reconstruction, "target": target, "perceptual_weights": False}
     method = BKinD(**options).eval()
@@ -39,7 +39,7 @@ def test_the_literal_version_is_the_same_mathematics(
     largest = max(float(grad.abs().max()) for _, grad, _ in grads if grad is not None)
     for name, mine, other in grads:
         torch.testing.assert_close(mine, other, rtol=1e-2, atol=1e-4 * largest, msg=name)
-    if reconstruction == "perceptual":  # what the reference computes for nothing
+    if reconstruction == "perceptual":  # gradients that the reference computes without need
         assert literal.perceptual is not None
         assert all(parameter.grad is not None for parameter in literal.perceptual.parameters())
 
@@ -51,7 +51,7 @@ def test_rows_of_a_step() -> None:
 
 
 def test_shares_of_the_matrix_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their arithmetic by hand: a training step is about three passes of several views, a frame one of one."""
+    """Worked out by hand: a training step costs about three passes of several views, tracking a frame one pass."""
     monkeypatch.setattr(bench_step, "medians", lambda sides, **_: dict.fromkeys(sides, 2.0))
     method, batch = BKinD(**SMALL), bench_step.random_pairs(2, 64)
     training, tracking = bench_step.share_rows("small", method, batch, side=32, repeats=1)
@@ -117,7 +117,7 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
 def test_unknown_part(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         bench.main(["--only", "stepp"])
-    assert "choose of step, cache, track" in capsys.readouterr().err
+    assert "stepp is not a part; parts are step, cache, track" in capsys.readouterr().err
 
 
 def test_freed_memory_is_kept_where_that_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

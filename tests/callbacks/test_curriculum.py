@@ -1,4 +1,4 @@
-"""The curriculum: a pure function of the epoch, applied in time, for terms that exist."""
+"""The curriculum is a pure function of the epoch, is applied in time, and refuses unknown terms."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from lightning_kp.errors import ConfigurationError
 
 
 class Record(L.Callback):
-    """Notes the weights in force: (stage, epoch, rotation, reconstruction)."""
+    """Records the current weights: (stage, epoch, rotation, reconstruction)."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, int, float, float]] = []
@@ -82,7 +82,7 @@ def test_validation_alone_uses_the_configured_weights(tmp_path: Path) -> None:
 
 def test_a_term_that_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(
-        ConfigurationError, match=r"rotatoin, which Toy does not have\. Did you mean rotation\?"
+        ConfigurationError, match=r"rotatoin, a term that Toy does not have\. Did you mean rotation\?"
     ):
         trainer(tmp_path, Curriculum({"rotatoin": 5})).fit(toy.Toy(), toy.NoiseData())
 
@@ -90,7 +90,7 @@ def test_a_term_that_does_not_exist(tmp_path: Path) -> None:
 def test_a_module_that_is_no_method(tmp_path: Path) -> None:
     from lightning.pytorch.demos.boring_classes import BoringModel
 
-    with pytest.raises(ConfigurationError, match="BoringModel is none"):
+    with pytest.raises(ConfigurationError, match="BoringModel is not a Method"):
         trainer(tmp_path, Curriculum({"rotation": 5})).fit(BoringModel())
 
 

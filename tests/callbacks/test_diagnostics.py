@@ -1,4 +1,4 @@
-"""LiveDiagnostics logs during validation what `diagnose` says, on any number of processes."""
+"""LiveDiagnostics logs the result of `diagnose` during validation, on any number of processes."""
 
 import dataclasses
 import math
@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from lightning_kp.batches import FramePairs, Images
-from lightning_kp.callbacks.diagnostics import LiveDiagnostics, logged_figures
+from lightning_kp.callbacks.diagnostics import LiveDiagnostics, logged_metrics
 from lightning_kp.datamodule import KeypointDataModule
 from lightning_kp.diagnosis.evidence import Collector
-from lightning_kp.diagnosis.judgement import Diagnosis, Verdict, diagnose
+from lightning_kp.diagnosis.judgement import diagnose
+from lightning_kp.diagnosis.verdict import Diagnosis, Verdict
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.geometry import pixel_centres
 from lightning_kp.heatmaps import spatial_softmax
@@ -49,7 +50,7 @@ class Bright(KeypointMethod):
 
 
 class Walk(torch.utils.data.Dataset[FramePairs]):
-    """A bright square on its way around, with noise."""
+    """A bright square that moves in a circle, with noise."""
 
     def __len__(self) -> int:
         return FRAMES
@@ -90,7 +91,7 @@ def test_logs_the_diagnosis_of_the_validation_frames(tmp_path: Path) -> None:
     assert callback.diagnosis is not None
     assert callback.diagnosis.scene.frames == FRAMES
     assert callback.verdict is Verdict.DOUBTFUL  # one of three is less than half
-    assert logged == pytest.approx(logged | logged_figures(callback.diagnosis), rel=1e-5)
+    assert logged == pytest.approx(logged | logged_metrics(callback.diagnosis), rel=1e-5)
     assert Diagnosis.from_json(callback.diagnosis.to_json()).found == (0,)
 
 
@@ -129,7 +130,7 @@ def test_refuses_methods_and_settings_that_it_cannot_serve(tmp_path: Path) -> No
     class OnImages(Bright):
         batch_type = Images
 
-    with pytest.raises(ConfigurationError, match="judges methods that read FramePairs, not OnImages"):
+    with pytest.raises(ConfigurationError, match="needs a method that reads FramePairs, not OnImages"):
         LiveDiagnostics().setup(trainer(tmp_path, LiveDiagnostics()), OnImages(), "fit")
     with pytest.raises(ConfigurationError, match="batches=0"):
         LiveDiagnostics(batches=0)
@@ -141,7 +142,7 @@ def test_figures_that_cannot_be_known_are_not_logged() -> None:
     collector.add(Bright(), FramePairs(*(field.unsqueeze(0) for field in item)))
     evidence = collector.evidence()
     assert evidence is not None
-    figures = logged_figures(diagnose(evidence))
+    figures = logged_metrics(diagnose(evidence))
     assert "val/jitter_px" not in figures
     assert "val/coverage" not in figures
     assert figures["val/found"] == 0

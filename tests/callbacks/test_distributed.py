@@ -1,4 +1,4 @@
-"""Several processes: idle parameters are named before ddp stops, and metrics are those of one process."""
+"""Several processes: idle parameters are named before ddp stops, and metrics equal those of one process."""
 
 import json
 import os
@@ -43,8 +43,8 @@ def test_parameters_without_a_gradient_are_named_with_the_term_that_is_off() -> 
     method.points(toy.Noise(1, 8, False)[0].image[None] / 255).sum().backward()
     assert idle_parameters(method) == ["head.weight"]
     method.loss_weights["rotation"] = 0
-    told = message(method, idle_parameters(method))
-    assert told.endswith("; head had none while the term rotation is off.")
+    line = message(method, idle_parameters(method))
+    assert line.endswith(", but head had none while the weight of rotation is 0.")
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5])
@@ -70,7 +70,7 @@ def test_the_check_runs_after_the_first_backward_pass(tmp_path: Path, weight: fl
 
 
 def forked(folder: Path, strategy: str, *callbacks: L.Callback) -> L.Trainer:
-    """A trainer whose second process is a fork of this one, which starts at once."""
+    """A trainer whose second process is a fork of this one, which starts fast."""
     return L.Trainer(
         accelerator="cpu", devices=1 if strategy == "auto" else 2, strategy=strategy, logger=False, max_epochs=2,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
@@ -80,7 +80,7 @@ def forked(folder: Path, strategy: str, *callbacks: L.Callback) -> L.Trainer:
 
 @pytest.mark.parametrize("images", [12, 13, 15])
 def test_two_processes_measure_what_one_measures(images: int, tmp_path: Path) -> None:
-    """Also where they do not divide the images: none counts twice."""
+    """Also if the number of images is odd: none counts twice."""
     found = []
     for strategy in ("auto", "ddp_fork"):
         torch.manual_seed(0)
@@ -98,7 +98,7 @@ def test_two_processes_measure_what_one_measures(images: int, tmp_path: Path) ->
 
 def test_a_late_term_with_a_head_of_its_own_on_two_processes(tmp_path: Path) -> None:
     late = Curriculum({"rotation": 1})
-    with pytest.raises(ProcessRaisedException, match="head had none while the term rotation is off"):
+    with pytest.raises(ProcessRaisedException, match="head had none while the weight of rotation is 0"):
         forked(tmp_path, "ddp_fork", late, UnusedParameters()).fit(toy.Toy(), toy.NoiseData())
     patient = "ddp_fork_find_unused_parameters_true"
     trainer = forked(tmp_path, patient, late, UnusedParameters())
@@ -106,7 +106,7 @@ def test_a_late_term_with_a_head_of_its_own_on_two_processes(tmp_path: Path) -> 
     assert {
         "train/rotation",
         "val/rotation",
-    } <= trainer.callback_metrics.keys()  # it came, in the second epoch
+    } <= trainer.callback_metrics.keys()  # the term started in the second epoch
 
 
 @pytest.mark.slow

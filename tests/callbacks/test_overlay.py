@@ -1,4 +1,4 @@
-"""Pictures of keypoints for the loggers: which frames, where the markers are, and who gets them."""
+"""Pictures of keypoints for the loggers: which frames they show, where the markers are, and when they are logged."""
 
 import dataclasses
 from pathlib import Path

@@ -2,15 +2,18 @@
 
 import json
 import os
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from behaviour_sets import as_npy, write_calms21
+from jsonargparse import ArgumentError, ArgumentParser
 
+from lightning_kp.behaviour.bases import BehaviourModule
 from lightning_kp.behaviour.bouts import Bout
-from lightning_kp.datamodules import CalMS21
+from lightning_kp.datamodules import CalMS21, FlyVsFly, TrackedBehaviour
 from lightning_kp.errors import DataError
 from lightning_kp.tracks.table import make_tracks
 from lightning_kp.tracks.writing import write_tracks
@@ -139,18 +142,21 @@ def put(key: str, value: Any) -> Any:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (drop("scores"), "key scores: missing; there are keypoints, annotations, metadata"),
+        (drop("scores"), "key scores: it is missing; the keys are keypoints, annotations, metadata"),
         (put("keypoints", [[1, 2], [3]]), "key keypoints:"),
-        (put("keypoints", np.zeros((5, 2, 7, 2)).tolist()), "shape (5, 2, 7, 2), needed ('frames', 2, 2, 7)"),
-        (put("annotations", [0, 1]), "key annotations: shape (2,), needed (60,)"),
-        (put("annotations", [9] * 60), "key annotations: numbers up to 9 for 4 behaviours"),
+        (
+            put("keypoints", np.zeros((5, 2, 7, 2)).tolist()),
+            "shape (5, 2, 7, 2), but ('frames', 2, 2, 7) is needed",
+        ),
+        (put("annotations", [0, 1]), "key annotations: shape (2,), but (60,) is needed"),
+        (put("annotations", [9] * 60), "key annotations: numbers 9 to 9 for 4 behaviours"),
         (put("metadata", {"vocab": {"attack": 1}}), "key metadata/vocab"),
         (put("metadata", {}), "key metadata/vocab: None"),
-        (put("scores", [[[float("nan")] * 7] * 2] * 60), "key scores: a value that is not finite"),
-        (lambda content, _: content["annotator-id_0"].update(x=[1]), "sequence x: a list"),
-        (lambda *_: {"annotator-id_0": {}}, "annotator-id_0: no sequences"),
-        (lambda *_: {"annotator-id_0": 5}, "annotator-id_0: no sequences"),
-        (lambda *_: [], "holds no annotators"),
+        (put("scores", [[[float("nan")] * 7] * 2] * 60), "key scores: it has a value that is not finite"),
+        (lambda content, _: content["annotator-id_0"].update(x=[1]), "sequence x: it is a list"),
+        (lambda *_: {"annotator-id_0": {}}, "annotator-id_0: it has no sequences"),
+        (lambda *_: {"annotator-id_0": 5}, "annotator-id_0: it has no sequences"),
+        (lambda *_: [], "has no annotators"),
     ],
 )
 def test_schema_errors_name_file_sequence_and_key(root: Path, change: Any, told: str) -> None:
@@ -181,3 +187,15 @@ def test_bouts_of_the_labels(root: Path) -> None:
     found = to_bouts(recording.labels, tuple("aimo"))
     assert found[0] == Bout("aimo"[recording.labels[0]], 0, found[0].stop)
     assert found[-1].stop == 59
+
+
+@pytest.mark.parametrize("kind", [CalMS21, FlyVsFly, TrackedBehaviour])
+def test_the_options_of_windows_keep_their_flat_names(kind: type[BehaviourModule]) -> None:
+    """Users' YAML files name them."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(kind, "data")
+    assert set(signature(BehaviourModule).parameters) <= set(parser.get_defaults().data.as_dict())
+    data = parser.instantiate_classes(parser.parse_args(["--data.past=7", "--data.batch_size=5"])).data
+    assert (data.past, data.future, data.batch_size) == (7, 100, 5)
+    with pytest.raises(ArgumentError):
+        parser.parse_args(["--data.pst=7"])

@@ -13,7 +13,7 @@ from torchvision.datasets import CIFAR10, CIFAR100
 from lightning_kp.batches import ClassifiedImages
 from lightning_kp.datamodules import CIFAR, ClassFolders
 from lightning_kp.errors import ConfigurationError, DataError
-from lightning_kp.frames.stills import shifted, split_rows
+from lightning_kp.frames.stills import shift_at_random, split_rows
 
 
 def data(folder: Path, **options: object) -> ClassFolders:
@@ -81,10 +81,14 @@ def test_an_image_is_shifted_by_at_most_that_many_pixels() -> None:
     image = torch.zeros(3, 9, 9, dtype=torch.uint8)
     image[:, 4, 4] = 255
     torch.manual_seed(0)
-    places = {tuple(shifted(image, 2)[0].nonzero()[0].tolist()) for _ in range(400)}
+    places = {tuple(shift_at_random(image, 2)[0].nonzero()[0].tolist()) for _ in range(400)}
     assert places == {(y, x) for y in range(2, 7) for x in range(2, 7)}
     corner = torch.full((3, 4, 4), 9, dtype=torch.uint8)
-    assert {int(shifted(corner, 1).sum()) // 27 for _ in range(100)} == {16, 12, 9}  # black where nothing was
+    assert {int(shift_at_random(corner, 1).sum()) // 27 for _ in range(100)} == {
+        16,
+        12,
+        9,
+    }  # black where nothing was
 
 
 def test_half_of_the_training_images_are_mirrored_and_none_that_validates(tmp_path: Path) -> None:
@@ -111,11 +115,11 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no folder .*train"):
         data(tmp_path).setup()
     (tmp_path / "train" / "ant").mkdir(parents=True)
-    with pytest.raises(DataError, match="holds no folder of images"):
+    with pytest.raises(DataError, match="contains no folder of images"):
         data(tmp_path).setup()
     write_folders(tmp_path / "a")
     (tmp_path / "a" / "test" / "bee").rename(tmp_path / "a" / "test" / "wasp")
-    with pytest.raises(DataError, match="other classes than the training images: bee, wasp"):
+    with pytest.raises(DataError, match="not those of the training images; they differ in: bee, wasp"):
         data(tmp_path / "a").setup()
     (tmp_path / "a" / "train" / "ant" / "0.png").write_text("no image")
     with pytest.raises(DataError, match=r"0\.png cannot be read.*Remove or replace it"):
@@ -144,7 +148,7 @@ def test_the_files_of_cifar(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, reader: type[CIFAR10]
 ) -> None:
     found = CIFAR(kind, root=str(tmp_path), batch_size=2, shift=0, flip=False)  # type: ignore[arg-type]
-    with pytest.raises(DataError, match=r"holds no cifar-10.*Unpack cifar-10.*\.tar\.gz there"):
+    with pytest.raises(DataError, match=r"has no folder cifar-10.*Unpack cifar-10.*\.tar\.gz there"):
         found.setup()
     write_cifar(tmp_path, reader, ["cat", "dog"], "labels" if kind == "cifar10" else "fine_labels")
     with pytest.raises(DataError, match="differ from the original"):

@@ -19,7 +19,7 @@ from lightning_kp.keypoints import Keypoints
 from lightning_kp.methods.person_parser import PersonParser
 from lightning_kp.metrics.crowds import CrowdScores
 from lightning_kp.people.coco import derived, read_people
-from lightning_kp.skeleton import mirror_of
+from lightning_kp.skeleton import mirror_from_names
 
 POINTS = ["nose", "left_hand", "right_hand"]
 
@@ -71,10 +71,10 @@ def test_crowds_of_a_file_by_hand(tmp_path: Path) -> None:
 
 
 def test_left_and_right_are_told_from_names() -> None:
-    assert mirror_of(["nose", "left_eye", "right_eye", "head"]) == (0, 2, 1, 3)
-    assert mirror_of(["Tail", "RAnt", "LAnt"]) == (0, 2, 1)
-    assert mirror_of(["leftear", "tail", "rightear"]) == (2, 1, 0)
-    assert mirror_of(["left_only", "Leg"]) == (0, 1)
+    assert mirror_from_names(["nose", "left_eye", "right_eye", "head"]) == (0, 2, 1, 3)
+    assert mirror_from_names(["Tail", "RAnt", "LAnt"]) == (0, 2, 1)
+    assert mirror_from_names(["leftear", "tail", "rightear"]) == (2, 1, 0)
+    assert mirror_from_names(["left_only", "Leg"]) == (0, 1)
 
 
 @pytest.mark.parametrize(
@@ -86,11 +86,13 @@ def test_left_and_right_are_told_from_names() -> None:
     ],
 )  # fmt: skip
 def test_usual_names_of_left_and_right(left: str, right: str) -> None:
-    assert mirror_of(["tail", left, right]) == (0, 2, 1)
+    assert mirror_from_names(["tail", left, right]) == (0, 2, 1)
 
 
 def test_letters_within_words_are_no_sides() -> None:
-    assert mirror_of(["tail", "tair", "Lip", "Rip", "elbow", "erbow", "bright", "bleft2"]) == tuple(range(8))
+    assert mirror_from_names(["tail", "tair", "Lip", "Rip", "elbow", "erbow", "bright", "bleft2"]) == tuple(
+        range(8)
+    )
 
 
 def test_the_derived_file_holds_the_same_crowds(tmp_path: Path) -> None:
@@ -121,15 +123,15 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["crowds", str(tmp_path / "people.json"), "--out", str(out), "--most", "2"]) == 0
     assert len(read_people(out).crowds()) == 1
     assert main(["crowds", str(tmp_path / "people.json"), "--overlap", "0.9"]) == 2
-    assert "has no crowd. Lower --overlap" in capsys.readouterr().err
+    assert "has no crowds. Lower --overlap" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--most", "0"], "--most is 0. A crowd has at least 2 people."),
-        (["--most", "1"], "--most is 1."),
-        (["--overlap", "0.9"], "has no crowd. Lower --overlap (it is 0.9)"),
+        (["--most", "0"], "--most needs a whole number of at least 2; 0 was given."),
+        (["--most", "1"], "--most needs a whole number of at least 2; 1 was given."),
+        (["--overlap", "0.9"], "has no crowds. Lower --overlap (now 0.9)"),
     ],
 )
 def test_the_command_says_which_option_leaves_no_crowd(
@@ -144,7 +146,7 @@ def test_crowds_all_larger_than_asked_for(tmp_path: Path, capsys: pytest.Capture
     content = json.loads(file.read_text())
     file.write_text(json.dumps(content | {"images": content["images"][1:]}))
     assert main(["crowds", str(file), "--most", "2"]) == 2
-    assert "has 1 crowd(s), all of more than 2 people. Raise --most." in capsys.readouterr().err
+    assert "has 1 crowd(s), but all of more than 2 people. Raise --most." in capsys.readouterr().err
     with pytest.raises(DataError, match=r"Raise --data\.most"):
         COCOCrowd(test=file.name, most=2, root=str(tmp_path)).setup()
     with pytest.raises(ConfigurationError, match="most is 0"):
@@ -155,10 +157,13 @@ def test_a_derived_file_keeps_its_overlap(tmp_path: Path, capsys: pytest.Capture
     out = tmp_path / "crowds.json"
     assert main(["crowds", str(write(tmp_path)), "--out", str(out), "--overlap", "0.2"]) == 0
     assert main(["crowds", str(out), "--out", str(tmp_path / "again.json"), "--overlap", "0.5"]) == 2
-    assert "already holds crowds. Give the file that kp crowds made it of." in capsys.readouterr().err
+    assert (
+        "was written by kp crowds and holds crowds already. Give the original file."
+        in capsys.readouterr().err
+    )
     for overlap in (0.1, 0.2):  # the default stands for the file's own
         COCOCrowd(test=out.name, overlap=overlap, root=str(tmp_path)).setup()
-    with pytest.raises(ConfigurationError, match=r"overlap of 0\.5 was given .* by one of 0\.2"):
+    with pytest.raises(ConfigurationError, match=r"overlap of 0\.5 was given, .* with an overlap of 0\.2"):
         COCOCrowd(test=out.name, overlap=0.5, root=str(tmp_path)).setup()
 
 
@@ -174,7 +179,7 @@ def test_an_archive_of_points_becomes_crowds(tmp_path: Path) -> None:
         node_names=names,
         split=np.array(["train"]),
     )
-    with pytest.raises(DataError, match=r"^\S+x\.npz has no part bla\. It has: train\.$"):
+    with pytest.raises(DataError, match=r"^\S+x\.npz has no part bla\. Its parts are: train\.$"):
         read_people(f"{tmp_path / 'x.npz'}#bla")
     scene = read_people(f"{tmp_path / 'x.npz'}#train").scenes[0]
     assert scene.size == (60, 80)
@@ -267,7 +272,7 @@ def test_sides_that_no_name_tells_are_given(tmp_path: Path) -> None:
         data.setup()
     assert parser(told).mirror.tolist() == [0, 2, 1]
     assert told.datasets["train"].crowds[0].mirror == (0, 2, 1)
-    with pytest.warns(UserWarning, match="known as left or right"):
+    with pytest.warns(UserWarning, match="is known as the mirror image"):
         assert parser(untold).mirror.tolist() == [0, 1, 2]
     with pytest.raises(ConfigurationError, match="does not pair 3 keypoints"):
         COCOCrowd(train="people.json", size=32, root=str(tmp_path), mirror=[1, 2, 0]).setup()
@@ -301,7 +306,7 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="No keypoint file"):
         COCOCrowd()
     (tmp_path / "1.png").unlink()
-    with pytest.raises(DataError, match=r"1 pictures of people.json are missing: 1.png"):
+    with pytest.raises(DataError, match=r"1 image\(s\) of people.json are missing: 1.png"):
         COCOCrowd(train="people.json", root=str(tmp_path)).setup()
     wrong = json.loads(file.read_text())
     wrong["annotations"][0]["keypoints"] = [1, 2, 2]
@@ -309,7 +314,7 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="annotation 1 has 1 keypoints, its category 3"):
         read_people(file)
     file.write_text("{}")
-    with pytest.raises(DataError, match="no COCO keypoint file"):
+    with pytest.raises(DataError, match="not a COCO keypoint file"):
         read_people(file)
 
 
@@ -321,42 +326,42 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
         (
             "images",
             {"height": None, "file_name": "9.png"},
-            r"image 1 has no key height and width, and 9\.png",
+            r"image 1 has no height and width, and 9\.png",
         ),
         ("annotations", {"image_id": []}, r"annotations, entry 0, key image_id: \[\]"),
-        ("annotations", {"keypoints": "abc"}, "annotation 1, key keypoints: abc"),
-        ("annotations", {"keypoints": [[1, 2, 2]] * 3}, r"annotation 1, key keypoints: \[\[1"),
-        ("annotations", {"bbox": [1, 2, 3]}, r"annotation 1, keys bbox and area: \[1\.0, 2\.0, 3\.0\]"),
-        ("annotations", {"area": "wide"}, "annotation 1, keys bbox and area: .* and wide"),
-        ("annotations", {"area": float("nan")}, "annotation 1, keys bbox and area: .* and nan"),
+        ("annotations", {"keypoints": "abc"}, "annotation 1 has keypoints abc"),
+        ("annotations", {"keypoints": [[1, 2, 2]] * 3}, r"annotation 1 has keypoints \[\[1"),
+        ("annotations", {"bbox": [1, 2, 3]}, r"annotation 1 has bbox \[1\.0, 2\.0, 3\.0\]"),
+        ("annotations", {"area": "wide"}, "annotation 1 has bbox .* and area wide"),
+        ("annotations", {"area": float("nan")}, "annotation 1 has bbox .* and area nan"),
         (
             "annotations",
             {"segmentation": {"counts": [True], "size": [60, 80]}},
-            "annotation 1, key segmentation",
+            "annotation 1 has segmentation",
         ),
         ("annotations", {"segmentation": {"counts": "abc", "size": [60, 80]}}, r"annotation 1 .*malformed"),
         (
             "annotations",
             {"segmentation": {"counts": "04", "size": [60, 80]}},
-            "annotation 1 has run lengths of",
+            "annotation 1 has run lengths for an image of",
         ),
-        ("annotations", {"area": -4}, "annotation 1, keys bbox and area: .* and -4"),
-        ("annotations", {"bbox": [30, 40, -20, 30]}, r"annotation 1, keys bbox and area: \[30\.0"),
-        ("annotations", {"segmentation": "abc"}, "annotation 1, key segmentation: abc"),
-        ("annotations", {"segmentation": [1, 2]}, r"annotation 1, key segmentation: \[1, 2\]"),
-        ("annotations", {"segmentation": [[1, 2, 3]]}, "annotation 1, key segmentation"),
-        ("annotations", {"segmentation": {"counts": [1]}}, "annotation 1, key segmentation"),
+        ("annotations", {"area": -4}, "annotation 1 has bbox .* and area -4"),
+        ("annotations", {"bbox": [30, 40, -20, 30]}, r"annotation 1 has bbox \[30\.0"),
+        ("annotations", {"segmentation": "abc"}, "annotation 1 has segmentation abc"),
+        ("annotations", {"segmentation": [1, 2]}, r"annotation 1 has segmentation \[1, 2\]"),
+        ("annotations", {"segmentation": [[1, 2, 3]]}, "annotation 1 has segmentation"),
+        ("annotations", {"segmentation": {"counts": [1]}}, "annotation 1 has segmentation"),
         (
             "annotations",
             {"segmentation": {"counts": "04", "size": [6, 8]}},
-            "run lengths of a picture of 8x6; 1.png is 80x60",
+            "run lengths for an image of 8x6; 1.png is 80x60",
         ),
         (
             "annotations",
             {"segmentation": {"counts": [5, 5], "size": [60, 80]}},
-            "run lengths, 10 pixels of a picture of 80x60; 1.png is 80x60",
+            "run lengths of 10 pixels for an image of 80x60; 1.png is 80x60",
         ),
-        ("images", {"width": 8, "height": 6}, r"of 6 labelled people 3 lie outside .*annotation"),
+        ("images", {"width": 8, "height": 6}, r"3 of 6 labelled people lie outside .*annotation"),
     ],
 )
 def test_a_wrong_entry_is_named(tmp_path: Path, part: str, change: dict[str, Any], said: str) -> None:
@@ -396,7 +401,7 @@ def test_shares_in_place_of_pixels_are_told(tmp_path: Path) -> None:
             each[key] = [v / 100 if k % step < 2 else v for k, v in enumerate(each[key])]
 
     changed(file, share)
-    with pytest.raises(DataError, match="between 0 and 1, which are shares"):
+    with pytest.raises(DataError, match="between 0 and 1, so they seem to be shares of the image"):
         read_people(file)
 
 
@@ -407,7 +412,7 @@ def test_a_slip_is_told_and_left_in(tmp_path: Path) -> None:
     more[3]["keypoints"][:6] = [300, 400, 2, 310, 400, 2]
     file.write_text(json.dumps(content | {"annotations": content["annotations"] + more}))
     with pytest.warns(
-        UserWarning, match=r"46 labelled people 1 lie outside .*annotation 103, .*\(300, 400\)"
+        UserWarning, match=r"1 of 46 labelled people lie outside .*annotation 103, .*\(300, 400\)"
     ):
         assert len(read_people(file).scenes) == 3
 
@@ -417,7 +422,7 @@ def test_other_pictures_than_those_that_were_labelled(tmp_path: Path) -> None:
     Image.new("RGB", (40, 30)).save(tmp_path / "1.png")
     (tmp_path / "2.png").write_bytes(b"no picture")
     with pytest.raises(
-        DataError, match=r"2 pictures of people.json .*1.png is 40x30, and 80x60.*2.png cannot"
+        DataError, match=r"2 image\(s\) of people.json .*1.png is 40x30, but 80x60.*2.png cannot"
     ):
         COCOCrowd(train="people.json", size=32, root=str(tmp_path)).setup()
 
@@ -458,7 +463,7 @@ def test_immediacy_holds_pictures_out(tmp_path: Path) -> None:
     assert batch.points.shape == (1, 3, 12, 2)  # the unlabelled person is masked
     assert batch.side.item() == 80
     assert data.mirror == (0, 1, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10)
-    with pytest.raises(DataError, match="3 of 2 training pictures"):
+    with pytest.raises(DataError, match="val_images is 3, but 1 or more of the 2 training images must train"):
         Immediacy(val_images=3, root=str(tmp_path)).setup()
 
 

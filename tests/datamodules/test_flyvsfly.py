@@ -72,7 +72,7 @@ def test_features(root: Path) -> None:
     np.testing.assert_allclose(own[7], [*raw[0, 7], *raw[1, 7]], rtol=1e-5)
     np.testing.assert_allclose(own[5, :3], (raw[0, 4] + raw[0, 6]) / 2, rtol=1e-5)  # a gap, bridged
     np.testing.assert_allclose(other[7], [*raw[1, 7], *raw[0, 7]], rtol=1e-5)
-    with pytest.raises(ConfigurationError, match="cannot be mixed"):
+    with pytest.raises(ConfigurationError, match="cannot be combined"):
         setup(root, features=["flytracker", "pose"])
 
 
@@ -81,12 +81,12 @@ def test_behaviours_are_chosen_by_their_frames(root: Path) -> None:
     assert setup(root, behaviours=["wing threat"]).behaviours == ("wing threat", "other")
     with pytest.raises(DataError, match="lunge 20, wing threat 6"):
         setup(root, min_frames=1000)
-    with pytest.raises(DataError, match="show no hold"):
+    with pytest.raises(DataError, match="have no hold"):
         setup(root, behaviours=["hold"])
 
 
 def test_movies_are_trained_on_or_scored(root: Path) -> None:
-    with pytest.raises(ConfigurationError, match="Movie 1 would train and be scored"):
+    with pytest.raises(ConfigurationError, match="Movie 1 is in both train and test"):
         setup(root, test=[1, 2])
 
 
@@ -100,12 +100,12 @@ def rewrite(root: Path, kind: str, content: dict[str, Any]) -> str:
 def test_schema_errors_name_file_movie_and_key(root: Path) -> None:
     frames = np.zeros((2, 9, 3))
     cases = [
-        ("track", {"x": 1}, "key trk: missing; there are x"),
-        ("track", {"trk": np.ones(3)}, "no struct with names and data"),
-        ("track", {"trk": {"names": cell(["a", "b"]), "data": frames}}, "needed (2, frames, 2)"),
+        ("track", {"x": 1}, "key trk: it is missing; the keys are x"),
+        ("track", {"trk": np.ones(3)}, "not a struct with names and data"),
+        ("track", {"trk": {"names": cell(["a", "b"]), "data": frames}}, "(2, frames, 2) is needed"),
         ("track", {"trk": {"names": cell(["a", "b", "c"]), "data": frames}}, "pos x is missing"),
-        ("actions", {"behs": cell(["lunge"])}, "key bouts: missing"),
-        ("actions", {"behs": cell(["lunge"]), "bouts": cell([np.ones((1, 3))])}, "needed (2, 1)"),
+        ("actions", {"behs": cell(["lunge"])}, "key bouts: it is missing"),
+        ("actions", {"behs": cell(["lunge"]), "bouts": cell([np.ones((1, 3))])}, "(2, 1) is needed"),
     ]
     for kind, content, told in cases:
         message = rewrite(root, kind, content)

@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from jsonargparse import ArgumentError, ArgumentParser
 from PIL import Image
 
 from lightning_kp.arena.recording import ArenaSettings, write_arena
 from lightning_kp.batches import LabelledImages, PairsAndLabels
-from lightning_kp.datamodules import LabelledFramePairs, LabelledFrames
+from lightning_kp.datamodules import LabelledFramePairs, LabelledFrames, VideoFramePairs
 from lightning_kp.errors import ConfigurationError, DataError
 from lightning_kp.labels.bases import divide
 
@@ -78,7 +79,7 @@ def test_a_frame_that_two_label_files_hold_is_refused(kind: str, root: Path, tmp
     module = (
         LabelledFrames(files) if kind == "frames" else LabelledFramePairs("arena.mp4", files, root=str(root))
     )  # type: ignore[call-arg]
-    with pytest.raises(DataError, match=r"2\.png is labelled in 2 files\. Keep each frame in one"):
+    with pytest.raises(DataError, match=r"2\.png is labelled in 2 files\. Keep each labelled frame in one"):
         module.setup("fit")
     Image.fromarray(np.zeros((20, 40, 3), np.uint8)).save(tmp_path / "3.png")
     (tmp_path / "second.csv").write_text(f"{head}3.png,5,6\n")
@@ -167,7 +168,25 @@ def test_mistakes_of_all_files_are_told_at_once(tmp_path: Path) -> None:
 
 
 def test_impossible_numbers() -> None:
-    with pytest.raises(ConfigurationError, match="repeats 0"):
+    with pytest.raises(ConfigurationError, match="repeats is 0"):
         LabelledFrames("x", repeats=0)
     with pytest.raises(ConfigurationError, match="labelled_per_batch is 0"):
         LabelledFramePairs("x", "y", labelled_per_batch=0)
+
+
+def test_the_options_of_pairs_keep_their_flat_names() -> None:
+    """Users' YAML files and checkpoints name them; only ``boxes`` differs: labels cannot follow boxes of a file."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(LabelledFramePairs, "data")
+    alone = ArgumentParser(exit_on_error=False)
+    alone.add_class_arguments(VideoFramePairs, "data")
+    own = {"labels", "names", "rows", "labelled_per_batch", "label_val_fraction", "train_frames"}
+    assert set(parser.get_defaults().data.as_dict()) == set(alone.get_defaults().data.as_dict()) | own
+    data = LabelledFramePairs("a.mp4", "b.csv", gap=3, boxes=[0, 0, 9, 9])
+    hidden = {
+        "preprocessing"
+    }  # kept by the attribute, since a dataclass in a checkpoint cannot be read safely
+    assert set(data.hparams) == set(parser.get_defaults().data.as_dict()) - hidden
+    assert (data.hparams["gap"], data.hparams["size"], data.hparams["boxes"]) == (3, 128, [0, 0, 9, 9])
+    with pytest.raises(ArgumentError):
+        parser.parse_args(["--data.videos=a.mp4", "--data.labels=b.csv", "--data.boxes=follow"])

@@ -15,7 +15,7 @@ from lightning_kp.errors import ConfigurationError, DataError
 from lightning_kp.geometry import to_pixels
 from lightning_kp.labels.animals import LabelledAnimals
 from lightning_kp.labels.cut_and_paste import cut_and_paste
-from lightning_kp.labels.datasets import GroupDataset, divide_groups
+from lightning_kp.labels.datasets import LabelledDataset, divide_groups
 from lightning_kp.labels.opening import open_labels
 
 NAN = float("nan")
@@ -54,7 +54,7 @@ def test_an_arena_is_labels_too(tmp_path: Path) -> None:
     data.setup()
     assert len(data.datasets["predict"]) == 10  # type: ignore[arg-type]
     assert (data.shown_px, data.animals) == ((48, 48), 2)
-    with pytest.raises(DataError, match="wing is not among them"):
+    with pytest.raises(DataError, match="has no point called wing"):
         LabelledGroups("arena.truth.npz", names=["wing"], root=str(video.parent), size=32).setup()
 
 
@@ -68,7 +68,7 @@ def test_a_part_of_an_archive(archive: Path) -> None:
 
 
 def test_what_an_archive_may_lack(archive: Path) -> None:
-    with pytest.raises(DataError, match=r"no part dev.*It has: test, train"):
+    with pytest.raises(DataError, match=r"no part dev.*Its parts are: test, train"):
         open_labels(f"{archive}#dev")
     np.savez(archive.with_name("bare.npz"), points=np.zeros((1, 1, 1, 2)))
     with pytest.raises(DataError, match="no path, node_names"):
@@ -102,7 +102,7 @@ def test_an_epoch_has_as_many_batches_with_few_frames_as_with_many(archive: Path
 
 def test_more_frames_than_an_epoch_holds_are_trained_on_in_later_ones() -> None:
     """Two batches of one of seven frames: four epochs see them all, and in a new order each time."""
-    data = GroupDataset(shaded(7), np.arange(7), length=2)
+    data = LabelledDataset(shaded(7), np.arange(7), length=2, only_in_view=True)
     sampler = LabelledGroups.sampler_type(len(data), seed=0)
     seen = []
     for epoch in range(8):
@@ -164,7 +164,7 @@ def test_no_unlabelled_frames(archive: Path) -> None:
 
 
 def test_too_many_are_asked_for(archive: Path) -> None:
-    with pytest.raises(DataError, match="4 labelled frames are fewer than 6"):
+    with pytest.raises(DataError, match="There are 4 labelled frames, but 6 are needed"):
         groups(archive, train_frames=5, val_frames=1)
 
 
@@ -203,7 +203,10 @@ def test_a_covered_part_counts_as_missing() -> None:
 
 def test_nothing_whole_to_paste() -> None:
     labelled = whole_and_partial()
-    with pytest.raises(DataError, match="None of the animals in 1 images has all of head, tail"):
+    with pytest.raises(
+        DataError,
+        match=r"No animal in the 1 training images .* in view \(head, tail\)",
+    ):
         cut_and_paste(LabelledAnimals(labelled.image[1:], labelled.points[1:], labelled.names), 3)
 
 
@@ -274,5 +277,5 @@ def test_animals_out_of_view_are_not_pasted() -> None:
 def test_animals_out_of_view_are_neither_trained_on_nor_missed() -> None:
     points = torch.tensor([[[[0.0, 0.0], [0.5, 0.0]], [[1.5, 0.0], [0.9, 0.0]], [[1.5, 0], [1.7, 0]]]])
     image = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
-    data = GroupDataset(LabelledAnimals(image, points, ("head", "tail")), np.arange(1))
+    data = LabelledDataset(LabelledAnimals(image, points, ("head", "tail")), np.arange(1), only_in_view=True)
     assert data[0].confidence.tolist() == [[1, 1], [0, 1], [0, 0]]

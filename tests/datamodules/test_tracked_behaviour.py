@@ -62,7 +62,7 @@ def test_choices_are_checked(root: Path) -> None:
         setup(root)
     with pytest.raises(DataError, match="no Grooming; they have Supported, Unsupported"):
         setup(root, rater="Jin", behaviours=["Grooming"])
-    with pytest.raises(ConfigurationError, match="one would train and be scored"):
+    with pytest.raises(ConfigurationError, match="one would be used for both training and test"):
         setup(root, rater="Jin", test=["o*"])
     with pytest.raises(DataError, match="Did you mean two"):
         setup(root, rater="Jin", test=["twoo"])
@@ -131,7 +131,7 @@ def test_the_truth_of_an_arena(tmp_path: Path) -> None:
     other = TrackedBehaviour(**options, animal="animal2")
     other.setup("fit")
     assert data.recordings["train"][0].labels.tolist() != other.recordings["train"][0].labels.tolist()
-    with pytest.raises(DataError, match="none called animal3"):
+    with pytest.raises(DataError, match="no animal called animal3"):
         TrackedBehaviour(**options, animal="animal3").setup("fit")
 
 

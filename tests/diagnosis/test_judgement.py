@@ -1,4 +1,4 @@
-"""The verdict tells collapsed, duplicated, background, jittering and good keypoints apart."""
+"""The verdict distinguishes collapsed, duplicated, background, jittering and good keypoints."""
 
 import dataclasses
 import json
@@ -12,20 +12,17 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lightning_kp.batches import FramePairs
-from lightning_kp.diagnosis.evidence import what_lies_under
-from lightning_kp.diagnosis.judgement import (
-    Diagnosis,
+from lightning_kp.diagnosis.backgrounds import sampled_backgrounds
+from lightning_kp.diagnosis.evidence import (
     Evidence,
-    Problem,
-    Remedy,
-    Verdict,
     collect_evidence,
-    diagnose,
     foreground_under,
+    measure_surroundings,
     motion_under,
-    sampled_backgrounds,
     sampled_batches,
 )
+from lightning_kp.diagnosis.judgement import diagnose
+from lightning_kp.diagnosis.verdict import EARLIER_REMEDIES, Diagnosis, Problem, Remedy, Verdict
 from lightning_kp.errors import DataError
 from lightning_kp.geometry import pixel_centres
 from lightning_kp.heatmaps import spatial_softmax
@@ -65,7 +62,7 @@ def video(time: np.ndarray, noise: float = 3.0) -> np.ndarray:
 TIME = np.arange(FRAMES)
 FRAME, FUTURE = video(TIME), video(TIME + GAP)
 BACKGROUND = fg.median_background(FRAME)
-HERE, THERE, MOVED = (
+PRESENT, LATER, MOVED = (
     fg.foreground(FRAME, BACKGROUND),
     fg.foreground(FUTURE, BACKGROUND),
     fg.moving(FRAME, FUTURE),
@@ -86,8 +83,8 @@ def evidence(
         confidence=np.full((FRAMES, count), 0.3) - 0.01 * np.arange(count),
         covariance=np.broadcast_to([width**2, width**2, 0.0], (FRAMES, count, 3)).copy(),
         turned_back=turned_back,
-        **what_lies_under(HERE, THERE, MOVED, points, np.random.default_rng(0)),
-        body_px=fg.largest_size_px(HERE),
+        **measure_surroundings(PRESENT, LATER, MOVED, points, np.random.default_rng(0)),
+        body_px=fg.largest_size_px(PRESENT),
         video=np.zeros(FRAMES, dtype=np.int64),
         index=TIME.astype(np.int64),
         image_size=SIZE,
@@ -103,7 +100,7 @@ GOOD = [part(TIME, along) for along in PARTS.values()]
 
 def test_masks_are_the_animal_and_nothing_else() -> None:
     truth = np.abs(FRAME.astype(float).mean(axis=-1) - 90) > 50
-    overlap = (HERE & truth).sum() / (HERE | truth).sum()
+    overlap = (PRESENT & truth).sum() / (PRESENT | truth).sum()
     assert overlap > 0.75  # the 3x3 mean blurs the outline by less than a pixel
     assert not fg.foreground(video(TIME)[:4] * 0 + 90, FRAME[0] * 0 + 90).any()
 
@@ -389,7 +386,7 @@ def test_after_few_steps_the_remedy_is_to_go_on() -> None:
     early, late = (diagnose(evidence(*GOOD, turned=turned), steps=steps) for steps in (40, 800))
     assert early.keypoints[0].remedy is Remedy.EPOCHS
     assert early.keypoints[1].remedy is Remedy.NONE
-    assert "Trained for 40 steps only." in early.reason
+    assert "Training has run for only 40 steps." in early.reason
     assert early.remedy is Remedy.EPOCHS
     assert late == diagnose(evidence(*GOOD, turned=turned))
 
@@ -399,3 +396,10 @@ def test_problems_are_counted_in_words_and_stored_as_ever() -> None:
     assert "1 not turning with the image." in diagnosis.reason
     assert '"does not turn with the image"' in diagnosis.to_json()  # reports of older runs are read again
     assert Diagnosis.from_json(diagnosis.to_json()).keypoints[0].problem is Problem.ROTATION
+
+
+@pytest.mark.parametrize(("text", "remedy"), EARLIER_REMEDIES.items())
+def test_remedies_of_older_runs_are_read_again(text: str, remedy: Remedy) -> None:
+    diagnosis = dataclasses.replace(diagnose(evidence(*GOOD)), remedy=remedy)
+    stored = json.loads(diagnosis.to_json()) | {"remedy": text}
+    assert Diagnosis.from_json(json.dumps(stored)).remedy is remedy

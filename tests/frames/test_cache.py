@@ -1,4 +1,4 @@
-"""The frame cache: right pixels, bounded, never half valid; thinning that keeps pairs; crops."""
+"""The frame cache: correct pixels, limited size, never half valid; thinning that keeps pairs; crops."""
 
 import errno
 import os
@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,11 +29,12 @@ from lightning_kp.frames import cache_folder
 from lightning_kp.frames.cache import CachedVideo, cache_videos
 from lightning_kp.frames.cache_folder import make_room
 from lightning_kp.frames.placements import Placements
+from lightning_kp.frames.preprocessing import NO_PREPROCESSING, Preprocessing
 from lightning_kp.frames.stream import in_background, stream_frames
 from lightning_kp.frames.thinning import Thinning, parse_gap
 from lightning_kp.geometry import Region, place
 from lightning_kp.video.opening import open_video
-from lightning_kp.video.reader import VideoWarning
+from lightning_kp.video.reader import VideoInfo, VideoWarning
 
 FRAME_GB = 32 * 32 * 3 / 1e9
 
@@ -86,6 +88,40 @@ def test_key_follows_content_and_settings(tmp_path: Path, clip: Path) -> None:
     assert changed.n_frames == 50
 
 
+@pytest.mark.parametrize(
+    ("boxes", "options", "key"),
+    [
+        (None, {}, "bda3f7c6cfc9d826de07"),
+        ([0, 0, 40, 40], {"gap": 5}, "925bfb0fd6919087b9c9"),
+        ("boxes.csv", {"gap": 5}, "1bd632dbcd23f5208871"),
+        (
+            None,
+            {
+                "preprocessing": Preprocessing(
+                    shadow="hsv", registration="translation", keep_hsv=[0, 20, 0.3, 1, 0.2, 1]
+                )
+            },
+            "1d49c1d704799b6835d9",
+        ),
+    ],
+)
+def test_key_is_the_one_that_users_caches_have(
+    tmp_path: Path, boxes: Any, options: dict[str, Any], key: str
+) -> None:
+    """A new key would decode the videos of all users again."""
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(bytes(range(256)) * 1000)
+    os.utime(path, ns=(1_700_000_000_000_000_000,) * 2)
+    info = VideoInfo(path, "clip", (48, 64), 25.0, 60, 2.4, "h264", "yuv420p")
+    if isinstance(boxes, str):
+        boxes = tmp_path / boxes
+        boxes.write_text("frame,left,top,right,bottom\n0,0,0,20,20\n30,5,0,25,20\n")
+    reader: Any = SimpleNamespace(info=info)
+    settings = {"size": 32, "fit": "pad", "gap": None, "preprocessing": NO_PREPROCESSING} | options
+    job = frame_cache._Job.plan(reader, boxes=boxes, folder=tmp_path, **settings)
+    assert job.path(".frames").name == f"clip-{key}.frames"
+
+
 def test_pickled_video_opens_its_file_itself(tmp_path: Path, clip: Path) -> None:
     """A worker process must not receive the pixels."""
     (video,) = cache(clip, folder=tmp_path)
@@ -113,7 +149,7 @@ def test_folder_of_images(tmp_path: Path) -> None:
     folder.mkdir()
     for i in range(12):
         Pillow.fromarray(numbered(i)).save(folder / f"{i}.png")
-    with pytest.warns(VideoWarning, match="images carry no times"):
+    with pytest.warns(VideoWarning, match="images have no time stamps"):
         (video,) = cache(folder, folder=tmp_path / "cache")
     assert numbers(video) == list(range(12))
 
@@ -167,7 +203,7 @@ def test_thinned_frames_find_their_partners(share: float, gap: int) -> None:
 
 def test_cache_is_thinned_to_its_bound(tmp_path: Path, clip: Path) -> None:
     other = write_numbered(tmp_path / "other.mp4", 40)
-    with pytest.warns(VideoWarning, match=r"cache_gb is .*: 50.0% of them are kept"):
+    with pytest.warns(VideoWarning, match=r"cache_gb is .*: 50.0% of the frames are kept"):
         videos = cache(clip, other, folder=tmp_path / "c", gap=4, cache_gb=FRAME_GB * 50)
     assert [len(video.index) for video in videos] == [30, 20]
     assert numbers(videos[0]) == videos[0].index.tolist() == list(range(0, 60, 2))
@@ -186,7 +222,9 @@ def test_bound_holds_for_a_file_that_promises_too_little(
         return reader
 
     monkeypatch.setattr(frame_cache, "open_video", modest)
-    with pytest.warns(VideoWarning, match="longer than it promises; only its first 21 kept"):
+    with pytest.warns(
+        VideoWarning, match="more frames than the file announces; only the first 21 to be cached"
+    ):
         (video,) = cache(clip, folder=tmp_path, cache_gb=FRAME_GB * 20.5)
     assert video.index.tolist() == list(range(21))
     assert video.n_frames == 60
@@ -237,10 +275,10 @@ def test_frame_without_a_row_takes_the_last_box(tmp_path: Path, clip: Path) -> N
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("frame,left,top,right\n0,1,2,3\n", "has no column bottom"),
-        ("frame,left,top,right,bottom\n0,1,2,3\n", "line 2: not five numbers"),
-        ("frame,left,top,right,bottom\n0,1,2,x,9\n", "line 2: not five numbers"),
-        ("frame,left,top,right,bottom\n0,nan,2,4,9\n", "line 2: not five numbers"),
+        ("frame,left,top,right\n0,1,2,3\n", r"lack the column\(s\) bottom"),
+        ("frame,left,top,right,bottom\n0,1,2,3\n", "line 2: .* must be five numbers"),
+        ("frame,left,top,right,bottom\n0,1,2,x,9\n", "line 2: .* must be five numbers"),
+        ("frame,left,top,right,bottom\n0,nan,2,4,9\n", "line 2: .* must be five numbers"),
         ("frame,left,top,right,bottom\n", "no box for the video clip"),
         ("video,frame,left,top,right,bottom\nmouse,0,1,2,3,4\n", "no box for the video clip"),
         ("frame,left,top,right,bottom\n0,70,0,90,20\n", "holds no pixel of a 64x48 frame"),
@@ -324,7 +362,7 @@ def test_full_disk_is_one_line(tmp_path: Path, clip: Path, monkeypatch: pytest.M
 
 
 def test_too_little_room_is_said_before_decoding(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"needs 1000000000.00 GB and .* has .* GB free"):
+    with pytest.raises(DataError, match=r"needs 1000000000.00 GB, but .* has only .* GB free"):
         make_room(tmp_path, needed=1e18, budget=1e19, in_use=[])
 
 

@@ -1,4 +1,4 @@
-"""Frame pairs: never across videos, split without a common frame, in an order that a seed and an epoch fix."""
+"""Frame pairs: within one video, split without a common frame, in an order that seed and epoch determine."""
 
 from collections import Counter
 from pathlib import Path
@@ -15,7 +15,8 @@ from lightning_kp.batches import FramePairs, Frames
 from lightning_kp.datamodules import VideoFramePairs
 from lightning_kp.errors import ConfigurationError, KeypointError, VideoError
 from lightning_kp.frames.cache import CachedVideo
-from lightning_kp.frames.pairs import PairDataset, held_out_block
+from lightning_kp.frames.pair_rows import held_out_block
+from lightning_kp.frames.pairs import PairDataset
 from lightning_kp.loading import EpochShuffle
 from lightning_kp.video.reader import VideoWarning
 
@@ -79,7 +80,7 @@ def test_gap_in_seconds_and_stride(clips: Path) -> None:
 
 
 def test_thinned_cache_still_gives_pairs(clips: Path) -> None:
-    with pytest.warns(VideoWarning, match=r"40.0% of them are kept"):
+    with pytest.warns(VideoWarning, match=r"40.0% of the frames are kept"):
         data = module(clips, "a", cache_gb=32 * 32 * 3 * 25 / 1e9, val_fraction=0)
     expected = [(0, t, t + 5) for t in range(55) if t % 5 in (0, 2)]
     assert pairs(data.datasets["train"]) == expected
@@ -288,27 +289,34 @@ def test_one_frame_is_no_pair(clips: Path, tmp_path: Path) -> None:
 def test_short_video_among_others_is_left_out(clips: Path, tmp_path: Path) -> None:
     write_numbered(tmp_path / "one.mp4", 3)
     write_numbered(tmp_path / "two.mp4", 60)
-    with pytest.warns(VideoWarning, match=r"one.mp4 has 3 frame\(s\).*It is left out"):
+    with pytest.warns(VideoWarning, match=r"one.mp4 has 3 frame\(s\).*This video is skipped"):
         data = module(tmp_path, "one", "two")
     assert {video for video, *_ in pairs(data.datasets["train"])} == {1}
 
 
 def test_too_short_to_split_is_said(clips: Path) -> None:
     with pytest.raises(
-        KeypointError, match=r"30 frames and a gap of 12 leave 0 pairs to train.*val_fraction=0"
+        KeypointError, match=r"30 frames and a gap of 12 frames leave 0 pairs for training.*val_fraction=0"
     ):
         module(clips, "d", gap=12)
 
 
 def test_one_video_cannot_be_split_by_video(clips: Path) -> None:
     """However long it is: longer videos or shorter gaps would not help."""
-    with pytest.raises(KeypointError, match=r"leave 0 pairs to train.*Set --data\.split=time"):
+    with pytest.raises(KeypointError, match=r"leave 0 pairs for training.*Set --data\.split=time"):
         module(clips, "a", split="video")
 
 
 @pytest.mark.parametrize(
     "options",
-    [{"val_fraction": 1.0}, {"val_fraction": -0.1}, {"pair_stride": 0}, {"cache_gb": 0}, {"gap": "soon"}],
+    [
+        {"val_fraction": 1.0},
+        {"val_fraction": -0.1},
+        {"pair_stride": 0},
+        {"cache_gb": 0},
+        {"gap": "soon"},
+        {"split": "videos"},
+    ],
 )
 def test_values_out_of_range_are_refused_before_decoding(clips: Path, options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):

@@ -17,13 +17,13 @@ from lightning_kp.frames.cache import cache_videos
 from lightning_kp.frames.pairs import FramePairsModule
 from lightning_kp.frames.placements import Placements
 from lightning_kp.frames.preprocessing import (
-    NOTHING,
+    NO_PREPROCESSING,
     Preprocessing,
     Preprocessor,
     covariance_in_frame,
+    learn_preprocessor,
     points_in_frame,
     points_in_registered,
-    preprocessor_of,
 )
 from lightning_kp.frames.stream import stream_frames
 from lightning_kp.frames.view import ViewSettings
@@ -88,7 +88,7 @@ def arena(tmp_path_factory):
     return write_arena(settings, tmp_path_factory.mktemp("arena"))
 
 
-def squares_of(video, settings=NOTHING, folder=None, **options):
+def squares_of(video, settings=NO_PREPROCESSING, folder=None, **options):
     (cached,) = cache_videos(
         [video], size=SIZE, preprocessing=settings, cache_dir=folder, progress=False, **options
     )
@@ -99,30 +99,36 @@ def squares_of(video, settings=NOTHING, folder=None, **options):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
-        ({"shadow": "hvs"}, "Choose of none, hsv, ssim, filter"),
-        ({"registration": "affine"}, "Choose of none, translation, similarity"),
+        ({"shadow": "hvs"}, "Choose one of: none, hsv, ssim, filter"),
+        ({"registration": "affine"}, "Choose one of: none, translation, similarity"),
         ({"darkest": 1.5}, "between 0 and 1"),
         ({"ssim_threshold": 0.0}, "between 0 and 2"),
         ({"keep_hsv": [0.0, 20.0]}, "hue"),
-        ({"shadows": "hsv"}, "It has: shadow, registration"),
+        ({"shadows": "hsv"}, "Its settings are: shadow, registration"),
     ],
 )
-def test_wrong_settings_are_refused_and_the_right_ones_named(wrong, told):
-    with pytest.raises(ConfigurationError, match=told):
-        Preprocessing.of(wrong)
+def test_wrong_settings_are_refused_and_the_right_ones_named(wrong, message):
+    with pytest.raises(ConfigurationError, match=message):
+        Preprocessing.from_settings(wrong)
 
 
 def test_settings_survive_as_plain_values():
     settings = Preprocessing(shadow="hsv", fill="black", keep_hsv=[0.0, 20.0, 0.3, 1.0, 0.2, 1.0])
-    assert Preprocessing.of(dataclasses.asdict(settings)) == settings
-    assert Preprocessing.of(None) == NOTHING
-    assert Preprocessing.of(settings) is settings
+    assert Preprocessing.from_settings(dataclasses.asdict(settings)) == settings
+    assert Preprocessing.from_settings(None) == NO_PREPROCESSING
+    assert Preprocessing.from_settings(settings) is settings
 
 
 def test_fingerprints_tell_settings_apart():
-    known = [NOTHING, HSV, REGISTERED, Preprocessing(shadow="hsv", darkest=0.4), Preprocessing(shadow="ssim")]
+    known = [
+        NO_PREPROCESSING,
+        HSV,
+        REGISTERED,
+        Preprocessing(shadow="hsv", darkest=0.4),
+        Preprocessing(shadow="ssim"),
+    ]
     assert len({settings.fingerprint for settings in known}) == len(known)
     assert [settings.is_on for settings in known] == [False, True, True, True, True]
 
@@ -171,13 +177,13 @@ def test_the_cache_keeps_both_kinds_apart(shaken, tmp_path):
     plain = squares_of(shaken, folder=tmp_path)
     again = squares_of(shaken, REGISTERED, tmp_path)
     assert plain.file != again.file
-    assert squares_of(shaken, NOTHING, tmp_path).file == plain.file
+    assert squares_of(shaken, NO_PREPROCESSING, tmp_path).file == plain.file
     reader = open_video(shaken)
     placements = Placements(reader.info, SIZE, "pad")
-    learnt = preprocessor_of(reader, placements, REGISTERED)
+    learnt = learn_preprocessor(reader, placements, REGISTERED)
     assert learnt is not None
     assert np.array_equal(learnt(np.asarray(plain.frames)).squares, again.frames)
-    assert preprocessor_of(reader, placements, NOTHING) is None
+    assert learn_preprocessor(reader, placements, NO_PREPROCESSING) is None
 
 
 def test_the_stream_shows_what_the_cache_holds(arena):
@@ -192,13 +198,13 @@ def test_the_stream_shows_what_the_cache_holds(arena):
 def test_a_box_for_each_frame_is_refused(shaken, tmp_path):
     boxes = tmp_path / "boxes.csv"
     boxes.write_text("frame,left,top,right,bottom\n0,0,0,60,60\n3,10,10,70,70\n")
-    with pytest.raises(ConfigurationError, match="boxes differ from frame to frame"):
+    with pytest.raises(ConfigurationError, match="boxes of shaken differ from frame to frame"):
         squares_of(shaken, HSV, tmp_path, boxes=boxes, gap=2)
 
 
 def test_too_short_a_video_has_no_scene(tmp_path):
     video = clips.write_video(tmp_path / "short.mp4", [clips.numbered(i) for i in range(3)])
-    with pytest.raises(DataError, match=r"needs 4 frames of .*short.mp4 to know the scene, got 3"):
+    with pytest.raises(DataError, match=r"needs at least 4 frames of .*short.mp4 to .* there are only 3"):
         squares_of(video, HSV, tmp_path)
 
 
@@ -214,7 +220,7 @@ def test_a_colour_range_is_kept_and_the_rest_is_black(shaken):
 # ---- tracking
 
 
-@pytest.mark.parametrize("settings", [NOTHING, REGISTERED], ids=["plain", "registered"])
+@pytest.mark.parametrize("settings", [NO_PREPROCESSING, REGISTERED], ids=["plain", "registered"])
 def test_tracks_are_in_pixels_of_the_video_as_it_is(settings, shaken, tmp_path):
     view = ViewSettings(SIZE, preprocessing=settings)
     track_video(RedDot(), shaken, tmp_path / "dot", view, origin="x", batch_size=5, formats=["csv"])
@@ -249,9 +255,9 @@ def test_each_video_of_a_label_file_is_a_scene_of_its_own():
     assert torch.equal(same, points)
     assert (done[4:] == 200).all()  # with a common scene, half of all pictures would differ from it
     assert (done[1:4] == 40).all()
-    with pytest.raises(DataError, match="needs 4 frames of c"):
+    with pytest.raises(DataError, match="needs at least 4 frames of c"):
         preprocess_labelled(squares[:2], points[:2], [placement] * 2, ["c"] * 2, HSV)
-    assert preprocess_labelled(squares, points, [placement] * 8, scenes, NOTHING)[0] is squares
+    assert preprocess_labelled(squares, points, [placement] * 8, scenes, NO_PREPROCESSING)[0] is squares
 
 
 def test_scenes_by_the_names_of_frames():

@@ -1,9 +1,10 @@
-"""The camera's motion is found and undone, whatever walks through the picture."""
+"""Registration: the camera's motion is estimated and undone, whatever moves through the image."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from lightning_kp.errors import ConfigurationError
 from lightning_kp.frames.registration import align, robust_difference, shift_between, warp
 
 
@@ -57,7 +58,7 @@ def test_turn_and_scale_of_a_picture_that_is_not_square():
     turn = scale * torch.tensor([[angle.cos(), -angle.sin()], [angle.sin(), angle.cos()]])
     half = torch.diag(torch.tensor((size[1] / 2, size[0] / 2)))
     wanted = shift_px(2.0, 1.0, size)
-    wanted[:2, :2] = torch.linalg.inv(half) @ turn @ half  # of pixels, told in half sides
+    wanted[:2, :2] = torch.linalg.inv(half) @ turn @ half  # from pixels to half sides
     frame = moved(still, wanted)[None]
     corners = torch.tensor([[-0.8, -0.8, 1], [0.8, -0.8, 1], [0.8, 0.8, 1.0]]).T
     error = half @ ((align(frame, still, "similarity")[0] - wanted) @ corners)[:2]
@@ -79,6 +80,11 @@ def test_no_motion_is_asked_for_or_found():
     still = scene()
     assert torch.equal(align(still[None].roll(3, -1), still, "none")[0], torch.eye(3))
     assert align(still[None][:0], still, "translation").shape == (0, 3, 3)
+
+
+def test_an_unknown_motion_is_refused():
+    with pytest.raises(ConfigurationError, match=r"no registration 'affine'.*none, translation, similarity"):
+        align(scene()[None], scene(), "affine")
 
 
 def test_a_frame_that_shows_something_else_keeps_its_place():

@@ -1,4 +1,4 @@
-"""Shadows go, animals stay, as far as each of the three ways can tell them apart."""
+"""Shadow removal: shadows are removed and animals kept, as far as each of the three ways can distinguish them."""
 
 import pytest
 import torch
@@ -6,10 +6,10 @@ import torch.nn.functional as F
 
 from lightning_kp.frames.shadows import (
     bitwise_and,
+    equalise_light,
     is_in_hsv_range,
     is_object_by_hsv,
     is_object_by_ssim,
-    lit_evenly,
 )
 
 ANIMAL, SHADOW = (slice(8, 20), slice(8, 20)), (slice(28, 50), slice(28, 50))
@@ -71,7 +71,7 @@ def test_structure_loses_the_plain_middle_of_a_plain_animal(scene):
 
 
 def test_filters_give_the_shadow_the_light_of_the_scene(frame, scene):
-    lit = lit_evenly(frame, scene)
+    lit = equalise_light(frame, scene)
     middle = inside(SHADOW, 4)
     assert (lit[0, :, *middle].mean() / scene[:, *middle].mean()).item() == pytest.approx(1, abs=0.03)
     away = (slice(34, 48), slice(0, 14))
@@ -82,7 +82,7 @@ def test_filters_lift_dark_animals_too_but_only_so_far(scene):
     frame = scene.clone()
     frame[:, *ANIMAL] *= 0.2
     middle = inside(ANIMAL, 4)
-    lit = lit_evenly(frame[None], scene)[0, :, *middle].mean() / scene[:, *middle].mean()
+    lit = equalise_light(frame[None], scene)[0, :, *middle].mean() / scene[:, *middle].mean()
     assert lit.item() == pytest.approx(0.4, abs=0.03)  # 0.2 / 0.5
 
 

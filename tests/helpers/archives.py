@@ -9,7 +9,7 @@ NAMES = ("nose", "tail")
 
 
 def archive(folder: Path, animals: int, names: tuple[str, ...] = NAMES, frames: int = 6) -> str:
-    """Grey images of 32 x 32 with so many animals; the name of their labels."""
+    """Write grey images of 32 x 32 with the given number of animals; return the name of their labels."""
     (folder / "images").mkdir(exist_ok=True)
     for number in range(frames):
         Pictures.new("RGB", (32, 32), (30 * number, 0, 0)).save(folder / "images" / f"{number}.png")

@@ -20,7 +20,7 @@ FLY_FEATURES = ["vel", "ang_vel", "dist_to_other"]
 
 
 def calms21_sequence(frames: int, seed: int, block: int = 6) -> dict[str, Any]:
-    """One sequence as the official json holds it; how far the mice are apart tells the behaviour."""
+    """One sequence in the layout of the official json; the distance between the mice determines the behaviour."""
     rng = np.random.default_rng(seed)
     labels = np.repeat(rng.integers(0, 4, frames // block + 1), block)[:frames]
     keypoints = np.empty((frames, 2, 2, 7))
@@ -51,7 +51,7 @@ def write_calms21(folder: Path, frames: int = 60, sequences: int = 2) -> Path:
 
 
 def as_npy(path: Path) -> Path:
-    """What the official converter makes of a json: the same dictionary with arrays, pickled by NumPy."""
+    """Output of the official converter for a json: the dictionary with arrays, pickled by NumPy."""
     content = json.loads(path.read_text())
     for sequences in content.values():
         for sequence in sequences.values():
@@ -119,7 +119,7 @@ def write_open_field(folder: Path, name: str, frames: int = 120, seed: int = 0) 
 
 
 def write_for(experiment: str, folder: Path) -> list[str]:
-    """The small data that an experiment file reads, and the options that fit it to them."""
+    """Small data for an experiment file, and the options that match it to them."""
     options = [f"--data.root={folder}", "--data.past=6", "--data.future=6", "--model.widths=[4]"]
     if experiment.endswith("calms21"):
         write_calms21(folder)

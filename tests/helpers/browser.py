@@ -1,4 +1,4 @@
-"""A headless Chromium for tests, spoken to through its own protocol over two pipes: no package is needed.
+"""A headless Chromium for tests, controlled by its own protocol over two pipes, without any package.
 
 The protocol: https://chromedevtools.github.io/devtools-protocol; messages are JSON, each ended by a zero byte.
 """
@@ -75,7 +75,7 @@ class Browser:
         self.call("Emulation.setEmulatedMedia", features=[scheme])
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Send a command and wait for its answer; events on the way are kept."""
+        """Send a command and wait for its answer; events received meanwhile are kept."""
         self._number += 1
         message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
         if self._session is not None:
@@ -105,7 +105,7 @@ class Browser:
         self.wait("document.readyState === 'complete' && location.protocol === 'file:'")
 
     def run(self, script: str) -> Any:
-        """The value of a JavaScript expression; promises are waited for."""
+        """The value of a JavaScript expression; promises are awaited."""
         answer = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
@@ -118,7 +118,7 @@ class Browser:
             time.sleep(0.05)
 
     def press(self, key: str, code: int, text: str = "") -> None:
-        """Press a key where the focus is."""
+        """Press a key on the focused element."""
         for kind in ("keyDown", "keyUp"):
             self.call(
                 "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code,
@@ -131,18 +131,18 @@ class Browser:
         self.run("1")  # what is on its way has come with the answer
         found = []
         for event in self._events:
-            kind, told = event.get("method"), event.get("params", {})
+            kind, params = event.get("method"), event.get("params", {})
             if kind == "Runtime.exceptionThrown":
-                found.append(str(told["exceptionDetails"].get("text")))
-            elif kind == "Runtime.consoleAPICalled" and told["type"] in ("error", "warning", "assert"):
-                found.append(str(told["args"]))
-            elif kind == "Log.entryAdded" and told["entry"]["level"] in ("error", "warning"):
-                found.append(str(told["entry"]["text"]))
+                found.append(str(params["exceptionDetails"].get("text")))
+            elif kind == "Runtime.consoleAPICalled" and params["type"] in ("error", "warning", "assert"):
+                found.append(str(params["args"]))
+            elif kind == "Log.entryAdded" and params["entry"]["level"] in ("error", "warning"):
+                found.append(str(params["entry"]["text"]))
         return found
 
     @property
     def requests(self) -> list[str]:
-        """Addresses that the page asked for, those inside the file left out."""
+        """Addresses that the page requested, except those inside the file."""
         sent = [
             event["params"] for event in self._events if event.get("method") == "Network.requestWillBeSent"
         ]

@@ -1,4 +1,4 @@
-"""Small videos that tests write: each frame carries its number in colour, so that a mix-up shows."""
+"""Small videos that tests write: each frame shows its number in colour, so that swapped frames are detected."""
 
 import json
 from collections.abc import Iterable, Sequence

@@ -28,7 +28,7 @@ def write_people(folder: Path, names: Sequence[str], files: Sequence[str], image
 
 
 def tiny_crowds(data: str, names: Sequence[str], folder: Path) -> list[str]:
-    """Options that put tiny crowds and a small network in place of a file's own."""
+    """Options that replace the data and the network of an experiment by tiny ones."""
     common = [*NETWORK, "--data.size=48", "--data.batch_size=2", "--data.num_workers=0", f"--data.root={folder}",
               "--trainer.strategy=auto"]  # fmt: skip
     if data == "SyntheticCrowd":

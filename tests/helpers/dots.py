@@ -27,7 +27,7 @@ class NoWeights:
 
 
 class ColourDots(KeypointMethod):
-    """Keypoint k lies where the image has colour k; nothing is learnt."""
+    """Finds keypoint k at the pixels of colour k; nothing is learnt."""
 
     batch_type = Images
     weights_type = NoWeights

@@ -1,4 +1,4 @@
-"""Small people in the three layouts of Human3.6M: every joint is a disc whose place is written down."""
+"""Small people in the three layouts of Human3.6M: every joint is a disc at a known position."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ Poses = npt.NDArray[np.float64]
 
 
 def poses(number: int, seed: int = 0, *, turned: bool = False) -> Poses:
-    """Joints (T, 32, 2) in pixels of somebody who walks to the right and waves; 64 pixels tall."""
+    """Joints (T, 32, 2) in pixels of a person who walks to the right and waves; 64 pixels tall."""
     body = np.zeros((32, 2))
     body[list(BODY)] = list(BODY.values())
     if turned:

@@ -14,7 +14,7 @@ MPII_KEYS = ("image", "center", "scale", "joints", "joints_vis")
 
 
 def joints(people: int, number: int) -> NDArray[np.float64]:
-    """Points (N, K, 2) in px, no two alike."""
+    """Points (N, K, 2) in px, all different."""
     random = np.random.default_rng(people)
     return random.uniform((10, 10), (70, 50), (people, number, 2)).round(2)
 
@@ -62,7 +62,7 @@ def write_mpii_json(folder: Path, train: int = 3, val: int = 2) -> NDArray[np.fl
 
 
 def write_mpii_mat(path: Path, pictures: int = 4) -> None:
-    """The published structure: one person a picture, two in the first, nobody in the last; it is for testing."""
+    """The published structure: one person per picture, two in the first, none in the last, which is for testing."""
     names = [f"{n:09d}.jpg" for n in range(pictures + 1)]
     write_pictures(path.parent / "images", names)
     points = joints(pictures, 16)
@@ -99,7 +99,7 @@ def _structs(rows: list[dict[str, Any]]) -> NDArray[Any]:
 
 
 def tiny_people(data: str, folder: Path) -> list[str]:
-    """Options that put a few people in place of an experiment's data, and a small network in place of its own."""
+    """Options that replace an experiment's data by a few people and its network by a small one."""
     small = [
         "--model.width=8",
         "--model.depth=1",

@@ -1,4 +1,4 @@
-"""Run folders filled with what a report shows."""
+"""Run folders with the files that a report shows."""
 
 import dataclasses
 import json
@@ -62,7 +62,7 @@ def fill(folder: RunFolder, word: str) -> None:
 
 
 def add_results(folder: RunFolder, word: str) -> None:
-    """What other commands leave: exchanges, labels needed, behaviour, inspection."""
+    """Files of other commands: identity switches, labels needed, behaviour, inspection."""
     swaps = {"session": [{"frame": 2, "animals": [1, 2], "margin": 0.5, "reason": word}], word: []}
     known = json.loads(folder.diagnostics.read_text())
     folder.diagnostics.write_text(json.dumps(known | {"suspected_swaps": swaps}))

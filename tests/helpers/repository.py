@@ -1,4 +1,4 @@
-"""Where the repository lies, for tests that read its files while they are collected."""
+"""Folder of the repository, for tests that read its files during collection."""
 
 from pathlib import Path
 

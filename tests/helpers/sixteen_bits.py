@@ -1,4 +1,4 @@
-"""What mixed precision may change of a method, and what it may not."""
+"""Checks of a method under mixed precision."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from lightning_kp.method import KeypointMethod
 
 
 def agrees_in_sixteen_bits(method: KeypointMethod, batch: Any, *, rtol: float) -> None:
-    """Terms are those of 32 bits but for rounding, and points have 32 bits."""
+    """Terms equal those in 32 bits up to rounding, and points have 32 bits."""
     exact = method.terms(batch)
     with torch.autocast("cpu", torch.bfloat16):
         rounded = method.terms(batch)

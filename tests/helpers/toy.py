@@ -1,4 +1,4 @@
-"""The smallest method and datamodule that the command can run; what a user's own module looks like."""
+"""The smallest method and datamodule that the command can run, like a user's own module."""
 
 import dataclasses
 import json

@@ -9,7 +9,7 @@ from lightning_kp.checkpoints import write_method
 
 
 def checkpoint(name: str, folder: Path, data: str = "") -> Path:
-    """An untrained network that says something everywhere."""
+    """An untrained network that finds keypoints everywhere."""
     torch.manual_seed(0)
     settings = dict(build(name).hparams)
     method = METHODS[name](**settings | {each: 1e-6 for each in ("threshold", "stop") if each in settings})

@@ -1,4 +1,4 @@
-"""What two processes of a distributed training say, for tests that compare them with one."""
+"""Results of two processes of a distributed training, for tests that compare them with one process."""
 
 import sys
 from collections.abc import Callable

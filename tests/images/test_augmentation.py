@@ -1,4 +1,4 @@
-"""Augmentation of pairs: both frames alike, in range, and by the angle that was drawn."""
+"""Augmentation of pairs: both frames alike, in range, and turned by the drawn angle."""
 
 import pytest
 import torch

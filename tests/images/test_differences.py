@@ -1,4 +1,4 @@
-"""Difference targets: the reference's values, numbers worked out by hand, and laws of structural similarity."""
+"""Difference targets: the reference's values, hand-computed numbers, and laws of structural similarity."""
 
 import math
 
@@ -64,7 +64,7 @@ def test_flat_images_differ_by_their_luminance() -> None:
 
 
 def test_stripes_against_grey_by_hand() -> None:
-    """A window that weighs its centre p sees the variance p (1 - p); the covariance with grey is 0."""
+    """A window with weight p at its centre has the variance p (1 - p); the covariance with grey is 0."""
     centre = 1 / (1 + 2 * math.exp(-1 / 4.5))
     expected = 1 - C2 / (centre * (1 - centre) + C2)  # 0.99621
     found = ssim_difference(stripes(), torch.full((1, 3, 9, 9), 0.5), luminance=False, window=3)

@@ -1,4 +1,4 @@
-"""The preview that kp inspect draws: a row for each preprocessing, of frames that are what it says."""
+"""The preview drawn by `kp inspect`: one row for each preprocessing."""
 
 import numpy as np
 import pytest

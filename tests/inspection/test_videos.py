@@ -1,4 +1,4 @@
-"""`kp inspect` measures what moves in made-up scenes of known size and speed, and says what disturbs."""
+"""`kp inspect` measures what moves in synthetic scenes of known size and speed, and warns of what may disturb."""
 
 import dataclasses
 import json
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from lightning_kp.errors import ConfigurationError, DataError, VideoError
-from lightning_kp.inspection.advice import Suggestion, clock, crop_words, suggest, together
+from lightning_kp.inspection.advice import Suggestion, combine_suggestions, crop_text, duration_text, suggest
 from lightning_kp.inspection.measures import (
     BURST,
     BURSTS,
@@ -24,10 +24,10 @@ from lightning_kp.inspection.measures import (
     Sampled,
     measure,
     sample,
-    shift_between,
 )
 from lightning_kp.inspection.notes import Trouble, notes_on
 from lightning_kp.inspection.picture import write_picture
+from lightning_kp.inspection.shake import shift_between
 from lightning_kp.inspection.videos import Inspection, VideoInspection, inspect_videos
 from lightning_kp.motion.boxes import FOLLOW
 from lightning_kp.verbs import inspect
@@ -94,7 +94,7 @@ def test_one_walker_is_measured_and_suggested_for() -> None:
 )
 def test_a_crop_in_words(box: tuple[int, int, int, int] | str | None, words: str) -> None:
     """In the terminal and in the picture's title, which once read "crop f,o,l,l,o,w"."""
-    assert crop_words(box) == words
+    assert crop_text(box) == words
 
 
 def test_a_large_walker_is_not_followed() -> None:
@@ -242,15 +242,15 @@ def test_one_suggestion_for_several_videos() -> None:
         sampled(scene((walk((40, 30), (0.5, 0.3)), 6, 250), (walk((60, 40), (0.5, 0.3)), 6, 5))),
     )
     each = [(one.info, measured := measure(one), suggest(one.info, measured)) for one in (first, second)]
-    joint = together(each)
+    joint = combine_suggestions(each)
     boxes = [suggestion.box.value for _, _, suggestion in each]
     assert joint.box.value == (*np.min(boxes, axis=0)[:2], *np.max(boxes, axis=0)[2:])
     faster = first.info.__class__(**{**vars(first.info), "fps": 60.0})
-    mixed = together([each[0], (faster, *each[1][1:])])
+    mixed = combine_suggestions([each[0], (faster, *each[1][1:])])
     gaps = [each[0][2].gap.value / 30, suggest(faster, each[1][1]).gap.value / 60]
     assert mixed.gap.value == f"{sum(gaps) / 2:.2f}s"
     other = first.info.__class__(**{**vars(first.info), "frame_size": (480, 640)})
-    assert together([each[0], (other, *each[1][1:])]).box.value is None
+    assert combine_suggestions([each[0], (other, *each[1][1:])]).box.value is None
 
 
 def test_all_videos_are_followed_or_none() -> None:
@@ -262,16 +262,16 @@ def test_all_videos_are_followed_or_none() -> None:
     alone, pair, empty = (
         (one.info, measured := measure(one), suggest(one.info, measured)) for one in looked_at
     )
-    assert together([alone, alone]).box.value == FOLLOW
-    assert together([alone, empty]).box.value == FOLLOW  # where nothing moves nothing is missed
-    whole = together([alone, pair])
+    assert combine_suggestions([alone, alone]).box.value == FOLLOW
+    assert combine_suggestions([alone, empty]).box.value == FOLLOW  # where nothing moves nothing is missed
+    whole = combine_suggestions([alone, pair])
     assert whole.box.value is None
     assert whole.size.value == pair[2].size.value
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(12, "12.0 s"), (119.9, "2 min 0 s"), (78.4, "1 min 18 s")])
 def test_clock(seconds: float, words: str) -> None:
-    assert clock(seconds) == words
+    assert duration_text(seconds) == words
 
 
 def write_video(path: Path, images: np.ndarray, scale: int = 2) -> Path:
@@ -312,7 +312,7 @@ def test_a_file_is_inspected_like_its_frames(inspection: Inspection) -> None:
     assert plain["suggestion"]["gap"]["value"] == inspection.suggestion.gap.value
     text = inspection.text()
     assert "256x192 px, 30 frames/s, 60 frames (2.0 s), mpeg4" in text
-    assert "1 thing, about" in text
+    assert "1 region, about" in text
     for line in text.splitlines()[1:5]:
         assert line[13] != " " == line[12]  # aligned
 

@@ -13,7 +13,7 @@ from PIL import Image as Pictures
 from lightning_kp.arena.body import ArenaSettings
 from lightning_kp.arena.recording import write_arena
 from lightning_kp.errors import DataError
-from lightning_kp.labels.checks import AT_MOST, load_images
+from lightning_kp.labels.checks import MAX_PROBLEMS_SHOWN, load_images
 from lightning_kp.labels.frames import OpenFrame, OpenLabels, find_file, image_reader
 from lightning_kp.labels.opening import open_labels
 from lightning_kp.labels.reading import read_animals, scene_of
@@ -195,15 +195,15 @@ def test_everything_wrong_with_a_table_is_told_at_once(project: Path) -> None:
     (project / "labeled-data" / "session" / "img010.png").write_bytes(b"no image")
     told = problems_of(open_labels(path), names=["nose", "tial"])
     for part in (
-        "nose at (45.5, 3) is outside the 40x20 image",
-        "nose has y = 'four', which is no number",
+        "nose at (45.5, 3) is outside the image of 40x20 pixels",
+        "nose has y = 'four', which is not a number",
         "labeled-data/session/img010.png is labelled 2 times",
         "labeled-data/session/img404.png is missing",
         "the image of labeled-data/session/img010.png cannot be read",
-        "no point is called tial (Did you mean tail?)",
+        "there is no point called tial (Did you mean tail?)",
     ):
         assert part in told, part
-    assert "has 7 problem(s)" in told  # the damaged image is labelled twice
+    assert "has 7 problems: " in told  # the damaged image is labelled twice
 
 
 def test_a_missing_image_never_shifts_the_others(project: Path) -> None:
@@ -228,7 +228,7 @@ def test_problems_of_a_sleap_file(project: Path) -> None:
     (project / "labeled-data" / "session" / "img010.png").unlink()
     told = problems_of(open_labels(path))
     assert "img010.png is missing" in told
-    assert "img002.png has an animal with the points wing: unknown skeleton" in told
+    assert "img002.png has an animal with the points wing, but the file's skeleton has nose, tail" in told
 
 
 def test_problems_of_coco(project: Path) -> None:
@@ -241,7 +241,7 @@ def test_problems_of_coco(project: Path) -> None:
     told = problems_of(open_labels(path))
     assert "img001.png is listed 2 times" in told
     assert "gone.png is missing" in told
-    assert "annotation 50 has 2 keypoints and category 7 0: unknown skeleton" in told
+    assert "annotation 50 has 2 keypoints, but category 7 defines 0" in told
 
 
 def test_problems_of_label_studio(project: Path) -> None:
@@ -258,8 +258,8 @@ def test_no_more_problems_than_one_can_read(project: Path) -> None:
     path = project / "CollectedData.csv"
     path.write_text("\n".join([*table_lines("x")[:3], *(f"x/img{n}.png,1,1,2,2" for n in range(60))]))
     told = problems_of(open_labels(path))
-    assert "has 60 problem(s)" in told
-    assert f"and {60 - AT_MOST} more" in told
+    assert "has 60 problems: " in told
+    assert f"and {60 - MAX_PROBLEMS_SHOWN} more" in told
 
 
 def test_several_animals_and_points_of_none(tmp_path: Path) -> None:
@@ -301,7 +301,9 @@ def test_two_sessions_of_a_project(project: Path) -> None:
     ]
     table = project / "labeled-data" / "session" / "CollectedData_Me.csv"
     table.write_text(table.read_text().replace("tail", "wing"))
-    assert "labels nose, wing, not nose, tail: unknown skeleton" in problems_of(open_labels(project))
+    found = problems_of(open_labels(project))
+    assert f"{table} labels the points nose, wing, but {project / 'labeled-data' / 'later'}" in found
+    assert "CollectedData_Me.csv labels nose, tail" in found
 
 
 def test_two_scorers_of_one_session(project: Path) -> None:
@@ -310,7 +312,7 @@ def test_two_scorers_of_one_session(project: Path) -> None:
     table.with_name("CollectedData_You.csv").write_text("\n".join(table.read_text().splitlines()[:4]))
     told = problems_of(open_labels(project))
     assert f"{project / 'labeled-data' / 'session' / 'img001.png'} is labelled in 2 files" in told
-    assert "has 1 problem(s)" in told
+    assert "has 1 problem: " in told
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -359,12 +361,12 @@ def test_where_a_file_may_lie(tmp_path: Path) -> None:
 
 def test_what_is_no_label_file(tmp_path: Path) -> None:
     (tmp_path / "tracks.csv").write_text("frame,x,y\n1,2,3\n")
-    with pytest.raises(DataError, match="no table of labels"):
+    with pytest.raises(DataError, match="is not a table of labels"):
         open_labels(tmp_path / "tracks.csv")
     (tmp_path / "x.json").write_text("{}")
     with pytest.raises(DataError, match=r"x\.json cannot be read as labels"):
         open_labels(tmp_path / "x.json")
-    with pytest.raises(DataError, match="holds no labeled-data"):
+    with pytest.raises(DataError, match=r"there is no labeled-data/\*/CollectedData"):
         open_labels(tmp_path)
 
 
@@ -398,7 +400,9 @@ def test_a_wrong_name_is_not_the_files_fault(project: Path) -> None:
     path.write_text("\n".join(table_lines("labeled-data/session")))
     with pytest.raises(DataError) as caught:
         images_of(open_labels(path), names=["nose", "tial"])
-    assert str(caught.value) == f"{path} labels nose, tail; tial is not among them. Did you mean tail?"
+    assert (
+        str(caught.value) == f"{path} has no point called tial; its points are nose, tail. Did you mean tail?"
+    )
 
 
 def handles_on(file: Path) -> int:
@@ -428,11 +432,11 @@ def test_a_video_is_opened_once_and_its_frames_are_not_kept(tmp_path: Path) -> N
     kept: list[weakref.ref[np.ndarray]] = []
     alive: list[int] = []
 
-    def take(frame: OpenFrame, image: np.ndarray) -> None:
+    def receive(frame: OpenFrame, image: np.ndarray) -> None:
         alive.append(sum(each() is not None for each in kept))
         kept.append(weakref.ref(image))
 
-    load_images(labels, take)
+    load_images(labels, receive)
     assert len(kept) == 12
     assert max(alive) <= 1
     assert handles_on(video) <= before + 1
@@ -440,7 +444,7 @@ def test_a_video_is_opened_once_and_its_frames_are_not_kept(tmp_path: Path) -> N
 
 def test_a_video_is_no_label_file(tmp_path: Path) -> None:
     (tmp_path / "mouse.mp4").write_bytes(b"film")
-    with pytest.raises(DataError, match=r"mouse\.mp4 is no label file that is known by its ending"):
+    with pytest.raises(DataError, match=r"mouse\.mp4 is not a label file: its ending \.mp4 is unknown"):
         open_labels(tmp_path / "mouse.mp4")
 
 

@@ -111,7 +111,7 @@ def test_what_cannot_be_read(deeplabcut: Path, tmp_path: Path) -> None:
     (tmp_path / "text.slp").write_text("no labels")
     with pytest.raises(DataError, match=r"text\.slp cannot be read as labels"):
         read_labels(tmp_path / "text.slp", size=40)
-    with pytest.raises(DataError, match="box for each frame"):
+    with pytest.raises(DataError, match="boxes for each frame"):
         read_labels(deeplabcut, size=40, boxes="boxes.csv")
     (deeplabcut.parent / "img002.png").unlink()
     with pytest.raises(DataError, match=r"img002\.png is missing"):
@@ -122,7 +122,7 @@ def test_labels_without_a_frame(tmp_path: Path) -> None:
     import sleap_io as sio
 
     sio.save_slp(sio.Labels(skeletons=[sio.Skeleton(["nose"])]), str(tmp_path / "empty.slp"), verbose=False)
-    with pytest.raises(DataError, match="holds no labelled frame"):
+    with pytest.raises(DataError, match="has no labelled frame"):
         read_labels(tmp_path / "empty.slp", size=40)
 
 

@@ -1,4 +1,4 @@
-"""Anchor loss: the reference's values, numbers by hand, the losses that it contains, laws, extreme logits."""
+"""Anchor loss: values of the reference, numbers worked out by hand, its special cases, laws, extreme logits."""
 
 import math
 
@@ -20,7 +20,7 @@ from lightning_kp.losses.anchor import (
 )
 from lightning_kp.losses.focal import focal_loss
 
-REFERENCE = {"background": "neg", "target": "pos"}  # its names for the designs; it has no third
+REFERENCE = {"background": "neg", "target": "pos"}  # its names of two designs; it lacks the third
 DESIGNS: tuple[AnchorDesign, ...] = ("target", "background", "both")
 DESIGN = pytest.mark.parametrize("design", DESIGNS)
 LN = math.log
@@ -52,7 +52,7 @@ def test_reference_values(goldens: Goldens, gamma: float, margin: float, design:
 
 
 def test_reference_values_written_down() -> None:
-    """Those of the official AnchorLoss code at its defaults (gamma 0.5, margin 0.05) and at gamma 2."""
+    """Values of the official AnchorLoss code with its defaults (gamma 0.5, margin 0.05) and with gamma 2."""
     logits = tensor(
         [
             [-1.205525, -0.24166842, -0.8645271, 3.762106, -1.4316499],
@@ -90,7 +90,7 @@ def test_each_design_by_hand() -> None:
 
 
 def test_a_static_anchor_by_hand() -> None:
-    """Table 2.3: the modulator is 1 + q - 0.5, whatever the target's score; a margin plays no part."""
+    """Table 2.3: the modulator is 1 + q - 0.5, whatever the target's score; a margin has no effect."""
     logits = at(0.9, 0.3, 0.8).unsqueeze(0)
     expected = -LN(0.9) - 0.8**0.5 * LN(0.7) - 1.3**0.5 * LN(0.2)
     for margin in (0.0, 0.3):
@@ -152,7 +152,7 @@ def test_a_wider_margin_never_costs_less(seed: int, margin: float, more: float) 
 
 @pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
 def test_the_gradient_of_a_background_is_that_of_the_paper(gamma: float) -> None:
-    """Eq. 2.14, times dq/dlogit = q (1 - q); the detached anchor gives the target's logit nothing."""
+    """Eq. 2.14, times dq/dlogit = q (1 - q); a detached anchor gives the target's logit no gradient."""
     logits = at(0.6, 0.3).unsqueeze(0).requires_grad_()
     anchor_classification(logits, tensor([0]), AnchorOptions(gamma, 0.0)).sum().backward()
     base = 1 + 0.3 - 0.6
@@ -166,7 +166,7 @@ def test_the_gradient_of_a_background_is_that_of_the_paper(gamma: float) -> None
 @pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
 @pytest.mark.parametrize("static", [None, 0.5])
 def test_gradients_are_those_of_the_formula(design: AnchorDesign, gamma: float, static: float | None) -> None:
-    """With the gradient through the anchors: numerical differences see those too."""
+    """With the gradient through the anchors, because numerical differences include it."""
     options = AnchorOptions(gamma, 0.05, design, static, detach=False)
     label = tensor([0, 2, 1])
     assert torch.autograd.gradcheck(
@@ -212,18 +212,21 @@ def test_extreme_logits_stay_finite(
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (AnchorOptions(gamma=-1.0), "gamma -1.0"),
-        (AnchorOptions(margin=1.5), "margin 1.5"),
-        (AnchorOptions(static=-0.1), "static anchor -0.1"),
+        (AnchorOptions(margin=1.5), "delta, the margin of the anchor loss, must be between 0 and 1, got 1.5"),
+        (
+            AnchorOptions(static=-0.1),
+            "anchor, the fixed anchor of the anchor loss, must be between 0 and 1, got -0.1",
+        ),
         (AnchorOptions(design="backgruond"), "design 'backgruond'"),  # type: ignore[arg-type]
     ],
 )
-def test_impossible_options_are_refused(options: AnchorOptions, told: str) -> None:
-    with pytest.raises(ConfigurationError, match=told):
+def test_impossible_options_are_refused(options: AnchorOptions, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
         anchor_classification(torch.zeros(1, 2), tensor([0]), options)
-    with pytest.raises(ConfigurationError, match=told):
+    with pytest.raises(ConfigurationError, match=message):
         anchor_pose(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2), options)
 
 
@@ -271,7 +274,7 @@ def test_every_heatmap_has_its_own_anchor() -> None:
 
 @DESIGN
 def test_a_point_that_is_not_there_has_the_cross_entropy(design: AnchorDesign) -> None:
-    """No pixel exceeds 0.5: neither an anchor nor a target to modulate."""
+    """No pixel exceeds 0.5, so that there is neither an anchor nor a target to modulate."""
     logits = drawn(0, 1, 2, 3, 3)
     target = torch.zeros_like(logits)
     plain = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
@@ -288,7 +291,7 @@ def test_pose_without_gamma_is_the_binary_cross_entropy(design: AnchorDesign, se
 
 
 def test_the_flank_of_a_gaussian_that_never_ends_is_a_negative() -> None:
-    """Below ``floor``: else nothing would be masked, and the loss be the cross entropy in silence."""
+    """Below ``floor``: otherwise nothing would be modulated, and the loss would silently be the cross entropy."""
     logits = at(0.6, 0.9).reshape(1, 1, 1, 2)
     tail = tensor([1.0, 0.005], dtype=torch.float64).reshape(1, 1, 1, 2)
     assert anchor_pose(logits, tail)[0, 0, 0, 1].item() == pytest.approx(1.3**2 * cross_entropy(0.005, 0.9))

@@ -67,7 +67,7 @@ def test_half_precision_and_extreme_logits_stay_finite(name: ClassLossName) -> N
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "hardest", "told"),
+    ("name", "options", "hardest", "message"),
     [
         ("anchro", AnchorOptions(), 0.9, "called 'anchro'. Did you mean anchor"),
         ("focal", AnchorOptions(gamma=-1), 0.9, "gamma -1"),
@@ -75,7 +75,7 @@ def test_half_precision_and_extreme_logits_stay_finite(name: ClassLossName) -> N
     ],
 )
 def test_what_cannot_be_is_refused_at_once(
-    name: ClassLossName, options: AnchorOptions, hardest: float, told: str
+    name: ClassLossName, options: AnchorOptions, hardest: float, message: str
 ) -> None:
-    with pytest.raises(ConfigurationError, match=told):
+    with pytest.raises(ConfigurationError, match=message):
         class_loss(name, options, hardest=hardest)

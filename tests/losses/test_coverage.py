@@ -38,7 +38,7 @@ def test_far_pixels_are_bounded_and_still_images_do_not_count() -> None:
 
 
 def test_only_the_nearest_keypoint_is_pulled() -> None:
-    """The keypoint of the animal that rests stays; that near the uncovered pixel moves towards it."""
+    """The keypoint of the animal at rest stays; the one near the uncovered pixel moves towards it."""
     points = torch.stack((centre(2, 2), centre(6, 6))).unsqueeze(0).requires_grad_()
     coverage_loss(points, cell(7, 7)).backward()
     assert points.grad is not None

@@ -1,4 +1,4 @@
-"""G, U and P by hand, and that they move with the animals."""
+"""G, U and P worked out by hand, and their equivariance to the positions of the animals."""
 
 import pytest
 import torch
@@ -30,7 +30,7 @@ def labelled(*animals: list[list[float]]) -> Keypoints:
 
 
 def cells(values: Tensor) -> list[tuple[int, int]]:
-    """(row, column) of the cells that are not 0."""
+    """(row, column) of all non-zero cells."""
     return [(row, column) for row, column in values.nonzero().tolist()]
 
 
@@ -66,7 +66,7 @@ def test_a_missing_part_is_not_learnt_within_its_animal() -> None:
 
 
 def test_one_labelled_part_says_nothing_of_where_the_body_is() -> None:
-    """Half an animal around it counts for no part, but for the window and the box of the part that is labelled."""
+    """Within half an animal no keypoint counts, except in the window and the box of the labelled one."""
     found = pose_targets(labelled([centre(3, 3), [NAN, NAN]]), GRID, window=0, margin=0, reach=0.6)
     near = {(row, column) for row in range(1, 6) for column in range(1, 6)}  # two cells of 0.25 on each side
     assert set(cells(~found.counted[0, 1])) == near
@@ -80,14 +80,14 @@ def test_one_labelled_part_says_nothing_of_where_the_body_is() -> None:
 
 
 def two_animals_that_overlap() -> Keypoints:
-    """A long one from column 1 to 6 of row 3; a short one in columns 5 and 6 of rows 3 and 4."""
+    """A long animal from column 1 to 6 of row 3, and a short one in columns 5 and 6 of rows 3 and 4."""
     return labelled([centre(1, 3), centre(6, 3)], [centre(5, 4), centre(6, 4)])
 
 
 def test_whose_keypoints_a_cell_names() -> None:
     nearest = pose_targets(two_animals_that_overlap(), GRID, owner="keypoint")
     animal = pose_targets(two_animals_that_overlap(), GRID, owner="animal")
-    # Cell (3, 4): the short animal's box (area 0.25 x 0 + its margin) holds it, and its first part is nearest.
+    # Cell (3, 4): the short animal's box (area 0.25 x 0 + its margin) contains it, and its first keypoint is nearest.
     torch.testing.assert_close(nearest.vectors[0, 0, :, 3, 4], torch.tensor([0.25, 0.25]))
     torch.testing.assert_close(nearest.vectors[0, 1, :, 3, 4], torch.tensor([0.5, 0.0]))  # the long one's
     torch.testing.assert_close(animal.vectors[0, :, :, 2, 3], torch.tensor([[-0.5, 0.25], [0.75, 0.25]]))
@@ -124,13 +124,13 @@ def test_the_order_of_the_animals_plays_no_part(seed: int, owner: str) -> None:
     seen = torch.ones(1, 5, 3)
     seen[..., 2] = (
         torch.rand(1, 5) > 0.4
-    ).float()  # two parts are always there: boxes of one have equal areas
+    ).float()  # two keypoints are always present, since boxes of a single one have equal areas
     order = torch.randperm(5)
     options = {"owner": owner}
     first: PoseTargets = pose_targets(Keypoints(points, seen), GRID, **options)  # type: ignore[arg-type]
     second: PoseTargets = pose_targets(Keypoints(points[:, order], seen[:, order]), GRID, **options)  # type: ignore[arg-type]
     assert torch.equal(first.known, second.known)
-    known = first.known.unsqueeze(2)  # elsewhere a vector means nothing
+    known = first.known.unsqueeze(2)  # elsewhere a vector has no meaning
     first, second = (each._replace(vectors=each.vectors * known) for each in (first, second))
     for one, other in zip(first, second, strict=True):
         torch.testing.assert_close(one, other)

@@ -75,7 +75,7 @@ def test_extreme_logits_stay_finite(gamma: float, target: float) -> None:
     assert logits.grad is not None
     assert bool(found.isfinite().all())
     assert bool(logits.grad.isfinite().all())
-    if target == 1.0:  # surely wrong: as large as the cross entropy, its gradient -1
+    if target == 1.0:  # confident and wrong: as large as the cross entropy, with gradient -1
         torch.testing.assert_close((found[0], logits.grad[0]), (tensor(1e4), tensor(-1.0)))
 
 

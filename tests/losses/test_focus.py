@@ -1,4 +1,4 @@
-"""Focus: what counts as moving, and heatmaps drawn there."""
+"""Focus: which pixels count as moving, and heatmaps pulled to them."""
 
 import math
 
@@ -21,7 +21,7 @@ def blob(row: int, column: int, *, side: int = 64, bright: float = 0.9, level: f
 
 
 def peak(row: int, column: int) -> Tensor:
-    """A heatmap (1, 1, h, w) with all its mass at one place."""
+    """A heatmap (1, 1, h, w) with all its mass on one pixel."""
     heatmap = torch.zeros(1, 1, SIZE, SIZE)
     heatmap[..., row, column] = 1
     return heatmap
@@ -38,7 +38,7 @@ def test_old_and_new_place_of_a_thing_moved() -> None:
 
 
 def test_a_faint_thing_counts_beside_a_bright_one() -> None:
-    """What stands out little is an animal too: the limit is the noise, not the greatest change."""
+    """A faint animal counts too: the threshold is the noise and not the greatest change."""
     frame = blob(8, 8).maximum(blob(40, 8, bright=0.26))
     future = blob(8, 40).maximum(blob(40, 40, bright=0.26))
     assert moving_mask(frame, future, (SIZE, SIZE))[0, 0, 10:12, 2:4].all()
@@ -46,7 +46,7 @@ def test_a_faint_thing_counts_beside_a_bright_one() -> None:
 
 @pytest.mark.parametrize("change", [0.0, 0.05])
 def test_nothing_moved_and_flicker_are_not_motion(change: float) -> None:
-    """The whole image growing brighter is the median over space and counts as noise."""
+    """A brighter image as a whole changes the median over space, and counts as noise."""
     assert not moving_mask(blob(8, 8), blob(8, 8) + change, (SIZE, SIZE)).any()
 
 
@@ -66,7 +66,7 @@ def test_loss_by_hand() -> None:
     assert focus_loss((inside + outside) / 2, mask).item() == pytest.approx(math.log(2))
     two = torch.cat((inside, (inside + 3 * outside) / 4), dim=1)
     assert focus_loss(two, mask).item() == pytest.approx(math.log(4) / 2)
-    # half of the batch on what moved is a share of one half, not the mean of nothing and infinity
+    # half of the mass of the batch on moving pixels is a share of one half, not the mean of 0 and infinity
     assert focus_loss(torch.cat((inside, outside)), mask.repeat(2, 1, 1, 1)).item() == pytest.approx(
         math.log(2)
     )
@@ -80,11 +80,13 @@ def test_images_without_motion_do_not_count() -> None:
     assert focus_loss(heatmaps, torch.zeros_like(mask)).item() == 0
 
 
-@pytest.mark.parametrize(("meets_motion_elsewhere", "least", "most"), [(True, 0.0, 1e-6), (False, 1e-2, 9.0)])
+@pytest.mark.parametrize(
+    ("meets_motion_elsewhere", "lower", "upper"), [(True, 0.0, 1e-6), (False, 1e-2, 9.0)]
+)
 def test_only_a_keypoint_that_never_meets_motion_is_pulled(
-    meets_motion_elsewhere: bool, least: float, most: float
+    meets_motion_elsewhere: bool, lower: float, upper: float
 ) -> None:
-    """The keypoint of an animal that rests in this pair, but moves in the next, stays."""
+    """The keypoint of an animal that rests in this pair but moves in the next one stays."""
     mask = torch.zeros(2, 1, SIZE, SIZE)
     mask[0, ..., :8] = 1
     mask[1, ..., :8] = 1
@@ -95,7 +97,7 @@ def test_only_a_keypoint_that_never_meets_motion_is_pulled(
     logits.requires_grad_()
     focus_loss(logits.softmax(dim=-1).view(2, 1, SIZE, SIZE), mask).backward()
     assert logits.grad is not None
-    assert least <= logits.grad[0].abs().max().item() <= most
+    assert lower <= logits.grad[0].abs().max().item() <= upper
 
 
 @given(st.integers(0, 1000))

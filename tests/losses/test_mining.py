@@ -29,7 +29,7 @@ def test_the_order_of_the_samples_plays_no_part(order: list[int], share: float) 
 
 
 def test_keypoints_by_hand() -> None:
-    """Half of four and half of two (the others are not labelled, however wrong): 5, 4 and 2."""
+    """Half of four and half of two (the others are unlabelled and do not count): 5, 4 and 2."""
     loss = tensor([[1.0, 4.0, 3.0, 5.0], [2.0, 9.0, 1.0, 9.0]])
     weight = tensor([[1.0, 1.0, 1.0, 1.0], [1.0, 0.0, 1.0, 0.0]])
     assert hardest_keypoints(loss, weight, 0.5).item() == pytest.approx((5 + 4 + 2) / 3)

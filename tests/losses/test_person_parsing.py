@@ -1,4 +1,4 @@
-"""Losses of the person parser: by hand, laws, gradients."""
+"""Losses of the person parser: values worked out by hand, laws, gradients."""
 
 import math
 from itertools import permutations
@@ -10,17 +10,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn, tensor
 
 from lightning_kp.losses.person_parsing import (
+    counted_pixels,
     discs,
     matched_targets,
     part_loss,
     person_loss,
-    steps_asked,
+    requested_steps,
 )
-
-# ConvLSTM
-
-
-# Losses
 
 
 def test_discs_by_hand() -> None:
@@ -38,11 +34,11 @@ def test_part_loss_by_hand() -> None:
 
 
 def test_steps_asked_for() -> None:
-    # The image of three shows more than is asked for: two steps count and no stop.
-    asked, steps = steps_asked(tensor([1, 2, 3, 0]), 2)
+    # The image of three shows more instances than requested: two steps count and no stop.
+    asked, steps = requested_steps(tensor([1, 2, 3, 0]), 2)
     assert asked.tolist() == [1, 2, 2, 0]
     assert steps.tolist() == [3, 4, 2, 2]
-    assert steps_asked(tensor([3]), None)[1].tolist() == [5]
+    assert requested_steps(tensor([3]), None)[1].tolist() == [5]
 
 
 def drawn(images: int = 3, steps: int = 4, people: int = 3) -> tuple[Tensor, Tensor, Tensor]:
@@ -74,7 +70,7 @@ def test_the_order_is_the_cheapest_of_all() -> None:
 def test_the_order_of_the_labels_plays_no_part(order: list[int]) -> None:
     logits, target, there = drawn()
     counts = torch.ones(3, 3, 3)
-    asked, steps = steps_asked(there.sum(dim=1), 2)
+    asked, steps = requested_steps(there.sum(dim=1), 2)
     losses = [
         person_loss(logits, matched_targets(logits, *each, asked, counts), steps, counts)
         for each in ((target, there), (target[:, order], there[:, order]))
@@ -126,3 +122,13 @@ def test_the_mean_is_taken_over_pixels_that_count() -> None:
     half = tensor([[[1.0, 1.0], [0.0, 0.0]]])
     assert person_loss(logits, zeros, tensor([1]), half).item() == pytest.approx(math.log(2))
     assert part_loss(logits[:, 0], zeros[:, 0], half).item() == pytest.approx(math.log(2))
+
+
+def test_counted_pixels() -> None:
+    counts = torch.ones(1, 4, 4, dtype=torch.bool)
+    counts[0, 0, 1] = False
+    target = torch.zeros(1, 2, 3, 2, 2)
+    target[0, 1, 2, 1, 0] = 1
+    assert counted_pixels(counts, target).tolist() == [[[0, 1], [1, 1]]]
+    target[0, 0, 1, 0, 0] = 1
+    assert counted_pixels(counts, target).all()

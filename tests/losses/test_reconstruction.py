@@ -1,4 +1,4 @@
-"""Reconstruction losses: the reference's total loss and gradients through a narrow VGG, numbers by hand, laws."""
+"""Reconstruction losses: total loss and gradients of the reference with a narrow VGG, numbers by hand, laws."""
 
 import pytest
 import torch
@@ -34,7 +34,7 @@ def golden(goldens: Goldens) -> Values:
 
 @pytest.fixture(scope="module")
 def features(golden: Values) -> PerceptualFeatures:
-    """VGG-19 with 4, 6, 8, 8, 8 channels and the reference's random weights."""
+    """VGG-19 with 4, 6, 8, 8, 8 channels and the random weights of the reference."""
     widths = {64: 4, 128: 6, 256: 8, 512: 8}
     layers: nn.Sequential = vgg.make_layers([c if isinstance(c, str) else widths[c] for c in vgg.cfgs["E"]])
     state = {
@@ -83,8 +83,8 @@ def test_target_and_its_features(golden: Values, features: PerceptualFeatures, t
 
 
 def test_errors_and_terms_per_level(golden: Values, features: PerceptualFeatures) -> None:
-    wanted = features(golden["target"].expand(-1, 3, -1, -1))
-    errors = feature_errors(features(golden["recon"]), wanted)
+    expected = features(golden["target"].expand(-1, 3, -1, -1))
+    errors = feature_errors(features(golden["recon"]), expected)
     torch.testing.assert_close(errors, golden["mse_per_layer"], rtol=1e-4, atol=1e-6)
     for position, term in enumerate(golden["term_per_layer"]):
         one = perceptual_loss(errors[position : position + 1], [REFERENCE_SCALES[position]], saturate=True)
@@ -106,13 +106,13 @@ def test_total_loss_and_its_gradients(
         loss = loss + point_terms(points)
     torch.testing.assert_close(loss.detach(), golden[f"loss_epoch{epoch}"], rtol=1e-4, atol=1e-6)
     loss.backward()
-    wanted = golden[f"grad_recon_epoch{epoch}"]
+    expected = golden[f"grad_recon_epoch{epoch}"]
     assert recon.grad is not None
-    torch.testing.assert_close(recon.grad, wanted, rtol=1e-3, atol=1e-3 * float(wanted.abs().max()))
+    torch.testing.assert_close(recon.grad, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
     for name in POINT_SETS:
         found = points[name].grad if points[name].grad is not None else torch.zeros_like(points[name])
-        wanted = torch.stack([golden[f"grad_{name}_{axis}_epoch{epoch}"] for axis in "xy"], dim=-1)
-        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+        expected = torch.stack([golden[f"grad_{name}_{axis}_epoch{epoch}"] for axis in "xy"], dim=-1)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_feature_errors_by_hand() -> None:
@@ -152,7 +152,7 @@ def test_saturation_keeps_its_gradient() -> None:
 
 @given(st.integers(0, 1000), st.floats(0.05, 20))
 def test_explained_error_has_no_unit(seed: int, scale: float) -> None:
-    """Doubling prediction and target changes nothing; the target's mean scores 1."""
+    """Doubling prediction and target changes nothing; the mean of the target gives 1."""
     prediction, target = torch.rand(
         2, 400, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
     )
@@ -168,7 +168,7 @@ def test_explained_error_of_a_black_target_is_finite() -> None:
 
 
 def test_structural_loss_by_hand() -> None:
-    """The same image scores 0; a flat grey one explains nothing and has no structure."""
+    """An identical image gives 0; a flat grey one explains nothing and has no structure."""
     target = torch.rand(2, 3, 16, 16)
     assert structural_loss(target, target).item() == pytest.approx(0, abs=1e-6)
     grey = torch.full_like(target, float(target.mean()))

@@ -1,4 +1,4 @@
-"""Rotation equivariance loss: the reference's values on the converted grid, numbers by hand, laws."""
+"""Rotation equivariance loss: values of the reference on the converted grid, numbers by hand, laws."""
 
 import math
 
@@ -23,7 +23,7 @@ def draw(seed: int, keypoints: int = 3) -> Tensor:
 
 
 def reference_loss(points: Tensor, rotated: Tensor, turns: int) -> Tensor:
-    """The loss of the reference: -1 and +1 are the centres of the border pixels, the peak stays as it was."""
+    """Loss of the reference, where -1 and +1 are the centres of the border pixels; the peak is the same."""
     shrink = (SIZE - 1) / SIZE  # u_reference = u_project * W / (W - 1), and the width with it
     return rotation_loss(
         shrink * points, shrink * rotated, turns, (SIZE, SIZE),
@@ -38,7 +38,7 @@ def test_reference_values(goldens: Goldens, degrees: str) -> None:
     x = golden[f"px_{degrees}"].clone().requires_grad_()
     y = golden[f"py_{degrees}"].clone().requires_grad_()
     loss = reference_loss(points, torch.stack((x, y), dim=-1), TURNS[degrees])
-    # The reference resamples a map where the project turns the points.
+    # The reference resamples the map, while this project turns the points.
     torch.testing.assert_close(loss.detach(), golden[f"loss_{degrees}"], rtol=1e-5, atol=1e-5)
     loss.backward()
     torch.testing.assert_close(x.grad, golden[f"gradpx_{degrees}"], rtol=1e-4, atol=1e-5)
@@ -49,8 +49,8 @@ def test_reference_values(goldens: Goldens, degrees: str) -> None:
 def test_reference_agrees_where_turned_points_lie(goldens: Goldens, degrees: str) -> None:
     golden = {name: torch.from_numpy(value) for name, value in goldens("rotation_loss").items()}
     points = torch.stack((golden["u_x"], golden["u_y"]), dim=-1)
-    wanted = torch.stack((golden[f"equiv_x_{degrees}"], golden[f"equiv_y_{degrees}"]), dim=-1)
-    torch.testing.assert_close(rotate_points(points, TURNS[degrees]), wanted, rtol=0, atol=1e-6)
+    expected = torch.stack((golden[f"equiv_x_{degrees}"], golden[f"equiv_y_{degrees}"]), dim=-1)
+    torch.testing.assert_close(rotate_points(points, TURNS[degrees]), expected, rtol=0, atol=1e-6)
     image = torch.from_numpy(golden["img_u8"].numpy()).permute(2, 0, 1)
     turned = torch.from_numpy(golden[f"img_rot_{degrees}"].numpy()).permute(2, 0, 1)
     assert torch.equal(rotate_image(image, TURNS[degrees]), turned)

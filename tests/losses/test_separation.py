@@ -1,4 +1,4 @@
-"""Separation loss: the reference's values and gradients, numbers by hand, laws."""
+"""Separation loss: values and gradients of the reference, numbers worked out by hand, laws."""
 
 import math
 
@@ -24,7 +24,7 @@ def test_reference_values(goldens: Goldens, keypoints: int) -> None:
     golden = {name: torch.from_numpy(value) for name, value in goldens("separation_loss").items()}
     x = golden[f"px_K{keypoints}"].clone().requires_grad_()
     y = golden[f"py_K{keypoints}"].clone().requires_grad_()
-    # The reference takes the mean over K x K and multiplies by 0.05.
+    # The reference computes the mean over K x K and multiplies it by 0.05.
     loss = 0.05 / keypoints**2 * separation_loss(torch.stack((x, y), dim=-1), SIGMA)
     torch.testing.assert_close(loss.detach(), golden[f"loss_K{keypoints}"], rtol=1e-5, atol=1e-6)
     loss.backward()
@@ -69,7 +69,7 @@ def test_a_step_downhill_moves_neighbours_apart() -> None:
     points = torch.tensor([[[0.0, 0.0], [0.05, 0.0]]], requires_grad=True)
     separation_loss(points, SIGMA).backward()
     assert points.grad is not None
-    assert points.grad[0, 0, 0] > 0  # downhill is to the left, away from the other point
+    assert points.grad[0, 0, 0] > 0  # descent moves it to the left, away from the other point
     torch.testing.assert_close(points.grad[0, 0], -points.grad[0, 1])
 
 
@@ -85,7 +85,7 @@ def test_gradients_are_those_of_the_formula() -> None:
 
 
 def test_a_missing_point_is_noticed() -> None:
-    """NaN must not vanish in the sum: the step's check names the term."""
+    """NaN must not vanish in the sum, so that the check of the training step can name the term."""
     points = draw(0)
     points[0, 0, 0] = float("nan")
     assert separation_loss(points).isnan()

@@ -1,4 +1,4 @@
-"""The loss of labelled frames: its scale worked out by hand, what does not count, and that it teaches."""
+"""Loss of labelled frames: its scale worked out by hand, labels that do not count, learning, errors."""
 
 from collections.abc import Callable
 
@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from lightning_kp.errors import ConfigurationError
 from lightning_kp.heatmaps import expectation, render_gaussians, spatial_softmax
-from lightning_kp.losses.supervision import heatmap_cross_entropy, heatmap_mse
+from lightning_kp.losses.supervision import heatmap_cross_entropy, heatmap_mse, supervision_loss
 
 SIZE = (16, 16)
 SIGMA = 0.12
@@ -21,7 +22,7 @@ def normalised(points: Tensor) -> Tensor:
 
 
 def test_by_hand_on_two_pixels() -> None:
-    """A Gaussian so narrow that it fills one of two pixels: (1, 0) against (0.5, 0.5)."""
+    """A Gaussian that is so narrow that it fills one of two pixels: (1, 0) against (0.5, 0.5)."""
     heatmaps = torch.tensor([[[[0.5, 0.5]]]])
     points = torch.tensor([[[-0.5, 0.0]]])
     assert heatmap_mse(heatmaps, points, torch.ones(1, 1), 0.05).item() == pytest.approx(0.5)
@@ -50,7 +51,7 @@ def test_cross_entropy_is_0_where_right_1_where_flat_and_grows_with_the_distance
 
 
 def test_cross_entropy_frees_a_keypoint_that_is_sure_of_a_wrong_place() -> None:
-    """The squared error's gradient vanishes there."""
+    """The gradient of the squared error vanishes there."""
     wrong, right = torch.tensor([[[-0.6, 0.6]]]), torch.tensor([[[0.6, -0.6]]])
 
     def gradient(loss: Loss) -> float:
@@ -81,10 +82,10 @@ def test_gradient(loss: Loss) -> None:
     logits = torch.randn(1, 2, 4, 4, dtype=torch.float64, requires_grad=True)
     points = torch.rand(1, 2, 2, dtype=torch.float64) - 0.5
 
-    def of(logits: Tensor) -> Tensor:
+    def loss_of(logits: Tensor) -> Tensor:
         return loss(spatial_softmax(logits), points, torch.ones(1, 2), 0.3)
 
-    assert torch.autograd.gradcheck(of, (logits,))
+    assert torch.autograd.gradcheck(loss_of, (logits,))
 
 
 @LOSSES
@@ -97,3 +98,8 @@ def test_it_moves_a_point_to_its_label(loss: Loss) -> None:
         loss(spatial_softmax(logits), point, torch.ones(1, 1), SIGMA).backward()
         optimizer.step()
     torch.testing.assert_close(expectation(spatial_softmax(logits)), point, atol=0.03, rtol=0)
+
+
+def test_an_unknown_loss_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="supervision must be mse or cross_entropy, got 'mes'"):
+        supervision_loss("mes", torch.ones(1, 1, 1, 1), torch.zeros(1, 1, 2), torch.ones(1, 1), SIGMA)  # type: ignore[arg-type]

@@ -69,20 +69,26 @@ def test_options_reach_the_loss() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"), [({"delta": 1.5}, "margin 1.5"), ({"loss": "focal", "kappa": 2.0}, "kappa 2.0")]
+    ("options", "message"),
+    [
+        ({"delta": 1.5}, "delta, the margin of the anchor loss, must be between 0 and 1, got 1.5"),
+        ({"loss": "focal", "kappa": 2.0}, "kappa 2.0"),
+    ],
 )
-def test_options_out_of_range_are_refused_at_construction(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(ConfigurationError, match=said):
+def test_options_out_of_range_are_refused_at_construction(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
         AnchorClassifier(**options)
 
 
 def test_a_network_for_larger_images_names_the_option() -> None:
-    with pytest.raises(ConfigurationError, match=r"'alexnet' cannot take images of 32x32 px .*--data\.size"):
+    with pytest.raises(
+        ConfigurationError, match=r"'alexnet' cannot process images of 32x32 px .*--data\.size"
+    ):
         method(network="alexnet")(torch.rand(2, 3, 32, 32))
 
 
 def test_the_first_epochs_have_the_cross_entropy(tmp_path: Path) -> None:
-    """In training alone: a validation has the same loss throughout, so that its curve can be read."""
+    """In training only: validation uses the same loss throughout, so that its curve is comparable."""
     seen: list[tuple[str, int, list[str]]] = []
 
     class Watched(AnchorClassifier):
@@ -106,7 +112,7 @@ def test_warmup_is_the_softmax_cross_entropy() -> None:
 
 
 def test_errors_are_logged_for_validation_and_test(tmp_path: Path) -> None:
-    """A network that always says red is right once in three."""
+    """A network that always predicts red is right once in three."""
     model, data = method(), batch()
     head = model.network.network.head  # type: ignore[union-attr]
     torch.nn.init.zeros_(head.weight)  # type: ignore[union-attr, arg-type]
@@ -153,10 +159,10 @@ def test_classes_come_from_the_data_and_must_be_its(tmp_path: Path) -> None:
     assert model.classes == ("ant", "bee")
     assert model(torch.rand(1, 3, 8, 8)).shape == (1, 2)
     with pytest.raises(
-        ConfigurationError, match=r"tells red, green, blue apart; ClassFolders yields ant, bee"
+        ConfigurationError, match=r"has the classes red, green, blue; ClassFolders yields ant, bee"
     ):
         trainer(tmp_path, max_steps=1).fit(method(), datamodule=data)
-    with pytest.raises(ConfigurationError, match=r"knows 0 class\(es\)"):
+    with pytest.raises(ConfigurationError, match="needs at least 2 classes, got 0"):
         trainer(tmp_path, max_steps=1).fit(AnchorClassifier("cifar_resnet8"), loader(batch()))
 
 
@@ -171,10 +177,10 @@ def test_a_trial_counts_what_the_test_says(tmp_path: Path, monkeypatch: pytest.M
         "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false",
     ]  # fmt: skip
     assert main(["trial", "--out=a", *words]) == 0
-    told = json.loads(Path("a/trial.json").read_text())
-    assert told["state"] == "complete"
-    assert {"val/error", "test/error", "test/error_top5", "test/loss"} <= told["figures"].keys()
-    assert 0 <= told["figures"]["test/error"] <= 100
+    trial = json.loads(Path("a/trial.json").read_text())
+    assert trial["state"] == "complete"
+    assert {"val/error", "test/error", "test/error_top5", "test/loss"} <= trial["figures"].keys()
+    assert 0 <= trial["figures"]["test/error"] <= 100
     loaded = load_method("a")
     assert isinstance(loaded, AnchorClassifier)
     assert loaded.classes == ("ant", "bee")

@@ -1,4 +1,4 @@
-"""The classifier: shape of the benchmark's network, learning, checkpoints, refusals, results and the command."""
+"""Behaviour classifier: shape of the benchmark's network, learning, checkpoints, errors, results and the command."""
 
 import csv
 import json
@@ -15,7 +15,13 @@ from behaviour_sets import write_calms21
 from lightning_kp.batches import LabelledWindows
 from lightning_kp.behaviour.bouts import read_bouts
 from lightning_kp.behaviour.ethogram import colours, write_ethogram
-from lightning_kp.behaviour.results import ScoredRecording, Setting, overall, score_recordings, table_lines
+from lightning_kp.behaviour.results import (
+    ClassifiedRecording,
+    Setting,
+    classify_recordings,
+    overall_metrics,
+    table_lines,
+)
 from lightning_kp.behaviour.windows import Recording
 from lightning_kp.checkpoints import load_method
 from lightning_kp.cli import main
@@ -77,7 +83,7 @@ def test_it_takes_what_it_needs_from_the_data_and_the_checkpoint_is_enough(tmp_p
     loaded = load_method(tmp_path / "model.ckpt")
     assert isinstance(loaded, BehaviourClassifier)
     assert (loaded.background, loaded.widths) == ("other", (8,))
-    ours, theirs = score_recordings(method, data), score_recordings(loaded, data)
+    ours, theirs = classify_recordings(method, data), classify_recordings(loaded, data)
     np.testing.assert_array_equal(ours[0].probability, theirs[0].probability)
     assert [len(each.probability) for each in ours] == [240, 241]
     np.testing.assert_allclose(ours[1].probability.sum(axis=1), 1, rtol=1e-5)
@@ -89,22 +95,22 @@ def test_scores_of_the_trainer_and_of_whole_recordings_agree(tmp_path: Path) -> 
     runner = trainer(tmp_path, max_epochs=8)
     runner.fit(method, datamodule=data)
     tested = runner.test(method, datamodule=data, verbose=False)[0]
-    figures = overall(score_recordings(method, data))
+    figures = overall_metrics(classify_recordings(method, data))
     assert tested["test_map"] == pytest.approx(figures.map, abs=1e-4)
-    assert figures.map > 0.6  # the distance of the mice tells their behaviour
+    assert figures.map > 0.6  # the distance between the mice determines their behaviour
 
 
 def test_what_cannot_work_is_refused(tmp_path: Path) -> None:
     data = small_data(tmp_path)
-    with pytest.raises(ConfigurationError, match=r"made for features 5; CalMS21 yields 28"):
+    with pytest.raises(ConfigurationError, match=r"built for features 5; CalMS21 yields 28"):
         trainer(tmp_path, max_steps=1).fit(BehaviourClassifier(features=5), datamodule=data)
     with pytest.raises(ConfigurationError, match="window of 9 frames is too short"):
         trainer(tmp_path, max_steps=1).fit(BehaviourClassifier(), datamodule=data)
-    with pytest.raises(ConfigurationError, match="does not know the number of features"):
+    with pytest.raises(ConfigurationError, match="needs the number of features"):
         BehaviourClassifier().setup("fit")
 
 
-def scored(labels: list[int], probability: list[list[float]]) -> ScoredRecording:
+def scored(labels: list[int], probability: list[list[float]]) -> ClassifiedRecording:
     frames = len(labels)
     shape = (frames, 1, 1)
     arrays = {
@@ -113,7 +119,9 @@ def scored(labels: list[int], probability: list[list[float]]) -> ScoredRecording
     }  # fmt: skip
     tracks = make_tracks(TrackInfo("a.mp4", (8, 8), 10.0, ("k",)), arrays)
     recording = Recording("set/a", tracks, np.array(labels, np.int64))
-    return ScoredRecording(recording, np.array(probability, np.float32), ("run", "rest", "other"), "other")
+    return ClassifiedRecording(
+        recording, np.array(probability, np.float32), ("run", "rest", "other"), "other"
+    )
 
 
 RESULT = scored([0, 0, 2, 1, -1], [[0.8, 0.1, 0.1], [0.6, 0.2, 0.2], [0, 0, 1], [0.1, 0.9, 0], [0, 0.7, 0.3]])
@@ -122,8 +130,8 @@ RESULT = scored([0, 0, 2, 1, -1], [[0.8, 0.1, 0.1], [0.6, 0.2, 0.2], [0, 0, 1], 
 def test_bouts_by_hand() -> None:
     assert [tuple(bout[:3]) for bout in RESULT.bouts] == [("run", 0, 1), ("rest", 3, 4)]
     assert [bout.confidence for bout in RESULT.bouts] == pytest.approx([0.7, 0.8])
-    figures = overall([RESULT])
-    assert figures.map == figures.mean_f1 == 1  # the unlabelled frame counts in nothing
+    figures = overall_metrics([RESULT])
+    assert figures.map == figures.mean_f1 == 1  # the unlabelled frame does not count
 
 
 def test_written_results_are_labels_again(tmp_path: Path) -> None:
@@ -178,7 +186,7 @@ trainer:
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Two settings, two seeds; what is done is not done again, and a setting that cannot be says why."""
+    """Two settings, two seeds; finished runs are not repeated, and a setting that fails reports why."""
     write_calms21(tmp_path)
     config, out = tmp_path / "small.yaml", tmp_path / "out"
     config.write_text(CONFIG)
@@ -187,9 +195,9 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         "--vary", "data.features=[pose]|[covariance]",
     ]  # fmt: skip
     assert main(command) == 0
-    told = capsys.readouterr().out
-    assert "pose, seed 1: MAP" in told
-    assert "covariance: left out." in told
+    printed = capsys.readouterr().out
+    assert "pose, seed 1: MAP" in printed
+    assert "covariance: skipped." in printed
     done = json.loads((out / "behaviour.json").read_text())
     assert [setting["setting"] for setting in done] == ["pose", "covariance"]
     assert set(done[0]["seeds"]) == {"0", "1"}
@@ -203,13 +211,13 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert json.loads((out / "behaviour.json").read_text()) == done
     write_calms21(tmp_path, frames=61)
     assert main(command) == 0
-    assert (run / "checkpoints" / "last.ckpt").stat().st_mtime_ns > before  # other tracks, other figures
+    assert (run / "checkpoints" / "last.ckpt").stat().st_mtime_ns > before  # other tracks, other metrics
 
 
 def test_the_command_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "small.yaml"
     config.write_text(CONFIG)
     assert main(["behaviour", "--config", str(config), "--vary", "data.features"]) == 2
-    assert "names no values" in capsys.readouterr().err
+    assert "gives no values" in capsys.readouterr().err
     assert main(["behaviour"]) == 2
     assert "missing --config" in capsys.readouterr().err

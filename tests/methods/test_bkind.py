@@ -1,7 +1,7 @@
-"""B-KinD: every choice runs and learns, work that no loss reads is left out, and the layouts agree.
+"""B-KinD: every choice runs and learns, unused computation is skipped, and memory layouts agree.
 
-The values of its losses and networks are compared with the reference's in test_losses_*.py and
-test_nn_*.py; the networks here are small, and VGG-19 has one channel where it has 64.
+The values of its losses and networks are compared with the reference in tests/losses and tests/nn. The networks here
+are small, and VGG-19 has one channel in place of 64.
 """
 
 import dataclasses
@@ -47,7 +47,7 @@ def build(weights: BKinDWeights = ALL_ON, **options: Any) -> BKinD:
 
 
 def moving_blobs(pairs: int = PAIRS, size: int = SIZE) -> FramePairs:
-    """A bright disc on a still, textured ground, at another place in the later frame."""
+    """A bright disc on a static, textured background, at another position in the later frame."""
     generator = torch.Generator().manual_seed(1)
     ground = 0.3 * torch.rand(1, 3, size, size, generator=generator)
     grid = torch.arange(size, dtype=torch.float32)
@@ -71,7 +71,7 @@ def only(term: str) -> BKinDWeights:
 
 
 def encoder_rows(model: BKinD) -> Rows:
-    """Filled with the number of images of each call of the encoder."""
+    """List that receives the number of images of each call of the encoder."""
     rows: Rows = []
     model.encoder.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
     return rows
@@ -95,7 +95,7 @@ def test_every_target_with_every_reconstruction(target: Target, reconstruction: 
 
 @pytest.mark.parametrize("term", [*TERMS, "all"])
 def test_twenty_steps_lower_each_term(term: str) -> None:
-    # Flat heatmaps put all points at the centre, where separation has something to do.
+    # Flat heatmaps put all points at the centre, so that separation can lower its loss.
     sharpness = 0.5 if term == "separation" else 5.0
     model = build(ALL_ON if term == "all" else only(term), sharpness=sharpness)
     batch = moving_blobs(2)
@@ -112,7 +112,7 @@ def test_twenty_steps_lower_each_term(term: str) -> None:
 
 
 def test_the_curriculums_first_epochs_have_no_rotation() -> None:
-    """A weight that becomes 0 leaves its term out, one that comes back brings it back."""
+    """A term whose weight becomes 0 is left out, and returns when the weight does."""
     model = build()
     model.loss_weights["rotation"] = 0.0
     assert "rotation" not in model.terms(moving_blobs(2))
@@ -120,7 +120,7 @@ def test_the_curriculums_first_epochs_have_no_rotation() -> None:
     assert "rotation" in model.terms(moving_blobs(2))
 
 
-# ---------------------------------------------------------------- no work that no loss reads
+# ---------------------------------------------------------------- no unused computation
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_weight_zero_costs_no_work(term: str, monkeypatch: pytest.MonkeyPatch) -
         return counted
 
     for name in set(TERMS) - {"reconstruction"}:
-        function = f"{name}_loss"
+        function = "separation_over_turns" if name == "separation" else f"{name}_loss"
         monkeypatch.setattr(bkind, function, count(name, getattr(bkind, function)))
     monkeypatch.setattr(bkind, "difference_target", count("reconstruction", bkind.difference_target))
     model.decoder.register_forward_pre_hook(lambda *_: calls.append("reconstruction"))
@@ -221,7 +221,7 @@ def test_one_turn_at_random_has_the_expectation_of_all(monkeypatch: pytest.Monke
         single.append(total(model, batch))
     monkeypatch.setattr(model, "_turns", lambda _pairs: QUARTER_TURNS)
     torch.testing.assert_close(torch.stack(single).mean(), total(model, batch), rtol=1e-4, atol=1e-6)
-    assert torch.stack(single).std() > 0  # the three are not the same
+    assert torch.stack(single).std() > 0  # the three differ
 
 
 def test_turns_are_drawn_evenly_and_the_same_when_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,7 +231,7 @@ def test_turns_are_drawn_evenly_and_the_same_when_resumed(monkeypatch: pytest.Mo
         drawn = []
         for step in steps:
             monkeypatch.setattr(BKinD, "global_step", step)
-            torch.rand(step % 7)  # whatever else draws random numbers
+            torch.rand(step % 7)  # other code may draw random numbers
             drawn += model._turns(2)
         return drawn
 
@@ -277,7 +277,7 @@ def test_an_equivariant_detector_pays_nothing(monkeypatch: pytest.MonkeyPatch) -
     batch = moving_blobs()
     assert model.terms(batch)["rotation"].item() < 1e-8
     shifted = batch._replace(future=batch.future * torch.linspace(0.2, 1, SIZE))
-    assert model.terms(shifted)["rotation"].item() < 1e-8  # wherever the animal is
+    assert model.terms(shifted)["rotation"].item() < 1e-8  # at any position of the animal
 
 
 # ---------------------------------------------------------------- precision and layout
@@ -319,8 +319,8 @@ def _last_losses(start: int, *, enabled: bool) -> float:
 def test_sixteen_bits_learn_alike() -> None:
     """Over four starts the means agree within 10 %.
 
-    One run each says nothing: moving the weights by one rounding of 16 bits makes runs of 32 bits end
-    anywhere from 0.83 to 0.95, for a batch of two under batch normalisation amplifies it.
+    Single runs are not comparable: changing the weights by one rounding of 16 bits makes runs of 32 bits end
+    anywhere from 0.83 to 0.95, because batch normalisation of a batch of two amplifies the change.
     """
     narrow, wide = (sum(_last_losses(start, enabled=on) for start in range(4)) / 4 for on in (True, False))
     assert narrow == pytest.approx(wide, rel=0.1)
@@ -330,17 +330,17 @@ def test_sixteen_bits_learn_alike() -> None:
 @pytest.mark.parametrize("images_last", [True, False])
 def test_memory_layouts_agree(weights_last: bool, images_last: bool) -> None:
     batch = moving_blobs()
-    wanted = build().terms(batch)
+    expected = build().terms(batch)
     layouts = {True: torch.channels_last, False: torch.contiguous_format}
     model = build().to(memory_format=layouts[weights_last])  # type: ignore[call-overload]
     frame, future = (i.contiguous(memory_format=layouts[images_last]) for i in (batch.frame, batch.future))
     found = model.terms(batch._replace(frame=frame, future=future))
-    for name, value in wanted.items():
+    for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-5)
 
 
 def test_channels_last_survives_the_turned_copies_and_the_maps() -> None:
-    """One tensor in the default layout would turn all that follows back to it."""
+    """One tensor in the default layout would convert all that follow back to it."""
     model = build()
     layouts: dict[str, bool] = {}
     for name, module in model.named_modules():
@@ -411,8 +411,14 @@ def test_a_misspelt_weight_is_refused() -> None:
 
 
 def test_options_out_of_range() -> None:
-    with pytest.raises(ConfigurationError, match=r"needs a keypoint.*--model\.keypoints"):
+    with pytest.raises(ConfigurationError, match=r"^keypoints must be above 0, got 0\. .*--model\.keypoints"):
         build(keypoints=0)
+    with pytest.raises(
+        ConfigurationError, match="reconstruction must be one of perceptual, structural, got 'vgg'"
+    ):
+        build(reconstruction="vgg")
+    with pytest.raises(ConfigurationError, match="rotations must be one of all, one, any, got 'two'"):
+        build(rotations="two")
     with pytest.raises(ConfigurationError, match="3 entries and variances 1"):
         build(decoder_widths=(8, 4, 4), variances=(0.1,))
     with pytest.raises(ConfigurationError, match=r"no encoder 'tinny'.*tiny"):
@@ -420,7 +426,7 @@ def test_options_out_of_range() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "shown"),
     [
         ("pose_width", 0, "0"),
         ("sharpness", -1.0, "-1.0"),
@@ -432,9 +438,11 @@ def test_options_out_of_range() -> None:
         ("variances", (0.1, 0.01, 0.0), "0.0"),
     ],
 )
-def test_what_has_to_be_positive(name: str, value: Any, told: str) -> None:
+def test_what_has_to_be_positive(name: str, value: Any, shown: str) -> None:
     own = {"decoder_widths": (8, 4, 4), "variances": (0.1, 0.1, 0.1)}
-    with pytest.raises(ConfigurationError, match=rf"^{name} must be above 0, got {told}\. .*--model\.{name}"):
+    with pytest.raises(
+        ConfigurationError, match=rf"^{name} must be above 0, got {shown}\. .*--model\.{name}"
+    ):
         build(**own | {name: value})
 
 
@@ -445,7 +453,7 @@ def test_oblong_images_are_refused() -> None:
 
 
 def test_augmented_images_stay_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Training alone sees changed pairs, the same at the same step."""
+    """Only training uses augmented pairs, and the same ones at the same step."""
     model, batch = build(augment=True), moving_blobs()
     seen: list[Tensor] = []
     model.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach().clone()))

@@ -1,4 +1,4 @@
-"""DirectPose: its terms by hand, what it learns, what it refuses."""
+"""DirectPose: its terms worked out by hand, learning, errors."""
 
 import math
 from typing import Any
@@ -21,7 +21,7 @@ def small(**options: Any) -> DirectPose:
 
 
 def perfect(model: DirectPose, batch: LabelledImages, sure: float = 8.0) -> Branches:
-    """Branches that say what the targets say."""
+    """Branches that equal the targets."""
     blank = torch.zeros(2, 2, 16, 16)
     labelled = Keypoints(batch.points, batch.confidence)
     target = model.targets(labelled, Branches(blank, blank, blank))
@@ -91,7 +91,7 @@ def test_augmentation_is_for_training_alone() -> None:
 
 
 def test_the_papers_schedule() -> None:
-    """Section 5: SGD at 0.01, a hundredth of it after 5000 iterations."""
+    """Section 5: SGD with learning rate 0.01, and a hundredth of it after 5000 iterations."""
     found = small(decay_after=2).configure_optimizers()
     optimizer, scheduler = found["optimizer"], found["lr_scheduler"]["scheduler"]
     assert found["lr_scheduler"]["interval"] == "step"
@@ -113,15 +113,17 @@ def test_heatmaps_sum_to_one() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"names": []}, "0 keypoints and 4 animals"),
-        ({"instances": 0}, "2 keypoints and 0 animals"),
-        ({"width": 0}, "width is 0"),
-        ({"convolutions": 0}, "convolutions 0"),
-        ({"reach": 0.0}, r"reach 0\.0"),
-        ({"window": -1}, "window -1"),
-        ({"threshold": 1.0}, r"threshold 1\.0"),
+        ({"names": []}, "names must hold at least 1 keypoint, got 0 keypoints"),
+        ({"instances": 0}, "instances must be at least 1, got 0"),
+        ({"width": 0}, "width must be at least 1, got 0"),
+        ({"convolutions": 0}, "convolutions must be at least 1, got 0"),
+        ({"reach": 0.0}, r"reach must be above 0, got 0\.0"),
+        ({"window": -1}, "window must be at least 0, got -1"),
+        ({"threshold": 1.0}, r"threshold must be above 0 and below 1, got 1\.0"),
         ({"kappa": 1.5}, r"kappa 1\.5"),
         ({"gamma": -2.0}, r"gamma -2\.0"),
+        ({"placement": "boxes"}, "placement must be maps or proposals, got 'boxes'"),
+        ({"owner": "box"}, "owner must be keypoint or animal, got 'box'"),
         ({"stride": 3}, "'tiny' has strides 4, 8, 16, 32, not 3"),
     ],
 )

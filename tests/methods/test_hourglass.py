@@ -1,4 +1,4 @@
-"""The stacked hourglass: its network, its reading of heatmaps, its losses, and what it takes from the data."""
+"""The stacked hourglass: its network, decoding of heatmaps, losses, and settings from the datamodule."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ from lightning_kp.geometry import pixel_centres
 from lightning_kp.heatmaps import render_gaussians
 from lightning_kp.losses.heatmap_losses import HeatmapLossName
 from lightning_kp.methods import StackedHourglass
-from lightning_kp.methods.hourglass import rate_of
+from lightning_kp.methods.hourglass import learning_rate_factor
 from lightning_kp.nn.hourglass import StackedHourglassNet
 from lightning_kp.skeleton import Skeleton
 
@@ -35,13 +35,13 @@ LEFT_RIGHT: dict[str, Any] = {
 def test_every_stack_answers_at_a_quarter_of_the_side(
     size: tuple[int, int], heatmap: tuple[int, int]
 ) -> None:
-    network = StackedHourglassNet(5, stacks=3, width=8, depth=2, rare=True)
+    network = StackedHourglassNet(5, stacks=3, width=8, depth=2, from_prior=True)
     outputs = network(torch.rand(2, 3, *size))
     assert [tuple(each.shape) for each in outputs] == [(2, 5, *heatmap)] * 3
 
 
 def test_later_stacks_read_the_heatmaps_before_them() -> None:
-    network = StackedHourglassNet(2, stacks=2, width=8, depth=1, rare=False).eval()
+    network = StackedHourglassNet(2, stacks=2, width=8, depth=1, from_prior=False).eval()
     image = torch.rand(1, 3, 16, 16)
     before = network(image)
     with torch.no_grad():
@@ -53,29 +53,29 @@ def test_later_stacks_read_the_heatmaps_before_them() -> None:
 
 def test_sigmoids_begin_rare_and_linear_outputs_at_nothing() -> None:
     for rare, value in ((True, 0.01), (False, 0.5)):
-        network = StackedHourglassNet(2, stacks=1, width=8, depth=1, rare=rare)
+        network = StackedHourglassNet(2, stacks=1, width=8, depth=1, from_prior=rare)
         assert network.heads[0].bias.sigmoid().tolist() == pytest.approx([value] * 2)
 
 
 def test_a_network_of_nothing_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="0 stack"):
-        StackedHourglassNet(2, stacks=0, width=8, depth=1, rare=True)
+    with pytest.raises(ConfigurationError, match="stacks 0"):
+        StackedHourglassNet(2, stacks=0, width=8, depth=1, from_prior=True)
 
 
 def test_images_too_small_to_be_halved_so_often_are_refused() -> None:
-    network = StackedHourglassNet(2, stacks=1, width=8, depth=3, rare=True)
+    network = StackedHourglassNet(2, stacks=1, width=8, depth=3, from_prior=True)
     assert network(torch.rand(2, 3, 29, 40))[0].shape[-2:] == (8, 10)
     with pytest.raises(
-        ConfigurationError, match=r"8 px; images of 28 px have 7\. --model\.depth=2, or .* of 32 or"
+        ConfigurationError, match=r"8 px; images of 28 px have 7\. Use --model\.depth=2, or .* of 32 or"
     ):
         network(torch.rand(2, 3, 28, 40))
 
 
-# Reading
+# Decoding
 
 
 class Drawn(torch.nn.Module):
-    """In place of the network: each colour of the image is a heatmap, at a quarter of the side."""
+    """Replaces the network: each colour of the image is a heatmap, at a quarter of the side."""
 
     def forward(self, image: Tensor) -> list[Tensor]:
         return [torch.nn.functional.avg_pool2d(image + 0.5, 4)]
@@ -115,7 +115,7 @@ def test_scales_agree_on_a_blob() -> None:
 
 @pytest.mark.parametrize("side", [64, 100])
 def test_no_scale_moves_a_blob(side: int) -> None:
-    """Sides that are no multiples of the stride: the last cell would show less than the others."""
+    """For sides that are not multiples of the stride, the last cell would cover less than the others."""
     points = torch.tensor([[[0.5, 0.45], [-0.45, 0.1], [0.0, -0.5]]])
     image = render_gaussians(points, (side, side), 0.12)
 
@@ -134,7 +134,7 @@ def test_no_scale_moves_a_blob(side: int) -> None:
 
 def test_flipping_averages_with_the_mirror_image_of_the_mirror_joint() -> None:
     class Lopsided(Drawn):
-        """Sees the left hand in the first colour, and on mirrored images swaps nothing, as a network would."""
+        """Finds the left hand in the first colour, and does not exchange hands in mirror images, as a network would."""
 
     method = reader(flip_test=True)
     method.network = Lopsided()  # type: ignore[assignment]
@@ -148,7 +148,7 @@ def test_flipping_averages_with_the_mirror_image_of_the_mirror_joint() -> None:
 
 def test_a_network_that_knows_left_from_right_is_as_good_on_mirrored_images() -> None:
     class Knowing(Drawn):
-        """Heatmaps of the left and of the right half's brightness: what is left is told by place."""
+        """Heatmaps of the brightness of the left and of the right half: position alone decides which is left."""
 
         def forward(self, image: Tensor) -> list[Tensor]:
             blob = super().forward(image)[0][:, :1]
@@ -218,7 +218,7 @@ def test_animals_that_are_told_apart_are_points_one_after_another() -> None:
     single = LabelledImages(joints.image, joints.points[:, :, :2], joints.confidence[:, :, :2])
     pair = LabelledImages(single.image, single.points.transpose(1, 2), single.confidence.transpose(1, 2))
     torch.testing.assert_close(one.terms(single), two.terms(pair))
-    assert one.plain.figures()["pck"] == two.plain.figures()["pck"]
+    assert one.plain.compute()["pck"] == two.plain.compute()["pck"]
 
 
 def test_every_stack_is_supervised() -> None:
@@ -241,8 +241,8 @@ def test_augmented_images_differ_from_step_to_step_but_not_in_evaluation() -> No
 
 def test_the_papers_rates() -> None:
     epochs = (0, 99, 100, 119, 120, 139, 140, 160)
-    wanted = (1, 1, 0.5, 0.5, 0.1, 0.1, 0.05, 0.01)
-    assert [rate_of(epoch) for epoch in epochs] == pytest.approx(list(wanted))
+    expected = (1, 1, 0.5, 0.5, 0.1, 0.1, 0.05, 0.01)
+    assert [learning_rate_factor(epoch) for epoch in epochs] == pytest.approx(list(expected))
 
 
 # With data
@@ -271,7 +271,7 @@ def test_joints_and_measures_come_with_the_data(tmp_path: Path) -> None:
     loaded = StackedHourglass.load_from_checkpoint(path, weights_only=True)
     assert loaded.keypoint_names == data.protocol.skeleton.names
     assert loaded.mirror == data.protocol.skeleton.mirror
-    with pytest.raises(ConfigurationError, match="labels no point called thorax"):
+    with pytest.raises(ConfigurationError, match="labels of LSP have no point called thorax"):
         trainer(tmp_path, max_steps=1).fit(StackedHourglass(["thorax"], **SMALL), datamodule=data)
 
 
@@ -310,7 +310,7 @@ def test_pairs_are_told_from_names_where_the_data_know_none(tmp_path: Path) -> N
     method.setup("fit")
     assert method.mirror == (1, 0, 2)
     unknown = StackedHourglass(["ear1", "ear2"], flip_test=True, **SMALL)
-    with pytest.warns(UserWarning, match="known as left or right"):
+    with pytest.warns(UserWarning, match="known as the mirror image"):
         unknown.setup("fit")
 
 
@@ -336,7 +336,7 @@ def test_the_command_tests_a_checkpoint_whose_names_came_with_the_data(
     assert "test/pck" in json.loads((run / "metrics.json").read_text())
     assert not (tmp_path / "runs").exists()
     assert main(["predict", *options, f"--ckpt_path={checkpoint}"]) == 0
-    assert "predict keeps nothing" in capsys.readouterr().err
+    assert "predict saves nothing" in capsys.readouterr().err
 
 
 def test_every_stack_is_taught() -> None:
@@ -376,9 +376,9 @@ def test_joints_are_taken_by_name() -> None:
 
 def test_narrow_targets_are_told_once(recwarn: pytest.WarningsRecorder) -> None:
     method = StackedHourglass(**LEFT_RIGHT | {"sigma": 2 / 64}, loss="bce").eval()
-    with pytest.warns(UserWarning, match=r"0.12 pixels wide on heatmaps of 8; .* Set --model.sigma=0.150"):
+    with pytest.warns(UserWarning, match=r"sigma of 0.12 px on heatmaps of 8 px; .* Set --model.sigma=0.150"):
         method.terms(batch(2))
     recwarn.clear()
     method.terms(batch(2))
     StackedHourglass(**LEFT_RIGHT, loss="bce").eval().terms(batch(2))
-    assert not [each for each in recwarn if "pixels wide" in str(each.message)]
+    assert not [each for each in recwarn if "have a sigma of" in str(each.message)]

@@ -1,4 +1,4 @@
-"""MultiInstanceBKinD: two animals in one heatmap, losses that do not know their order, learning on look-alikes."""
+"""MultiInstanceBKinD: two animals in one heatmap, losses invariant to their order, learning on look-alikes."""
 
 import dataclasses
 from pathlib import Path
@@ -52,7 +52,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> FramePairs:
 
 
 def two_peaked(model: MultiInstanceBKinD, monkeypatch: pytest.MonkeyPatch, points: Tensor) -> None:
-    """Let the network see Gaussian peaks at points (B, I, K, 2)."""
+    """Replace the heatmaps of the network by Gaussian peaks at points (B, I, K, 2)."""
     maps = render_gaussians(points, (48, 48), 0.05).amax(dim=1)
     monkeypatch.setattr(model, "heatmaps", lambda image: maps / maps.sum(dim=(-2, -1), keepdim=True))
 
@@ -96,11 +96,13 @@ def test_an_animal_that_is_not_there_has_no_confidence(monkeypatch: pytest.Monke
 
 def test_refuses_what_reads_nothing() -> None:
     for wrong in ({"instances": 0}, {"region": 0.0}, {"apart": 1.5}):
-        with pytest.raises(ConfigurationError, match="read no peaks"):
+        with pytest.raises(ConfigurationError, match="at most 1; got instances="):
             build(**wrong)
+    with pytest.raises(ConfigurationError, match="join must be max or sum, got 'mean'"):
+        build(join="mean")
 
 
-# ---------------------------------------------------------------- losses do not know the animals' order
+# ---------------------------------------------------------------- losses are invariant to the order of animals
 
 
 def test_rotation_loss_is_invariant_to_the_order_of_animals() -> None:
@@ -128,7 +130,7 @@ def test_one_animal_has_the_losses_of_bkind() -> None:
 
 
 def test_separation_by_hand() -> None:
-    """Two animals of two keypoints, far apart; keypoints of one 0.08 from each other: exp(-1/2), each pair twice."""
+    """Two distant animals whose two keypoints are 0.08 apart: exp(-1/2), and each pair counts twice."""
     points = torch.tensor([[[[0.0, 0.0], [0.08, 0.0]], [[0.9, 0.9], [0.9, 0.98]]]])
     expected = 2 * torch.tensor(-0.5).exp()  # the mean over the two animals
     torch.testing.assert_close(separation_of_animals(points, 0.08), expected)
@@ -137,11 +139,11 @@ def test_separation_by_hand() -> None:
 
 
 def test_the_decoder_sees_joined_maps(pairs: FramePairs, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The order in which a heatmap's peaks are read leaves every term as it is."""
+    """The order of the peaks of a heatmap changes no term."""
     model = build().eval()
     first = model.terms(pairs)
-    read = model._read
-    monkeypatch.setattr(model, "_read", lambda heatmaps: read(heatmaps).flip(1))
+    points_of = model._points_of
+    monkeypatch.setattr(model, "_points_of", lambda heatmaps: points_of(heatmaps).flip(1))
     for name, value in model.terms(pairs).items():
         torch.testing.assert_close(value, first[name], msg=name)
 
@@ -178,7 +180,7 @@ def test_twenty_steps_lower_each_term(term: str, pairs: FramePairs) -> None:
 
 @pytest.mark.slow
 def test_both_look_alikes_are_found_on_the_arena(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some minutes: 9 of 10 animals of the unseen video, and fewer exchanges than by the order of height."""
+    """Takes minutes: 9 of 10 animals of the unseen video, and fewer identity switches than by the order of height."""
     import json
 
     from lightning_kp.cli import main
@@ -202,7 +204,7 @@ def test_both_look_alikes_are_found_on_the_arena(tmp_path: Path, monkeypatch: py
 def test_settings_of_bkind_hold_when_only_the_method_is_exchanged(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Weights that do not fit the new class's type would be dropped without a word."""
+    """Weights that do not fit the type of the new class would be dropped silently."""
     import yaml
 
     from lightning_kp.cli import main

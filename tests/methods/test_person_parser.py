@@ -1,4 +1,4 @@
-"""The person parser as a method: reading, stopping, flipping, learning, its curriculum and its figures."""
+"""The person parser as a method: decoding, stopping, flipping, learning, its curriculum and its metrics."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,8 +16,9 @@ from lightning_kp.callbacks import Curriculum
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.losses.person_parsing import discs
 from lightning_kp.methods import PersonParser
-from lightning_kp.methods.person_parser import PersonParserWeights, _pixels_that_count
-from lightning_kp.readout.people import in_order_of
+from lightning_kp.methods.person_parser import PersonParserWeights
+from lightning_kp.nn.person_parser import Decoding
+from lightning_kp.readout.people import match_order
 from lightning_kp.runs.instance_schedule import Convergence, InstanceSchedule, RunningLoss
 
 NAMES = ["nose", "left_ear", "right_ear"]
@@ -27,21 +28,21 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 
 
-class Told(PersonParser):
-    """A parser that says what it is told: heatmaps of given points, one instance after another."""
+class FixedParser(PersonParser):
+    """A parser with given heatmaps: those of given points, one instance after another."""
 
-    def tell(self, points: Tensor, confidence: Tensor, size: int = 24) -> "Told":
-        self.told = discs(points, confidence, (size, size), self.radius)
+    def with_heatmaps(self, points: Tensor, confidence: Tensor, size: int = 24) -> "FixedParser":
+        self.given = discs(points, confidence, (size, size), self.radius)
         return self
 
     def _sequence(self, image: Tensor) -> Tensor:
-        maps = self.told.unsqueeze(0).expand(len(image), -1, -1, -1, -1)
+        maps = self.given.unsqueeze(0).expand(len(image), -1, -1, -1, -1)
         going = (maps.amax(dim=(-3, -2, -1), keepdim=True) >= self.stop).cumprod(dim=1)
         return maps * going
 
 
 def crowd(images: int = 2, size: int = 32) -> CrowdImages:
-    """Two people of three bright points each, in colours of their own."""
+    """Two people of three bright points each, each point in its own colour."""
     points = tensor([[[-0.5, -0.5], [-0.2, -0.5], [-0.5, -0.2]], [[0.5, 0.5], [0.2, 0.5], [0.5, 0.2]]])
     maps = discs(points, torch.ones(2, 3), (size, size), 2.0)
     image = torch.stack((maps[0].amax(dim=0), maps[1].amax(dim=0), maps[:, 0].amax(dim=0)))
@@ -67,7 +68,9 @@ def loader(batches: int = 2) -> DataLoader[Any]:
 
 def test_reads_what_the_heatmaps_say() -> None:
     points = tensor([[[-0.5, 0.25], [0.1, 0.1], [0.3, -0.6]], [[0.5, 0.5], [-0.9, 0.2], [0.0, 0.0]]])
-    parser = Told(**SMALL | {"flip": False}).tell(points, tensor([[1.0, 1, 1], [1, 1, 0]])).eval()
+    parser = (
+        FixedParser(**SMALL | {"flip": False}).with_heatmaps(points, tensor([[1.0, 1, 1], [1, 1, 0]])).eval()
+    )
     found = parser(torch.rand(1, 3, 96, 96))
     assert found.points.shape == (1, 2, 3, 2)
     assert (found.points[0] - points).abs()[[0, 0, 0, 1, 1], [0, 1, 2, 0, 1]].max() < 0.05
@@ -81,7 +84,7 @@ def test_nobody_comes_after_the_stop() -> None:
     found = parser(torch.rand(2, 3, 32, 32))
     assert found.points.shape == (2, 3, 3, 2)
     assert (found.confidence == 0).all()
-    nn.init.constant_(parser.decoder.read.bias, 0.0)  # a half everywhere: nobody ever stops it
+    nn.init.constant_(parser.decoder.read.bias, 0.0)  # 0.5 everywhere, so that the sequence never stops
     assert (parser(torch.rand(2, 3, 32, 32)).confidence == 0.5).all()
 
 
@@ -91,27 +94,17 @@ def test_a_mirrored_picture_gives_mirrored_people() -> None:
     image = torch.rand(1, 3, 32, 32)
     one, other = parser.person_heatmaps(image), parser.person_heatmaps(image.flip(-1))
     mirrored = other.flip(-1)[:, :, parser.mirror]
-    torch.testing.assert_close(in_order_of(one, mirrored), one, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(match_order(one, mirrored), one, atol=1e-5, rtol=1e-4)
 
 
 def test_the_mirrored_sequence_is_put_in_order() -> None:
     first = torch.rand(2, 3, 2, 4, 4) * torch.eye(3).repeat(1, 1)[:, :, None, None, None].sum(dim=1)
     order = [2, 0, 1]
-    torch.testing.assert_close(in_order_of(first, first[:, order]), first)
-
-
-def test_pixels_that_count() -> None:
-    counts = torch.ones(1, 4, 4, dtype=torch.bool)
-    counts[0, 0, 1] = False
-    target = torch.zeros(1, 2, 3, 2, 2)
-    target[0, 1, 2, 1, 0] = 1
-    assert _pixels_that_count(counts, target).tolist() == [[[0, 1], [1, 1]]]
-    target[0, 0, 1, 0, 0] = 1
-    assert _pixels_that_count(counts, target).all()
+    torch.testing.assert_close(match_order(first, first[:, order]), first)
 
 
 def test_a_labelled_point_within_the_box_of_somebody_unannotated_is_learnt() -> None:
-    """Everything is within such boxes: what is left are the discs."""
+    """Such boxes cover everything, so that only the discs count."""
     parser, batch = PersonParser(**SMALL), crowd()
     hidden = batch._replace(counts=torch.zeros_like(batch.counts))
     assert all(term.item() > 0.1 for term in parser.terms(hidden).values())
@@ -173,6 +166,7 @@ def test_only_training_is_limited() -> None:
         {"mirror": [0, 1]},
         {"stop": 1.0},
         {"stop": -0.1},
+        {"decode": "boxes"},
         {"sigma": [0.1, 0.1]},
     ],
 )
@@ -182,7 +176,7 @@ def test_settings_that_cannot_be(wrong: dict[str, Any]) -> None:
 
 
 def test_a_test_leaves_figures_and_tables(tmp_path: Path) -> None:
-    parser = Told(**SMALL | {"flip": False}).tell(crowd().points[0], torch.ones(2, 3))
+    parser = FixedParser(**SMALL | {"flip": False}).with_heatmaps(crowd().points[0], torch.ones(2, 3))
     (logged,) = trainer(tmp_path).test(parser, loader(), verbose=False)
     assert logged["test/AP50"] == 1
     assert logged["test/AP_2"] == logged["test/AP"]
@@ -191,19 +185,19 @@ def test_a_test_leaves_figures_and_tables(tmp_path: Path) -> None:
     table = (tmp_path / "crowd.md").read_text()
     assert "| 2 | 0 | 0 | 4 |" in table
     assert "left_ear" in table
-    assert "at most 3 that stops below 0.05, without the mirrored picture; regions as they are" in table
+    assert "at most 3 that stops below 0.05, without the mirror image; regions unchanged" in table
 
 
 def test_another_reading_leaves_the_figures_of_the_usual_one_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = Told(**SMALL | {"flip": False}).tell(crowd().points[0], torch.ones(2, 3))
-    trainer(tmp_path).test(told, loader(), verbose=False)
+    parser = FixedParser(**SMALL | {"flip": False}).with_heatmaps(crowd().points[0], torch.ones(2, 3))
+    trainer(tmp_path).test(parser, loader(), verbose=False)
     usual = (tmp_path / "crowd.md").read_text()
     moving = SimpleNamespace(jitter_px=10.0)
     monkeypatch.setattr("lightning_kp.methods.person_parser.datamodule_of", lambda method: moving)
-    told.decode = "peaks"
-    trainer(tmp_path).test(told, loader(), verbose=False)
+    parser.decode = "peaks"
+    trainer(tmp_path).test(parser, loader(), verbose=False)
     moved = (tmp_path / "crowd-peaks-jitter10.md").read_text()
     assert "peaks of at least 0.2, 2 heatmap pixels apart" in moved
     assert "edges moved by up to 10 px" in moved
@@ -238,12 +232,12 @@ def test_the_running_loss_is_a_mean_of_its_epoch() -> None:
 
 
 def test_impossible_schedules() -> None:
-    with pytest.raises(ConfigurationError, match="The schedule asks for 0 instances"):
+    with pytest.raises(ConfigurationError, match=r"first, .* of at least 1 .*got first=0"):
         InstanceSchedule(first=0)
 
 
 class Limits(L.Callback):
-    """Notes the limit in force in every training batch."""
+    """Records the limit of every training batch."""
 
     def __init__(self) -> None:
         self.seen: list[int] = []
@@ -287,8 +281,8 @@ def test_a_method_that_finds_all_at_once_is_refused(tmp_path: Path) -> None:
         )
 
 
-class Knowing(Told):
-    """Tells left from right in mirrored pictures too, and there finds people in the other order."""
+class Knowing(FixedParser):
+    """Distinguishes left and right in mirror images too, where it finds people in the opposite order."""
 
     def _sequence(self, image: Tensor) -> Tensor:
         maps = super()._sequence(image)
@@ -298,7 +292,7 @@ class Knowing(Told):
 
 
 def marked() -> Tensor:
-    """A picture (1, 3, 96, 96) that shows whether it is mirrored."""
+    """An image (1, 3, 96, 96) that shows whether it is mirrored."""
     image = torch.zeros(1, 3, 96, 96)
     image[..., :48] = 1
     return image
@@ -308,8 +302,8 @@ def test_flip_testing_exchanges_left_and_right_of_the_same_person() -> None:
     points = tensor([[[-0.8, -0.5], [-0.6, 0.0], [-0.3, 0.5]], [[0.8, 0.5], [0.5, 0.0], [0.3, -0.5]]])
     points = torch.cat((points, torch.zeros(1, 3, 2)))
     seen = tensor([[1.0, 1, 1], [1, 1, 0], [0, 0, 0]])
-    parser = Knowing(**SMALL).tell(points, seen).eval()
-    torch.testing.assert_close(parser.person_heatmaps(marked())[0], parser.told)
+    parser = Knowing(**SMALL).with_heatmaps(points, seen).eval()
+    torch.testing.assert_close(parser.person_heatmaps(marked())[0], parser.given)
 
 
 def test_flip_testing_of_peaks_exchanges_left_and_right(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -328,11 +322,11 @@ def test_flip_testing_of_peaks_exchanges_left_and_right(monkeypatch: pytest.Monk
 
 
 def test_who_comes_after_the_stop_is_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Image 1 stops before its second step and stays stopped, while image 0 goes on."""
+    """Image 1 stops before its second step and stays stopped, while image 0 continues."""
     parser = PersonParser(**SMALL).eval()
     sure = [[True, True], [True, False], [True, True]]
 
-    class Steps:
+    class Steps(Decoding):
         def __init__(self) -> None:
             self.number = 0
 
@@ -347,7 +341,7 @@ def test_who_comes_after_the_stop_is_nobody(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def beside(parser: PersonParser, mirror: tuple[int, ...]) -> None:
-    """Let the parser meet data that are mirrored so."""
+    """Set up the parser with data that have this mirror."""
     data = SimpleNamespace(part_names=tuple(NAMES), mirror=mirror, batch_type=CrowdImages)
     parser._trainer = SimpleNamespace(datamodule=data)  # type: ignore[assignment]
     parser.setup("fit")

@@ -1,4 +1,4 @@
-"""SemiMultiPose: eq. 9 by hand, where its gradients go, and what it costs when it is switched off."""
+"""SemiMultiPose: eq. 9 worked out by hand, its gradients, and its cost when it is switched off."""
 
 import math
 from typing import Any
@@ -23,7 +23,7 @@ def batch(unlabelled: int = 1) -> LabelledAndUnlabelled:
 
 
 def proposal(score: float = 0.6) -> Branches:
-    """One cell of B2 is sure by ``score``; B3 points from it at its own centre; B1 knows nothing."""
+    """One cell of B2 has ``score``, B3 points from it to its own centre, and B1 is undecided."""
     boxes = torch.full((1, 1, 4, 4), -20.0)
     boxes[0, 0, 1, 1] = math.log(score / (1 - score))
     vectors = torch.zeros(1, 1, 2, 4, 4)
@@ -57,7 +57,7 @@ def test_b3_is_drawn_to_where_b1_is_sure() -> None:
     logits[..., 3] = 3.0  # the column on the right
     small(window=0).fusion(moved._replace(keypoints=logits)).backward()
     assert branches.vectors.grad is not None
-    # No square reaches that column from here: the point is left alone, or drawn away from nothing.
+    # No square reaches that column from here, so that the point stays.
     beside = moved._replace(vectors=branches.vectors + 0.75, keypoints=logits)
     branches.vectors.grad = None
     small(window=0).fusion(beside).backward()
@@ -82,7 +82,7 @@ def test_terms_come_and_go_with_their_weights(monkeypatch: pytest.MonkeyPatch) -
         SemiMultiPose, "raw", lambda self, image: passes.append(len(image)) or raw(self, image)
     )
     assert set(model.terms(batch())) == supervised
-    assert passes == [2]  # unlabelled frames cost nothing
+    assert passes == [2]  # unlabelled frames are not computed
 
 
 def test_without_fusion_it_is_direct_pose() -> None:

@@ -1,4 +1,4 @@
-"""Discovery and supervision in one step: its terms are those of both parts, from one pass of the encoder."""
+"""Discovery and supervision in one step: the terms of both, from one pass of the encoder."""
 
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ def batch(count: int = 3) -> PairsAndLabels:
 
 
 def test_terms_are_those_of_the_two_parts() -> None:
-    """With fixed batch statistics each part computes what it would alone."""
+    """With fixed batch statistics each part gives the same result as alone."""
     semi = SemiSupervisedBKinD(NAMES, keypoints=4, **OPTIONS).eval()
     alone = BKinD(keypoints=4, **OPTIONS).eval()
     alone.load_state_dict(semi.state_dict())
@@ -137,7 +137,7 @@ def spots(points: Tensor) -> Tensor:
 def test_points_move_with_their_image() -> None:
     points = 0.8 * torch.rand(8, 1, 2) - 0.4
     image, moved = augment_labelled(spots(points), points, torch.Generator().manual_seed(1), turn_deg=180)
-    # Relighting adds a background: what stands out above it is the spot.
+    # Re-lighting adds a background, above which the spot stands out.
     spot = image.mean(dim=1) - image.mean(dim=1).flatten(1).median(dim=1).values[:, None, None]
     spot = torch.where(spot > 0.3 * spot.flatten(1).amax(dim=1)[:, None, None], spot, 0)
     from lightning_kp.heatmaps import expectation

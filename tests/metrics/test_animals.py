@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from lightning_kp.errors import DataError
-from lightning_kp.metrics.animals import body_length, centroids, paired, score_animals, split_points, switches
+from lightning_kp.metrics.animals import (
+    body_length,
+    centroids,
+    identity_switches,
+    match_centroids,
+    score_animals,
+    split_points,
+)
 
 
 def two(frames: int = 10) -> np.ndarray:
@@ -44,9 +51,9 @@ def test_switches_are_those_of_clear_mot() -> None:
     """Exchanged from frame 4 on: each animal switches once; back after a frame unseen: once more each."""
     found = two()
     found[4:7] = found[4:7, ::-1]
-    assert switches(paired(centroids(found), centroids(two()), 5)) == [4, 4, 7, 7]
+    assert identity_switches(match_centroids(centroids(found), centroids(two()), 5)) == [4, 4, 7, 7]
     found[7] = np.nan
-    assert switches(paired(centroids(found), centroids(two()), 5)) == [4, 4, 8, 8]
+    assert identity_switches(match_centroids(centroids(found), centroids(two()), 5)) == [4, 4, 8, 8]
     assert score_animals(found, two()).switches == pytest.approx(400)
 
 
@@ -54,14 +61,14 @@ def test_one_found_animal_stands_for_one_true_animal() -> None:
     """Both found on the left animal: the right one is not found, whatever their order."""
     found = two()
     found[:, 1] = found[:, 0] + 1
-    pairs = paired(centroids(found), centroids(two()), 5)
+    pairs = match_centroids(centroids(found), centroids(two()), 5)
     assert (np.sort(pairs, axis=1) == [-1, 0]).all()
 
 
 def test_a_pair_out_of_reach_takes_no_partner_from_another() -> None:
     """Truth at 0 and 10, found at 6 and 30, reach 7: 6 goes to 10 and the other is not found."""
     true, found = np.array([[[0.0, 0.0], [10.0, 0.0]]]), np.array([[[6.0, 0.0], [30.0, 0.0]]])
-    assert paired(found, true, 7).tolist() == [[-1, 0]]
+    assert match_centroids(found, true, 7).tolist() == [[-1, 0]]
 
 
 def test_frames_without_truth_do_not_count() -> None:

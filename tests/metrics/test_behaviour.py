@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchmetrics.functional.classification import binary_average_precision, multiclass_f1_score
 
-from lightning_kp.metrics.behaviour import BehaviourScores, average_precision, behaviour_figures, f1_score
+from lightning_kp.metrics.behaviour import BehaviourScores, average_precision, behaviour_metrics, f1_score
 
 
 def test_average_precision_by_hand() -> None:
@@ -31,7 +31,7 @@ def test_f1_by_hand_and_against_torchmetrics() -> None:
     chosen, positive = torch.tensor([1, 1, 1, 0]).bool(), torch.tensor([1, 0, 0, 1]).bool()
     assert f1_score(chosen, positive).item() == pytest.approx(2 / 5)
     probability, behaviour = torch.rand(200, 3), torch.randint(3, (200,))
-    found = behaviour_figures(probability, behaviour, ("a", "b", "c"))
+    found = behaviour_metrics(probability, behaviour, ("a", "b", "c"))
     expected = multiclass_f1_score(probability.argmax(1), behaviour, 3, average="none")
     assert list(found.f1.values()) == pytest.approx(expected.tolist(), abs=1e-6)
 
@@ -42,7 +42,7 @@ def test_every_behaviour_of_interest_weighs_the_same() -> None:
     probability = torch.zeros(15, 3)
     probability[:9, 0], probability[9:, 2] = 1, 1
     probability[:9, 1], probability[10:, 1] = 0.5, 0.5
-    figures = behaviour_figures(probability, behaviour, ("a", "b", "other"), "other")
+    figures = behaviour_metrics(probability, behaviour, ("a", "b", "other"), "other")
     assert figures.precision["a"] == 1
     assert figures.precision["b"] == pytest.approx(1 / 15)
     assert figures.map == pytest.approx((1 + 1 / 15) / 2)
@@ -52,10 +52,10 @@ def test_every_behaviour_of_interest_weighs_the_same() -> None:
 
 def test_what_never_occurs_and_what_is_unlabelled_is_left_out() -> None:
     probability = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]])
-    figures = behaviour_figures(probability, torch.tensor([0, 0, -1]), ("a", "b"))
+    figures = behaviour_metrics(probability, torch.tensor([0, 0, -1]), ("a", "b"))
     assert figures.map == figures.precision["a"] == 1
     assert math.isnan(figures.precision["b"])
-    assert math.isnan(behaviour_figures(probability, torch.tensor([-1, -1, -1]), ("a", "b")).map)
+    assert math.isnan(behaviour_metrics(probability, torch.tensor([-1, -1, -1]), ("a", "b")).map)
 
 
 def test_batches_and_processes_agree_with_everything_at_once() -> None:
@@ -68,4 +68,4 @@ def test_batches_and_processes_agree_with_everything_at_once() -> None:
     # what torchmetrics does with the states of two processes
     first.probability += second.probability
     first.behaviour += second.behaviour
-    assert first.compute() == behaviour_figures(probability, behaviour, names, "other")
+    assert first.compute() == behaviour_metrics(probability, behaviour, names, "other")

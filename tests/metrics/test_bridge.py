@@ -30,7 +30,7 @@ def scene(number: int, noise: float = 0.01) -> tuple[Tensor, Tensor]:
 def test_leaving_one_out_by_hand_is_what_the_formula_says() -> None:
     """Against refits without each frame: the hat matrix is exact for ridge with a free constant."""
     features, target = torch.randn(7, 2, 3, dtype=torch.float64), torch.randn(7, 2, 4, dtype=torch.float64)
-    whole = _Ridge.of(features, target)
+    whole = _Ridge.fit(features, target)
     for place in (0, 6, 12):
         penalty = PENALTIES[place] * whole.unit
         total = torch.zeros(4, dtype=torch.float64)

@@ -15,8 +15,8 @@ from two_processes import on_two_processes
 
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.geometry import normalise
-from lightning_kp.keypoints import Keypoints, box_area, box_of, oks
-from lightning_kp.metrics.oks import COCO_SIGMA, CROWDPOSE_SIGMA, NAMES, OKSAveragePrecision
+from lightning_kp.keypoints import Keypoints, bounding_box, box_area, oks
+from lightning_kp.metrics.oks import COCO_SIGMA, CROWDPOSE_SIGMA, METRIC_NAMES, OKSAveragePrecision
 
 SIZE = (100, 100)
 
@@ -60,9 +60,9 @@ def test_all_pairs_by_broadcasting() -> None:
 
 def test_box_and_area_of_the_present_points() -> None:
     points = tensor([[1.0, 2.0], [4.0, 8.0], [99.0, 99.0]])
-    assert box_of(points, tensor([True, True, False])).tolist() == [1, 2, 3, 6]
+    assert bounding_box(points, tensor([True, True, False])).tolist() == [1, 2, 3, 6]
     assert box_area(points, tensor([True, True, False])) == 18
-    assert box_of(points, torch.zeros(3, dtype=torch.bool)).tolist() == [0, 0, 0, 0]
+    assert bounding_box(points, torch.zeros(3, dtype=torch.bool)).tolist() == [0, 0, 0, 0]
     assert box_area(points, tensor([True, False, False])) == 1
 
 
@@ -244,7 +244,7 @@ def measure(rank: int, world: int) -> dict[str, float]:
 @pytest.mark.filterwarnings("ignore:The ``compute`` method of metric")
 def test_two_processes_agree_with_one(tmp_path: Path) -> None:
     expected = measure(0, 1)
-    assert len(expected) == 2 * len(NAMES)
+    assert len(expected) == 2 * len(METRIC_NAMES)
     for rank, found in enumerate(on_two_processes(measure, tmp_path)):
         assert found == pytest.approx(expected, nan_ok=True), rank
 

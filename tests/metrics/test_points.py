@@ -10,21 +10,13 @@ import torch.multiprocessing
 from torch import Tensor, tensor
 from two_processes import on_two_processes
 
-from lightning_kp.errors import ConfigurationError, DataError
+from lightning_kp.errors import ConfigurationError
 from lightning_kp.keypoints import Keypoints
-from lightning_kp.metrics.points import (
-    MPJPE,
-    PAMPJPE,
-    PCK,
-    LandmarkRegressionError,
-    MatchedRegressionError,
-    align_similarity,
-)
-from lightning_kp.metrics.regression import fit_linear, fit_matched
+from lightning_kp.metrics.points import MPJPE, PAMPJPE, PCK, align_similarity
 
 
 def keypoints(points: Tensor, confidence: Tensor | None = None) -> Keypoints:
-    """Points (B, K, D) of one instance, all present unless told otherwise."""
+    """Points (B, K, D) of one instance, all present unless ``confidence`` says otherwise."""
     seen = torch.ones(points.shape[:-1]) if confidence is None else confidence
     return Keypoints(points.unsqueeze(1), seen.unsqueeze(1))
 
@@ -183,11 +175,11 @@ def test_alignment_of_a_collapsed_pose_is_the_mean() -> None:
     torch.testing.assert_close(aligned, tensor([1.0, 1.0]).double().expand(3, 2))
 
 
-# Regression
+# Use on batches and processes
 
 
 def drawn(seed: int, images: int = 24) -> tuple[Keypoints, Keypoints]:
-    """Two discovered points, and three labelled ones in two instances' places, some absent."""
+    """Two discovered points, and three labelled ones that depend on them, some absent."""
     random = torch.Generator().manual_seed(seed)
     discovered = torch.rand(images, 1, 2, 2, generator=random) - 0.5
     labelled = torch.cat((discovered, discovered.flip(2).mean(dim=2, keepdim=True)), dim=2)
@@ -200,63 +192,8 @@ def portion(pair: tuple[Keypoints, Keypoints], part: slice) -> tuple[Keypoints, 
     return Keypoints(*(x[part] for x in pair[0])), Keypoints(*(x[part] for x in pair[1]))
 
 
-REGRESSIONS = [(LandmarkRegressionError, fit_linear), (MatchedRegressionError, fit_matched)]
-
-
-@pytest.mark.parametrize(("metric_type", "fit"), REGRESSIONS)
-def test_regression_error_in_pieces_is_that_of_the_whole(metric_type, fit) -> None:
-    train, test = drawn(0), drawn(1)
-    regressor = fit(*(k.points[:, 0] for k in train), train[1].confidence[:, 0])
-    expected = regressor.score(*(k.points[:, 0] for k in test), test[1].confidence[:, 0])
-    metric = metric_type(2, 3)
-    metric.update(*portion(test, slice(0, 5)), part="score")  # the order does not matter
-    metric.update(*portion(train, slice(0, 20)), part="fit")
-    metric.update(*portion(test, slice(5, None)), part="score")
-    metric.update(*portion(train, slice(20, None)), part="fit")
-    for value, wanted in zip(metric.compute(), expected, strict=True):
-        torch.testing.assert_close(value, wanted)
-    assert expected.mean > 0.5
-    metric.reset()
-    with (
-        pytest.raises(DataError, match="got 0 and 0"),
-        pytest.warns(UserWarning, match="before the ``update``"),
-    ):
-        metric.compute()
-
-
-def test_linear_bias_is_an_option() -> None:
-    still = Keypoints(torch.full((8, 1, 1, 2), 0.25), torch.ones(8, 1, 1))
-    moving = Keypoints(torch.randn(8, 1, 1, 2), torch.ones(8, 1, 1))
-    for bias, low in ((False, False), (True, True)):
-        metric = LandmarkRegressionError(1, 1, bias=bias)
-        metric.update(moving, still, part="fit")
-        metric.update(moving, still, part="score")
-        assert (metric.compute().mean.item() < 1e-6) is low
-        assert len(metric.compute().table(["nose"])) == 2  # torchmetrics squeezes a single keypoint
-
-
-def test_instances_count_as_further_points() -> None:
-    """Points discovered without instances, two labelled animals: as in the arena with two mice."""
-    discovered = Keypoints(torch.randn(30, 1, 4, 2), torch.ones(30, 1, 4))
-    labelled = Keypoints(discovered.points.view(30, 2, 2, 2) + 0.1, torch.ones(30, 2, 2))
-    metric = MatchedRegressionError(4, 4)
-    metric.update(discovered, labelled, part="fit")
-    metric.update(discovered, labelled, part="score")
-    assert metric.regressor().match.tolist() == [0, 1, 2, 3]
-    assert metric.compute().mean < 1e-5
-    assert metric.compute().counted.tolist() == [30] * 4
-
-
 def test_wrong_use_is_refused() -> None:
     discovered, labelled = drawn(0)
-    metric = LandmarkRegressionError(2, 3)
-    with pytest.raises(ConfigurationError, match="labelled=2"):
-        metric.update(discovered, discovered, part="fit")
-    with pytest.raises(ConfigurationError, match='unknown: "train"'):
-        metric.update(discovered, labelled, part="train")  # type: ignore[arg-type]
-    metric.update(discovered, labelled, part="fit")
-    with pytest.raises(DataError, match="got 24 and 0"):
-        metric.compute()
     with pytest.raises(ConfigurationError, match=r"\(24, 1, 2, 2\) and \(24, 1, 3, 2\)"):
         PCK(2).update(discovered, labelled)
     with pytest.raises(ConfigurationError, match=r"\(B, I, 5, D\)"):
@@ -269,30 +206,18 @@ def test_wrong_use_is_refused() -> None:
 def measure(rank: int, world: int) -> dict[str, list[float]]:
     """Every metric on this process's share: 7 of 24 images for process 0, the rest for process 1."""
     share = slice(None) if world == 1 else (slice(0, 7), slice(7, None))[rank]
-    test, train = portion(drawn(1), share), portion(drawn(0), share)
+    _, labelled = portion(drawn(1), share)
     results = {}
     for name, average in {"pck": PCK(3, 0.05), "mpjpe": MPJPE(3), "pa": PAMPJPE(3)}.items():
-        average.update(Keypoints(test[1].points.flip(2), test[1].confidence), test[1])
+        average.update(Keypoints(labelled.points.flip(2), labelled.confidence), labelled)
         results[name] = average.compute()
-    for kind, _ in REGRESSIONS:
-        metric = kind(2, 3)
-        metric.update(*train, part="fit")
-        metric.update(*test, part="score")
-        results[kind.__name__] = metric.compute()
-        # Process 1 fits alone and process 0 scores alone: nothing may hang or be lost.
-        metric = kind(2, 3)
-        if world == 1 or rank == 1:
-            metric.update(*drawn(0), part="fit")
-        if world == 1 or rank == 0:
-            metric.update(*drawn(1), part="score")
-        results[f"{kind.__name__} apart"] = metric.compute()
     return {name: [score.mean.item(), *score.per_keypoint.tolist()] for name, score in results.items()}
 
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method of metric")
 def test_two_processes_agree_with_one(tmp_path: Path) -> None:
     expected = measure(0, 1)
-    assert len(expected) == 7
+    assert len(expected) == 3
     for rank, found in enumerate(on_two_processes(measure, tmp_path)):
         assert found.keys() == expected.keys()
         for name, values in expected.items():

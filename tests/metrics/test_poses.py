@@ -1,4 +1,4 @@
-"""PCKh, PCP, lengths and double counting by hand, and on two processes."""
+"""Reference lengths, PCP and double counting by hand, and on two processes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +10,11 @@ import torch.multiprocessing
 from torch import Tensor, tensor
 from two_processes import on_two_processes
 
-from lightning_kp.errors import ConfigurationError
 from lightning_kp.keypoints import Keypoints
+from lightning_kp.metrics.points import PCK
 from lightning_kp.metrics.pose_scores import PoseScores
-from lightning_kp.metrics.poses import PCP, DoubleCounting, DoubleCounts, PCKh
-from lightning_kp.metrics.protocols import LSP, MPII, Limb, PoseProtocol, Ruler, lengths
+from lightning_kp.metrics.poses import PCP, DoubleCounting, DoubleCounts
+from lightning_kp.metrics.protocols import HEAD_BOX, LSP, MPII, Limb, PoseProtocol, Ruler, reference_lengths
 from lightning_kp.skeleton import Skeleton
 
 HAND = ("left_hand", "right_hand", "head")
@@ -37,17 +37,22 @@ def test_a_length_is_that_of_the_first_labelled_ruler() -> None:
     names, rulers = ("a", "b", "c"), (Ruler("a", "b", 0.5), Ruler("b", "c"))
     points = ((0.0, 0.0), (0.6, 0.8), (0.6, 0.5))
     for seen, length in (([1.0, 1, 1], 0.5), ([0.0, 1, 1], 0.3), ([1.0, 0, 1], 0.0)):
-        assert lengths(pose(*points, seen=seen), names, rulers).item() == pytest.approx(length)
+        assert reference_lengths(pose(*points, seen=seen), names, rulers).item() == pytest.approx(length)
 
 
 def test_pckh_is_at_half_of_six_tenths_of_the_diagonal() -> None:
     # Head box 0.3 x 0.4: diagonal 0.5, head 0.3, reach 0.15.
-    box = tensor([[[[0.0, 0.0], [0.3, 0.4]]]])
-    metric = PCKh(2)
-    metric.update(pose((0.149, 0.0), (0.151, 0.0)), pose((0.0, 0.0), (0.0, 0.0)), box)
-    assert metric.compute().per_keypoint.tolist() == [1.0, 0.0]
-    with pytest.raises(ConfigurationError, match="two corners"):
-        metric.update(pose((0.0, 0.0)), pose((0.0, 0.0)), tensor([0.3]))
+    joints = ((0.0, 0.0),) * len(MPII.skeleton.names)
+    offered = (*MPII.skeleton.names, *HEAD_BOX)
+    scores = PoseScores(MPII.skeleton.names, MPII.skeleton.mirror, MPII, offered)
+    found = pose((0.149, 0.0), (0.151, 0.0), *joints[2:])
+    scores.update(
+        torch.zeros(1, len(joints), 4, 4),
+        found,
+        pose(*joints, (0.0, 0.0), (0.3, 0.4)),
+        list(range(len(joints))),
+    )
+    assert scores.pck.compute().per_keypoint[:2].tolist() == [1.0, 0.0]
 
 
 def test_strict_pcp_needs_both_ends() -> None:
@@ -122,7 +127,7 @@ def test_pose_scores_of_a_protocol() -> None:
     maps = heatmaps([(4, 1, 1.0)], [(4, 8, 1.0)], [(0, 5, 1.0)])
     scores.update(maps, pose(LEFT, (0.7, 0.2), (0.9, 0.9)), labelled, [1, 2, 0])
     # Reach 0.28: the left hand hits, the right one is 0.3 off, the head does not enter the overall figure.
-    figures = {name: value.item() for name, value in scores.figures().items()}
+    figures = {name: value.item() for name, value in scores.compute().items()}
     assert figures["pck"] == 0.5
     assert (figures["pck_left_hand"], figures["pck_right_hand"], figures["pck_head"]) == (1.0, 0.0, 0.0)
     assert figures["pcp"] == figures["pcp_arm"] == 0.0
@@ -134,7 +139,7 @@ def test_pose_scores_of_a_protocol() -> None:
 def test_without_a_protocol_a_length_is_the_image() -> None:
     scores = PoseScores(("a", "b"), (0, 1), None, ("a", "b"))
     scores.update(torch.zeros(1, 2, 4, 4), pose((0.19, 0.0), (0.21, 0.0)), pose((0.0, 0), (0.0, 0)), [0, 1])
-    figures = scores.figures()
+    figures = scores.compute()
     assert set(figures) == {"pck", "pck_a", "pck_b"}
     assert (figures["pck_a"], figures["pck_b"]) == (1.0, 0.0)
 
@@ -173,16 +178,17 @@ def filled(seeds: list[int]) -> PoseScores:
 
 def measure(rank: int, world: int) -> dict[str, Tensor]:
     """Two batches for process 0, one for process 1."""
-    return filled([0, 1, 2] if world == 1 else [[0, 1], [2]][rank]).figures()
+    return filled([0, 1, 2] if world == 1 else [[0, 1], [2]][rank]).compute()
 
 
 def measure_by_head(rank: int, world: int) -> dict[str, Tensor]:
-    """PCKh with boxes of its own for each image; as many images as :func:`measure`."""
-    metric = PCKh(3)
+    """PCK with a head box of its own for each image; as many images as :func:`measure`."""
+    metric = PCK(3, threshold=0.5)
     for seed in [0, 1, 2] if world == 1 else [[0, 1], [2]][rank]:
         _, found, labelled = drawn(seed)
         corner = torch.linspace(0.2, 1, 6).view(6, 1, 1, 1) * tensor([[[[0.6, 0.8]]]])
-        metric.update(found, labelled, torch.cat((torch.zeros_like(corner), corner), dim=2))
+        box = Keypoints(torch.cat((torch.zeros_like(corner), corner), dim=2), torch.ones(6, 1, 2))
+        metric.update(found, labelled, reference_lengths(box, HEAD_BOX, MPII.rulers[:1]))
     return dict(metric.compute()._asdict())
 
 

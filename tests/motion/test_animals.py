@@ -1,4 +1,4 @@
-"""Boxes from motion, on rendered animals whose true places are known, to crops and tracks of each animal."""
+"""Boxes found by motion, on rendered animals with known positions, up to crops and tracks of each animal."""
 
 import csv
 from pathlib import Path
@@ -9,12 +9,12 @@ from clips import write_video
 
 from lightning_kp.arena.recording import ArenaSettings, ArenaTruth, read_truth, write_arena
 from lightning_kp.cli import main
-from lightning_kp.errors import DataError
+from lightning_kp.errors import ConfigurationError, DataError
 from lightning_kp.frames.pairs import FramePairsModule
 from lightning_kp.frames.placements import Placements
 from lightning_kp.inspection.videos import inspect_videos
 from lightning_kp.motion.animals import find_boxes
-from lightning_kp.motion.boxes import AnimalBoxes, per_animal, write_boxes
+from lightning_kp.motion.boxes import AnimalBoxes, boxes_per_animal, write_boxes
 from lightning_kp.tracks.reading import read_tracks
 from lightning_kp.video.opening import open_video
 
@@ -79,6 +79,13 @@ def test_nothing_moves(tmp_path: Path) -> None:
         find_boxes(video, np.full((256, 256, 1), 90, np.uint8), 1)
 
 
+def test_an_unknown_source_is_refused_before_decoding(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"no source of boxes 'flow'.*Choose one of: background, ssim"
+    ):
+        find_boxes(tmp_path / "missing.mp4", np.zeros((1, 1, 1), np.uint8), 1, source="flow")  # type: ignore[arg-type]
+
+
 def test_the_file_is_read_as_it_was_written(
     arena: tuple[Path, ArenaTruth], boxes: AnimalBoxes, tmp_path: Path
 ) -> None:
@@ -86,16 +93,16 @@ def test_the_file_is_read_as_it_was_written(
     write_boxes([boxes], path)
     with path.open() as file:
         assert len(list(csv.reader(file))) < FRAMES * 2  # only where a box has moved
-    assert per_animal(path) == (f"{path}#1", f"{path}#2")
+    assert boxes_per_animal(path) == (f"{path}#1", f"{path}#2")
     with open_video(arena[0]) as reader:
-        for animal, name in enumerate(per_animal(path)):
+        for animal, name in enumerate(boxes_per_animal(path)):
             placements = Placements(reader.info, 32, "pad", name)
             shown = [placements(frame).box for frame in range(FRAMES)]
             np.testing.assert_array_equal(shown, boxes.boxes[:, animal])
         with pytest.raises(DataError, match=r"2 animals.*Choose one"):
             Placements(reader.info, 32, "pad", path)
-    assert per_animal(None) == (None,)
-    assert per_animal(f"{path}#2") == (f"{path}#2",)
+    assert boxes_per_animal(None) == (None,)
+    assert boxes_per_animal(f"{path}#2") == (f"{path}#2",)
 
 
 def test_pairs_are_cut_out_for_each_animal(
@@ -142,7 +149,7 @@ def test_from_inspection_to_tracks_of_each_animal(
     tracks = read_tracks(run / "tracks" / "arena.csv")
     assert tracks.points_px.shape == (FRAMES, 2, 3, 2)
     with open_video(arena[0]) as reader:
-        crops = [Placements(reader.info, 32, "pad", each) for each in per_animal(path)]
+        crops = [Placements(reader.info, 32, "pad", each) for each in boxes_per_animal(path)]
     edges = np.array([[each(frame).box for each in crops] for frame in range(FRAMES)])
     points = tracks.points_px
     inside = (points > edges[:, :, None, :2] - 1) & (points < edges[:, :, None, 2:] + 1)
@@ -152,7 +159,9 @@ def test_from_inspection_to_tracks_of_each_animal(
     assert read_tracks(run / "tracks" / "arena.slp").points_px.shape == tracks.points_px.shape
 
 
-@pytest.mark.parametrize(("content", "reason"), [(None, "No such file"), (b"\x9d\xff", "it is no text")])
+@pytest.mark.parametrize(
+    ("content", "reason"), [(None, "No such file"), (b"\x9d\xff", "it is not a text file")]
+)
 def test_a_file_of_boxes_that_cannot_be_read(
     content: bytes | None, reason: str, tmp_path: Path, arena: tuple[Path, ArenaTruth]
 ) -> None:
@@ -160,7 +169,7 @@ def test_a_file_of_boxes_that_cannot_be_read(
     if content is not None:
         path.write_bytes(content)
     with open_video(arena[0]) as reader:
-        for read in (per_animal, lambda boxes: Placements(reader.info, 32, "pad", boxes)):
+        for read in (boxes_per_animal, lambda boxes: Placements(reader.info, 32, "pad", boxes)):
             with pytest.raises(
                 DataError, match=rf"{path} cannot be read: {reason}.*kp inspect VIDEO --boxes"
             ):

@@ -1,8 +1,9 @@
-"""A square that goes with the animal: boxes, backgrounds, labels and verdicts, on a beetle whose place is known."""
+"""A square that follows the animal: boxes, backgrounds, labels and verdicts, on a beetle with known positions."""
 
 import csv
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from torch import Tensor
 
 from lightning_kp.batches import FramePairs
 from lightning_kp.cli import main
-from lightning_kp.diagnosis.judgement import collect_evidence, sampled_backgrounds, sampled_batches
+from lightning_kp.diagnosis.backgrounds import sampled_backgrounds
+from lightning_kp.diagnosis.evidence import collect_evidence, sampled_batches
 from lightning_kp.errors import DataError
 from lightning_kp.frames.pairs import FramePairsModule
 from lightning_kp.frames.placements import Placements
@@ -27,9 +29,9 @@ from lightning_kp.images.resize import prepare
 from lightning_kp.labels.reading import read_labels
 from lightning_kp.method import KeypointMethod
 from lightning_kp.motion import following
-from lightning_kp.motion.animals import body_of
-from lightning_kp.motion.boxes import FOLLOW, per_animal
-from lightning_kp.motion.following import cut_out, followed, scene_background
+from lightning_kp.motion.boxes import FOLLOW, boxes_per_animal
+from lightning_kp.motion.following import cut_background, follow_animal, scene_background
+from lightning_kp.motion.foreground import without_limbs
 from lightning_kp.tracks.reading import read_tracks
 from lightning_kp.video.opening import open_video
 
@@ -91,16 +93,16 @@ def boxes_of(path: Path) -> NDArray[np.float64]:
 
 def test_a_tail_is_no_part_of_the_body() -> None:
     mask = drawn(np.array([128.0, 96.0]), 0.0)[..., 0] == 20
-    body = body_of(mask)
+    body = without_limbs(mask)
     columns = np.flatnonzero(body.any(axis=0))
     assert columns[-1] - columns[0] == pytest.approx(LENGTH, abs=4)
     assert abs(np.argwhere(body).mean(axis=0) - (96, 128)).max() < 1.5
     assert not (body & ~mask).any()
-    assert not body_of(np.zeros_like(mask)).any()
+    assert not without_limbs(np.zeros_like(mask)).any()
 
 
 def test_the_square_goes_with_the_body(video: Path) -> None:
-    boxes = boxes_of(followed(video))
+    boxes = boxes_of(follow_animal(video))
     side = boxes[0, 2] - boxes[0, 0]
     assert 1.2 * LENGTH < side < 2 * LENGTH
     middle = (boxes[:, :2] + boxes[:, 2:]) / 2
@@ -108,15 +110,25 @@ def test_the_square_goes_with_the_body(video: Path) -> None:
 
 
 def test_a_video_is_looked_at_once(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = followed(video)
+    first = follow_animal(video)
     monkeypatch.setattr(following, "open_video", lambda _: pytest.fail("decoded again"))
-    assert followed(video) == first
+    assert follow_animal(video) == first
+
+
+def test_cached_files_keep_the_names_that_users_have(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(bytes(range(256)) * 1000)
+    os.utime(path, ns=(1_700_000_000_000_000_000,) * 2)
+    assert following._cache_path(path, "boxes", ".csv").name == "clip-boxes-87e152e3c93f97586fbb.csv"
+    assert (
+        following._cache_path(path, "background", ".npy").name == "clip-background-87e152e3c93f97586fbb.npy"
+    )
 
 
 def test_nothing_moves(tmp_path: Path) -> None:
     still = write_video(tmp_path / "still.mp4", [np.full((64, 64, 3), 90, np.uint8)] * 20)
     with pytest.raises(DataError, match="Nothing moves"):
-        followed(still)
+        follow_animal(still)
 
 
 def test_where_an_animal_has_rested_is_not_taken_for_it(tmp_path: Path) -> None:
@@ -125,7 +137,7 @@ def test_where_an_animal_has_rested_is_not_taken_for_it(tmp_path: Path) -> None:
     path = np.stack((np.linspace(60, 200, 40), np.linspace(60, 140, 40)), axis=-1)
     walk = [drawn(centre, 0.5) for centre in path]
     resting = write_video(tmp_path / "rest.mp4", [*rest, *walk], options={"crf": "10"})
-    with followed(resting).open(newline="") as file:
+    with follow_animal(resting).open(newline="") as file:
         rows = list(csv.DictReader(file))
     boxes = {int(row["frame"]): [float(row[edge]) for edge in EDGES] for row in rows}
     for frame in range(75, 100):  # it has left the place where it was
@@ -138,16 +150,16 @@ def test_where_an_animal_has_rested_is_not_taken_for_it(tmp_path: Path) -> None:
 def test_a_background_cut_at_the_edge_has_no_dark_rim() -> None:
     """Zeros beyond the frame would shine into its last pixels; beyond it there is black."""
     plain = np.full((48, 64, 3), 200, np.uint8)
-    corner, beyond = cut_out(plain, (480, 640), [Region(0, 0, 100, 100), Region(-50, 0, 50, 100)], 32)
+    corner, beyond = cut_background(plain, (480, 640), [Region(0, 0, 100, 100), Region(-50, 0, 50, 100)], 32)
     assert (corner == 200).all()
     assert (beyond[:, :15] == 0).all()
     assert (beyond[:, 17:] == 200).all()
 
 
 def test_follow_is_as_good_as_its_file(video: Path) -> None:
-    assert per_animal(FOLLOW) == (FOLLOW,)
+    assert boxes_per_animal(FOLLOW) == (FOLLOW,)
     with open_video(video) as reader:
-        ours, theirs = (Placements(reader.info, 32, "pad", each) for each in (FOLLOW, followed(video)))
+        ours, theirs = (Placements(reader.info, 32, "pad", each) for each in (FOLLOW, follow_animal(video)))
     assert [ours(frame) for frame in range(FRAMES)] == [theirs(frame) for frame in range(FRAMES)]
     assert not ours.is_fixed
 
@@ -161,7 +173,7 @@ def test_cut_out_backgrounds_lie_where_the_frames_do(video: Path) -> None:
     with open_video(video) as reader:
         each = Placements(reader.info, 48, "pad", FOLLOW)
     frames = [0, 17, 40]
-    cuts = cut_out(background, (HEIGHT, WIDTH), [each(frame).region for frame in frames], 48)
+    cuts = cut_background(background, (HEIGHT, WIDTH), [each(frame).region for frame in frames], 48)
     for cut, frame in zip(cuts, frames, strict=True):
         wanted = prepare(background, each(frame)).astype(float)
         assert np.abs(cut - wanted).mean() < 1.5
@@ -256,14 +268,14 @@ def test_squares_that_miss_the_labels_are_told(labels: Path) -> None:
     lines = labels.read_text().splitlines()
     moved = [",".join([line.split(",")[0], "2", "2", "6", "2"]) for line in lines[3:]]
     labels.write_text("\n".join(lines[:3] + moved) + "\n")
-    with pytest.warns(UserWarning, match="leaves most labelled points out"):
+    with pytest.warns(UserWarning, match="most labelled points lie outside the square"):
         read_labels(labels, 64, "pad", FOLLOW)
 
 
 def test_too_few_labelled_images_to_know_the_background(labels: Path) -> None:
     lines = labels.read_text().splitlines()
     labels.write_text("\n".join(lines[:7]) + "\n")
-    with pytest.raises(DataError, match="6 of a scene are needed"):
+    with pytest.raises(DataError, match="needs at least 6 per scene"):
         read_labels(labels, 64, "pad", FOLLOW)
 
 
@@ -278,7 +290,7 @@ def test_from_discovery_to_scores(video: Path, labels: Path, tmp_path: Path) -> 
     assert main(["discover", str(video), "--out", str(run), "--no-overlay", *small]) == 0
     assert yaml.safe_load((run / "config.yaml").read_text())["data"]["init_args"]["boxes"] == FOLLOW
     tracks = read_tracks(run / "tracks" / "beetle.csv")
-    boxes = boxes_of(followed(video))
+    boxes = boxes_of(follow_animal(video))
     points = tracks.points_px[:, 0]
     assert points.shape == (FRAMES, 3, 2)
     assert ((points > boxes[:, None, :2] - 1) & (points < boxes[:, None, 2:] + 1)).all()

@@ -27,7 +27,7 @@ def test_depth_and_size_are_those_of_he_et_al(depth: int, parameters: int) -> No
 
 
 def test_a_block_that_learnt_nothing_hands_on_every_second_pixel_and_zeros() -> None:
-    """Option A: channels double, eight of zeros on either side of the sixteen."""
+    """Option A: the channels double, with eight channels of zeros on either side of the sixteen."""
     block = CifarResNet(8, 10).blocks[1]
     for each in block.body.modules():  # type: ignore[union-attr]
         if isinstance(each, torch.nn.Conv2d):
@@ -47,7 +47,7 @@ def test_any_size_and_number_of_classes(size: int) -> None:
 
 @pytest.mark.parametrize(("depth", "near"), [(2, 8), (9, 8), (48, 50)])
 def test_other_depths_are_refused(depth: int, near: int) -> None:
-    with pytest.raises(ConfigurationError, match=rf"6n \+ 2 layers; {depth} .*Use cifar_resnet{near}\."):
+    with pytest.raises(ConfigurationError, match=rf"6n \+ 2 layers, got {depth}\. Use cifar_resnet{near}\."):
         build_classifier(f"cifar_resnet{depth}", 10)
 
 
@@ -63,11 +63,11 @@ def test_a_state_dict_of_another_number_of_classes(name: str, tmp_path: Path) ->
     other = build_classifier(name, 9).network.state_dict()
     torch.save(other, tmp_path / "weights.pt")
     found: dict[str, Tensor] = build_classifier(name, 7, str(tmp_path / "weights.pt")).network.state_dict()
-    taken = {key for key, value in found.items() if value.shape == other[key].shape}
-    assert {key.split(".")[0] for key in found.keys() - taken} == {
+    shared = {key for key, value in found.items() if value.shape == other[key].shape}
+    assert {key.split(".")[0] for key in found.keys() - shared} == {
         "head" if "cifar" in name else "classifier"
     }
-    assert all(torch.equal(found[key], other[key]) for key in taken)
+    assert all(torch.equal(found[key], other[key]) for key in shared)
     again = build_classifier(name, 9, str(tmp_path / "weights.pt")).network.state_dict()
     assert all(torch.equal(again[key], other[key]) for key in other)
 
@@ -85,14 +85,14 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("resnet5", "no classifier 'resnet5'. Did you mean .*resnet50"),
         ("timm/resnet10", "no classifier 'timm/resnet10'. Did you mean .*timm/resnet10t"),
     ],
 )
-def test_unknown_networks_are_refused(name: str, told: str) -> None:
-    with pytest.raises(ConfigurationError, match=told):
+def test_unknown_networks_are_refused(name: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
         build_classifier(name, 10)
 
 

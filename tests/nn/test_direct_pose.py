@@ -1,4 +1,4 @@
-"""DirectPose's network: shapes, first scores, and that the alignment reads where the coarse step points."""
+"""DirectPose's network: shapes, initial scores, and the alignment, which samples where the coarse step points."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ def pyramid() -> list[torch.Tensor]:
 
 
 def test_branches_share_one_size() -> None:
-    net = DirectPoseNet((8, 12, 16), keypoints=5, width=8, convolutions=2, each=4, reach=0.1)
+    net = DirectPoseNet((8, 12, 16), keypoints=5, width=8, convolutions=2, per_keypoint=4, reach=0.1)
     found = net(pyramid())
     assert found.keypoints.shape == found.boxes.shape == (2, 5, 16, 12)
     assert found.vectors.shape == found.points.shape == (2, 5, 2, 16, 12)
@@ -36,15 +36,15 @@ def test_coarser_levels_reach_the_finest() -> None:
 
 
 def test_every_parameter_learns() -> None:
-    net = DirectPoseNet((8, 12, 16), keypoints=2, width=8, convolutions=1, each=4, reach=0.1)
+    net = DirectPoseNet((8, 12, 16), keypoints=2, width=8, convolutions=1, per_keypoint=4, reach=0.1)
     found = net(pyramid())
     sum(each.square().sum() for each in found).backward()  # type: ignore[union-attr]  # tensors add up to one
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in net.parameters())
 
 
 def test_the_second_step_reads_where_the_first_one_points() -> None:
-    """A feature lies two cells to the right and one below; only an offset of that much finds it."""
-    step = KeypointAlignment(width=1, keypoints=1, each=1, reach=0.5)
+    """A feature lies two cells to the right and one below; only an offset of this size reaches it."""
+    step = KeypointAlignment(width=1, keypoints=1, per_keypoint=1, reach=0.5)
     features = torch.zeros(1, 1, 8, 8)
     features[0, 0, 4, 5] = 1.0
     with torch.no_grad():
@@ -64,8 +64,8 @@ def test_the_second_step_reads_where_the_first_one_points() -> None:
 
 
 def test_vectors_keep_their_length_at_any_size() -> None:
-    """Offsets are normalised: the same weights point as far in a larger grid."""
-    step = KeypointAlignment(width=1, keypoints=1, each=1, reach=0.5)
+    """Offsets are normalised: the same weights reach as far in a larger grid."""
+    step = KeypointAlignment(width=1, keypoints=1, per_keypoint=1, reach=0.5)
     with torch.no_grad():
         step.coarse.weight.zero_()
         step.fine.weight.zero_()

@@ -1,4 +1,4 @@
-"""Encoders: shapes and strides of each family, weights from files and from nowhere, names that do not exist."""
+"""Encoders: shapes and strides of each family, weights from files, failed downloads, unknown names."""
 
 import sys
 from pathlib import Path
@@ -18,7 +18,7 @@ WIDTHS = {
     "resnet18": (64, 128, 256, 512),
     "mobilenet_v3_small": (16, 24, 48, 576),
     "regnet_y_400mf": (48, 104, 208, 440),
-    "swin_t": (96, 192, 384, 768),  # its stages hand on channels last
+    "swin_t": (96, 192, 384, 768),  # its stages pass on channels last
 }
 
 
@@ -32,7 +32,7 @@ def test_pyramid(name: str) -> None:
         (2, channels, 96 // stride, 64 // stride)
         for channels, stride in zip(WIDTHS[name], (4, 8, 16, 32), strict=True)
     ]
-    assert encoder.training  # measuring the shapes leaves no trace
+    assert encoder.training  # measuring the shapes has restored the mode
 
 
 def test_torchvision_features_are_those_of_the_library() -> None:
@@ -43,9 +43,9 @@ def test_torchvision_features_are_those_of_the_library() -> None:
     image = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         stem = model.maxpool(model.relu(model.bn1(model.conv1(image))))
-        wanted = model.layer2(model.layer1(stem))
+        expected = model.layer2(model.layer1(stem))
         found = encoder(image)[1]
-    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(found, expected)
 
 
 def test_every_parameter_is_used() -> None:
@@ -117,7 +117,7 @@ def test_files_that_hold_no_weights(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["resnet18", "timm/resnet10t"])
 def test_offline(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever breaks the download, the error says what to type."""
+    """Whatever breaks the download, the error explains what to type."""
 
     def unreachable(*_: object, **__: object) -> dict[str, Tensor]:
         raise OSError("Name or service not known")
@@ -159,14 +159,18 @@ def test_timm_names_and_shapes_that_do_not_do() -> None:
 def test_timm_networks_for_one_size_of_image() -> None:
     """They refuse other sizes with a bare assertion."""
     pytest.importorskip("timm")
-    with pytest.raises(ConfigurationError, match=r"swin_tiny\S+ gives no.*\(224\)\)\. Use a convolutional"):
+    with pytest.raises(
+        ConfigurationError, match=r"swin_tiny\S+ provides no.*\(224\)\)\. Use a convolutional"
+    ):
         build_encoder("timm/swin_tiny_patch4_window7_224")
 
 
 def test_timm_maps_in_another_layout() -> None:
-    """Heights that were taken for channels would go unnoticed until the decoder, or for ever."""
+    """Confusing heights with channels would go unnoticed until the decoder, or forever."""
     pytest.importorskip("timm")
-    with pytest.raises(ConfigurationError, match=r"mambaout_femto gives no.*\(16, 48\).*Use a convolutional"):
+    with pytest.raises(
+        ConfigurationError, match=r"mambaout_femto provides no.*\(16, 48\).*Use a convolutional"
+    ):
         build_encoder("timm/mambaout_femto")
 
 
@@ -182,4 +186,4 @@ def test_normalisation_by_hand() -> None:
     torch.testing.assert_close(normalise(mean), torch.zeros(1, 3, 1, 1))
     white = normalise(torch.ones(1, 3, 1, 1)).flatten().tolist()
     assert white == pytest.approx([(1 - m) / s for m, s in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)])
-    assert not normalise.state_dict()  # constants do not belong into a checkpoint
+    assert not normalise.state_dict()  # constants do not belong in a checkpoint

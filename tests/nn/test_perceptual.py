@@ -1,6 +1,6 @@
-"""Perceptual features: which maps, frozen for good, and weights that cannot be had.
+"""Perceptual features: their maps, frozen weights, and weights that cannot be downloaded.
 
-Their values are compared with the reference's in test_losses_reconstruction.py.
+Their values are compared with the reference in tests/losses/test_reconstruction.py.
 """
 
 from pathlib import Path
@@ -51,12 +51,12 @@ def test_frozen_and_always_in_evaluation_mode() -> None:
 def test_taps_are_not_overwritten_by_later_layers() -> None:
     features = PerceptualFeatures(features=narrow())
     image = torch.rand(1, 3, 32, 32)
-    kept = features(image)
+    held = features(image)
     alone = image
     for position, layer in enumerate(features.features):
         alone = layer(alone)
         if position in VGG19_TAPS:
-            torch.testing.assert_close(kept[1 + VGG19_TAPS.index(position)], alone)
+            torch.testing.assert_close(held[1 + VGG19_TAPS.index(position)], alone)
 
 
 def test_offline(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +72,7 @@ def test_offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("prefix", ["features.", ""])
 def test_weights_from_a_file(prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A state dict of the whole network will do, and one of its convolutions alone."""
+    """Both a state dict of the whole network and one of its convolutions alone are accepted."""
     monkeypatch.setitem(vgg.cfgs, "E", NARROW)
     source, path = narrow(), tmp_path / "vgg.pt"
     state = {prefix + name: value for name, value in source.state_dict().items()}

@@ -1,4 +1,4 @@
-"""Networks of the person parser: by hand, laws."""
+"""Networks of the person parser: values worked out by hand, and laws."""
 
 import math
 
@@ -15,7 +15,7 @@ def test_a_step_by_hand() -> None:
     nn.init.zeros_(cell.gates.weight)
     assert cell.gates.bias is not None
     with torch.no_grad():
-        cell.gates.weight[3, 0, 1, 1] = 1.0  # the new value is tanh of the input, the gates are half open
+        cell.gates.weight[3, 0, 1, 1] = 1.0  # the candidate is tanh of the input, and the gates are half open
         cell.gates.bias.zero_()
     empty = cell.start(torch.zeros(1, 1, 1, 1))
     state = cell(tensor([[[[0.5]]]]), CellState(empty.hidden, empty.cell + 2))
@@ -32,7 +32,7 @@ def test_the_forget_gate_starts_open() -> None:
 
 
 def test_prepared_channels_are_concatenated_ones() -> None:
-    """Channels that never change may be convolved once: the same as concatenating them in every step."""
+    """Constant channels may be convolved once, which is equivalent to concatenating them in every step."""
     cell = ConvLSTMCell(2, 3, constant=4)
     plain = ConvLSTMCell(2 + 4, 3)
     assert isinstance(cell.steady, nn.Conv2d)

@@ -1,10 +1,11 @@
-"""GlobalNet: the reference's finest head, shapes, and heads that a loss reads."""
+"""GlobalNet: the finest head of the reference, shapes, and heads that contribute to a loss."""
 
 import pytest
 import torch
 from golden_values import Goldens
 from torch import Tensor
 
+from lightning_kp.errors import ConfigurationError
 from lightning_kp.heatmaps import expectation, spatial_softmax
 from lightning_kp.nn.pose_decoder import GlobalNet
 
@@ -16,9 +17,9 @@ def pyramid(size: int = 16, batch: int = 2) -> list[Tensor]:
 
 
 def reference_name(ours: str) -> str:
-    """Our parameter names -> the reference's; its last head is the only one that its losses read."""
+    """Our parameter names -> those of the reference, whose losses use its last head only."""
     part, level, *rest = ours.split(".")
-    if part == "upsamples":  # there the upsampling is layer 0 of the sequence
+    if part == "upsamples":  # in the reference the upsampling is layer 0 of the sequence
         return f"p_upsamples_{level}_{int(rest[0]) + 1}_{rest[1]}"
     if part == "laterals":
         return f"p_laterals_{level}_{rest[0]}_{rest[1]}"
@@ -41,7 +42,7 @@ def test_reference_values(goldens: Goldens) -> None:
 
 
 def test_the_projects_grid_differs_from_the_references(goldens: Goldens) -> None:
-    """align_corners=True stretches the coarse maps; the two must not be mixed up."""
+    """align_corners=True stretches the coarse maps, so that the two settings differ."""
     golden = {name: torch.from_numpy(value) for name, value in goldens("globalnet_small").items()}
     net = GlobalNet(CHANNELS, keypoints=3)
     net.load_state_dict({name: golden[reference_name(name)] for name in net.state_dict()})
@@ -78,7 +79,7 @@ def test_sum_is_the_sum_of_its_heads() -> None:
 
 
 def test_sharpness_is_the_spread_of_the_logits() -> None:
-    """From scratch a sharp softmax keeps points away from the centre."""
+    """In training from scratch, a sharp softmax keeps points away from the centre."""
     features = pyramid()
     spread = []
     for sharpness in (1.0, 5.0):
@@ -92,3 +93,8 @@ def test_sharpness_is_the_spread_of_the_logits() -> None:
 def test_a_pyramid_of_other_channels_is_refused() -> None:
     with pytest.raises(RuntimeError):
         GlobalNet((4, 8, 8, 16), keypoints=2, width=8)(pyramid())
+
+
+def test_an_unknown_fusion_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="fuse must be finest or sum, got 'max'"):
+        GlobalNet(CHANNELS, keypoints=2, width=8, fuse="max")  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The reconstruction decoder: the reference's values through a name map, shapes, and which maps it is fed."""
+"""The reconstruction decoder: the values of the reference through a map of names, shapes, and its Gaussian maps."""
 
 import pytest
 import torch
@@ -63,12 +63,12 @@ def test_maps_of_both_frames_at_every_resolution() -> None:
     seen = maps_seen(small(unit_amplitude=True), points, future)
     for level, (found, variance) in enumerate(zip(seen, (0.1, 0.05, 0.01), strict=True)):
         size = (4 << level, 4 << level)
-        wanted = torch.cat([render_gaussians(p, size, variance**0.5) for p in (future, points)], dim=1)
-        torch.testing.assert_close(found, wanted)
+        expected = torch.cat([render_gaussians(p, size, variance**0.5) for p in (future, points)], dim=1)
+        torch.testing.assert_close(found, expected)
 
 
 def test_amplitude_of_the_maps_by_hand() -> None:
-    """Eq. 4.1: 1 / sqrt(2 pi v); 1.2616 for v = 0.1, and 1 where a unit amplitude is asked for."""
+    """Eq. 4.1: 1 / sqrt(2 pi v); 1.2616 for v = 0.1, and 1 with a unit amplitude."""
     centre = torch.zeros(1, 2, 2)
     for options, peak in (({}, 1.26157), ({"unit_amplitude": True}, 1.0)):
         coarse = maps_seen(small(**options), centre, centre)[0]

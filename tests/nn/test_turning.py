@@ -1,4 +1,4 @@
-"""Layers that turn with the image: equivariance whatever the weights, arithmetic of plain layers, errors."""
+"""Layers that turn with the image: equivariance for any weights, the equivalent plain layers, errors."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from lightning_kp.heatmaps import expectation, spatial_softmax
 from lightning_kp.methods.bkind import BKinD, BKinDWeights
 from lightning_kp.nn.encoders import build_encoder
 from lightning_kp.nn.pose_decoder import GlobalNet
-from lightning_kp.nn.turning import TurningBatchNorm2d, TurningConv2d, over_turns
+from lightning_kp.nn.turning import TurningBatchNorm2d, TurningConv2d, mean_over_turns
 
 TURNS = (1, 2, 3)
 
@@ -33,7 +33,7 @@ def test_heatmaps_turn_with_the_image(turn: int, training: bool) -> None:
     with torch.no_grad():
         upright, turned = method.heatmaps(image), method.heatmaps(rotate_image(image, turn))
         points = expectation(upright)
-    assert upright.std(dim=(-2, -1)).min() > 1e-5  # flat maps would turn as well
+    assert upright.std(dim=(-2, -1)).min() > 1e-5  # flat maps would be equivariant as well
     torch.testing.assert_close(turned, rotate_image(upright, turn), rtol=1e-3, atol=1e-6)
     torch.testing.assert_close(expectation(turned), rotate_points(points, turn), rtol=0, atol=1e-4)
 
@@ -61,8 +61,8 @@ def test_fields_change_places(turn: int) -> None:
     )
     image = torch.rand(2, 3, 16, 16)
     upright, turned = network(image), network(rotate_image(image, turn))
-    wanted = rotate_image(upright, turn).unflatten(1, (3, 4)).roll(turn, dims=2).flatten(1, 2)
-    torch.testing.assert_close(turned, wanted, rtol=1e-4, atol=1e-5)
+    expected = rotate_image(upright, turn).unflatten(1, (3, 4)).roll(turn, dims=2).flatten(1, 2)
+    torch.testing.assert_close(turned, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_convolution_is_the_plain_one_with_turned_kernels() -> None:
@@ -86,7 +86,7 @@ def test_normalisation_is_per_field() -> None:
 
 def test_mean_over_turns() -> None:
     features = torch.arange(8.0).view(1, 8, 1, 1)
-    assert over_turns(features).flatten().tolist() == [1.5, 5.5]
+    assert mean_over_turns(features).flatten().tolist() == [1.5, 5.5]
 
 
 def test_gradients_reach_every_parameter() -> None:
@@ -99,5 +99,5 @@ def test_gradients_reach_every_parameter() -> None:
 
 @pytest.mark.parametrize("channels", [6, 2, 0])
 def test_channels_that_are_no_fields(channels: int) -> None:
-    with pytest.raises(ConfigurationError, match="in fours"):
+    with pytest.raises(ConfigurationError, match="multiple of 4"):
         TurningConv2d(3, channels, 3, lift=True)

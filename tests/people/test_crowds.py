@@ -9,11 +9,11 @@ import torch
 
 from lightning_kp.arena.body import KEYPOINT_NAMES
 from lightning_kp.errors import ConfigurationError
-from lightning_kp.images.patches import View, cut_out
+from lightning_kp.images.patches import Patch, cut_patch
 from lightning_kp.loading import EpochRows
 from lightning_kp.people.crowd_data import CrowdAugmentation, CrowdDataset, covered_by
 from lightning_kp.people.crowds import Crowd, Person, Scene, box_overlaps, crowds_of, linked_sets, statistics
-from lightning_kp.people.rendered import CrowdSettings, draw_crowds, stored_crowds
+from lightning_kp.people.rendered import CrowdSettings, render_crowds, stored_crowds
 
 NOWHERE = np.full((2, 2), np.nan)
 
@@ -81,7 +81,7 @@ def test_statistics_by_hand() -> None:
 
 def test_an_upright_view_by_hand() -> None:
     picture = scene().read()
-    cut = cut_out(picture, View((30.0, 20.0), 20.0), 10)
+    cut = cut_patch(picture, Patch((30.0, 20.0), 20.0), 10)
     assert cut.image.shape == (3, 10, 10)
     assert cut.side == 20
     # Edges 20 to 40 and 10 to 30; the first pixel is the mean of columns 20 and 21 and of rows 10 and 11.
@@ -93,7 +93,7 @@ def test_an_upright_view_by_hand() -> None:
 
 
 def test_outside_the_picture_it_is_black() -> None:
-    cut = cut_out(scene().read() + 1, View((0.0, 0.0), 20.0), 20)
+    cut = cut_patch(scene().read() + 1, Patch((0.0, 0.0), 20.0), 20)
     assert (cut.image[:, :10] == 0).all()
     assert (cut.image[:, 10:, 10:].sum(dim=0) > 0).all()
 
@@ -105,7 +105,7 @@ def test_points_stay_on_what_they_mark(angle: float, flip: bool) -> None:
     spots = [(40, 30), (62, 38), (50, 52)]
     for x, y in spots:
         picture[y - 1 : y + 2, x - 1 : x + 2] = 255
-    cut = cut_out(picture, View((50.0, 40.0), 48.0, angle, flip), 96)
+    cut = cut_patch(picture, Patch((50.0, 40.0), 48.0, angle, flip), 96)
     assert cut.side == pytest.approx(48, rel=0.02)
     points = cut.place(torch.tensor(spots, dtype=torch.float64))
     pixels = ((points + 1) * 96 - 1) / 2
@@ -154,16 +154,16 @@ def test_unlabelled_people_are_masked() -> None:
 def test_every_epoch_has_its_own_view_and_repeats_it() -> None:
     crowds = [crowd(), crowd()]
     dataset = CrowdDataset(crowds, 16, CrowdAugmentation())
-    views = [dataset.view(epoch, row) for epoch in (0, 1) for row in (0, 1)]
+    views = [dataset.patch(epoch, row) for epoch in (0, 1) for row in (0, 1)]
     assert len(set(views)) == 4
-    assert views[0] == CrowdDataset(crowds, 16, CrowdAugmentation()).view(0, 0)
+    assert views[0] == CrowdDataset(crowds, 16, CrowdAugmentation()).patch(0, 0)
     assert torch.equal(dataset[2].image, dataset._item(1, 0).image)
-    assert CrowdDataset(crowds, 16).view(1, 0) == CrowdDataset(crowds, 16).view(0, 0)
+    assert CrowdDataset(crowds, 16).patch(1, 0) == CrowdDataset(crowds, 16).patch(0, 0)
 
 
 def test_views_keep_to_the_ranges() -> None:
     dataset = CrowdDataset([crowd()], 16, CrowdAugmentation(turn_deg=40, least_scale=0.8, most_scale=1.6))
-    views = [dataset.view(epoch, 0) for epoch in range(200)]
+    views = [dataset.patch(epoch, 0) for epoch in range(200)]
     sides = [view.side / 25 for view in views]
     angles = [math.degrees(view.angle) for view in views]
     assert 0.8 <= min(sides) < 0.9
@@ -175,7 +175,7 @@ def test_views_keep_to_the_ranges() -> None:
 
 def test_mirrored_keypoints_change_names() -> None:
     dataset = CrowdDataset([crowd()], 50, CrowdAugmentation(turn_deg=0, least_scale=1, most_scale=1))
-    epoch = next(each for each in range(20) if dataset.view(each, 0).flip)
+    epoch = next(each for each in range(20) if dataset.patch(each, 0).flip)
     plain, mirrored = CrowdDataset([crowd()], 50)[0], dataset[epoch]
     torch.testing.assert_close(mirrored.points[0, 1, 0], -plain.points[0, 0, 0])
     torch.testing.assert_close(mirrored.points[0, 1, 1], plain.points[0, 0, 1])
@@ -191,7 +191,7 @@ def test_people_out_of_view_train_nobody() -> None:
 
 def test_jitter_moves_the_edges() -> None:
     dataset = CrowdDataset([crowd()] * 100, 16, jitter_px=5)
-    centres = np.array([dataset.view(0, row).centre for row in range(100)])
+    centres = np.array([dataset.patch(0, row).centre for row in range(100)])
     moved = np.abs(centres - [22.5, 20]).max()
     assert 2 < moved <= 5
 
@@ -211,7 +211,7 @@ def test_ranges_that_cannot_be() -> None:
 
 
 def test_drawn_animals_overlap_and_lie_where_they_should() -> None:
-    drawn = draw_crowds(CrowdSettings(12, size=96, seed=5))
+    drawn = render_crowds(CrowdSettings(12, size=96, seed=5))
     counts = np.isfinite(drawn.boxes[:, :, 0]).sum(axis=1)
     assert set(counts.tolist()) <= {2, 3, 4, 5}
     assert len(set(counts.tolist())) > 1
@@ -235,7 +235,7 @@ def test_stored_crowds_are_drawn_once(tmp_path: Path) -> None:
     again = stored_crowds(settings, tmp_path)
     assert file.stat().st_mtime_ns == before
     np.testing.assert_array_equal(first.images, again.images)
-    np.testing.assert_array_equal(first.points, draw_crowds(settings).points)
+    np.testing.assert_array_equal(first.points, render_crowds(settings).points)
     file.write_bytes(b"damaged")
     np.testing.assert_array_equal(stored_crowds(settings, tmp_path).images, first.images)
 
@@ -250,6 +250,6 @@ def test_a_missing_point_changes_its_name_too() -> None:
     alone = Person((10, 10, 20, 20), points, 400)
     one = Crowd(scene(), (10, 10, 20, 20), (alone,), ())
     dataset = CrowdDataset([one], 50, CrowdAugmentation(turn_deg=0, least_scale=1, most_scale=1))
-    epoch = next(each for each in range(20) if dataset.view(each, 0).flip)
+    epoch = next(each for each in range(20) if dataset.patch(each, 0).flip)
     assert CrowdDataset([one], 50)[0].confidence.tolist() == [[0, 1]]
     assert dataset[epoch].confidence.tolist() == [[1, 0]]

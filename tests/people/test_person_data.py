@@ -14,21 +14,21 @@ from scipy.io import loadmat, savemat
 from lightning_kp.batches import LabelledImages
 from lightning_kp.datamodules import LSP, MPII
 from lightning_kp.errors import ConfigurationError, DataError
-from lightning_kp.images.patches import View
+from lightning_kp.images.patches import Patch
 from lightning_kp.keypoints import Keypoints
-from lightning_kp.metrics.protocols import lengths
+from lightning_kp.metrics.protocols import reference_lengths
 from lightning_kp.people.lsp import read_lsp
-from lightning_kp.people.mpii import read_json, read_official, to_person
+from lightning_kp.people.mpii import read_json, read_official, to_placed
 from lightning_kp.people.person_data import (
-    Person,
+    ImageMemory,
     PersonAugmentation,
     PersonDataset,
-    Pictures,
-    around,
-    changed,
-    tinted,
+    PlacedPerson,
+    augmented_patch,
+    scale_colours,
+    square_around,
 )
-from lightning_kp.studies.mean_pose import figures, mean_pose
+from lightning_kp.studies.mean_pose import mean_pose, mean_pose_scores
 
 # Crops
 
@@ -36,22 +36,22 @@ from lightning_kp.studies.mean_pose import figures, mean_pose
 def test_the_crop_around_labelled_points_by_hand() -> None:
     # Pixels 10 to 30 and 20 to 25: the middle of their centres is (20.5, 23) between edges; 1.5 * 20 = 30.
     points = np.array([[10.0, 20.0], [30.0, 25.0], [np.nan, np.nan]])
-    assert around(points, (60, 80), 1.5) == ((20.5, 23.0), 30.0)
-    assert around(points[[0, 2]], (60, 80), 1.5) == ((40.0, 30.0), 80.0)
+    assert square_around(points, (60, 80), 1.5) == ((20.5, 23.0), 30.0)
+    assert square_around(points[[0, 2]], (60, 80), 1.5) == ((40.0, 30.0), 80.0)
 
 
-def person(folder: Path) -> Person:
+def person(folder: Path) -> PlacedPerson:
     write_pictures(folder, ["a.jpg"])
     points = np.array([[30.0, 20.0], [50.0, 20.0], [40.0, 40.0], [np.nan, np.nan]])
-    return Person(folder / "a.jpg", points, (40.5, 30.5), 40.0)
+    return PlacedPerson(folder / "a.jpg", points, (40.5, 30.5), 40.0)
 
 
 def test_a_crop_shows_what_it_says(tmp_path: Path) -> None:
     each = person(tmp_path)
-    data = PersonDataset([each], (1, 0, 2, 3), 40, Pictures(0.1))
+    data = PersonDataset([each], (1, 0, 2, 3), 40, ImageMemory(0.1))
     image, points, confidence = data[0]
     assert image.dtype == torch.uint8
-    picture = torch.from_numpy(Pictures(0.0).read(each.picture)).permute(2, 0, 1)
+    picture = torch.from_numpy(ImageMemory(0.0).read(each.image)).permute(2, 0, 1)
     # The square reaches from edge 20.5 to 60.5; it is rounded to whole pixels.
     left = round(40.5 - 20)
     torch.testing.assert_close(image, picture[:, round(30.5 - 20) :, left:][:, :40, :40])
@@ -63,8 +63,8 @@ def test_a_crop_shows_what_it_says(tmp_path: Path) -> None:
 def test_flipping_exchanges_mirror_joints(tmp_path: Path) -> None:
     each = person(tmp_path)
     only_flips = PersonAugmentation(turn_deg=0, scale=0, colour=0)
-    data = PersonDataset([each], (1, 0, 2, 3), 40, Pictures(0.1), only_flips)
-    plain = PersonDataset([each], (1, 0, 2, 3), 40, Pictures(0.1))[0]
+    data = PersonDataset([each], (1, 0, 2, 3), 40, ImageMemory(0.1), only_flips)
+    plain = PersonDataset([each], (1, 0, 2, 3), 40, ImageMemory(0.1))[0]
     seen = [data[epoch] for epoch in range(8)]
     flipped = [item for item in seen if not torch.equal(item.image, plain.image)]
     assert 0 < len(flipped) < 8
@@ -76,8 +76,8 @@ def test_flipping_exchanges_mirror_joints(tmp_path: Path) -> None:
 
 def test_changes_depend_on_epoch_and_row_alone_and_keep_to_their_bounds(tmp_path: Path) -> None:
     each, change = person(tmp_path), PersonAugmentation(shift=0.1)
-    data = PersonDataset([each, each], (1, 0, 2, 3), 24, Pictures(0.1), change, seed=3)
-    again = PersonDataset([each, each], (1, 0, 2, 3), 24, Pictures(0.1), change, seed=3)
+    data = PersonDataset([each, each], (1, 0, 2, 3), 24, ImageMemory(0.1), change, seed=3)
+    again = PersonDataset([each, each], (1, 0, 2, 3), 24, ImageMemory(0.1), change, seed=3)
     batch = data.__getitems__([0, 1, 2])
     assert isinstance(batch, LabelledImages)
     assert not torch.equal(batch.image[0], batch.image[1])
@@ -86,7 +86,7 @@ def test_changes_depend_on_epoch_and_row_alone_and_keep_to_their_bounds(tmp_path
         assert torch.equal(batch.image[number], again[number].image)
         assert torch.equal(batch.points[number], again[number].points)
     for seed in range(30):
-        view = changed(View((40.0, 30.0), 40.0), change, np.random.default_rng(seed))
+        view = augmented_patch(Patch((40.0, 30.0), 40.0), change, np.random.default_rng(seed))
         assert abs(math.degrees(view.angle)) <= 30
         assert 30 <= view.side <= 50
         assert max(abs(view.centre[0] - 40), abs(view.centre[1] - 30)) <= 0.1 * view.side
@@ -95,7 +95,7 @@ def test_changes_depend_on_epoch_and_row_alone_and_keep_to_their_bounds(tmp_path
 def test_distances_are_those_of_the_picture_whatever_the_view(tmp_path: Path) -> None:
     each = person(tmp_path)
     change = PersonAugmentation(scale=0)
-    data = PersonDataset([each], (1, 0, 2, 3), 32, Pictures(0.1), change)
+    data = PersonDataset([each], (1, 0, 2, 3), 32, ImageMemory(0.1), change)
     for epoch in range(6):
         points = data[epoch].points[0]
         assert (points[0] - points[1]).norm().item() == pytest.approx(20 / 40 * 2, rel=0.05)
@@ -103,7 +103,7 @@ def test_distances_are_those_of_the_picture_whatever_the_view(tmp_path: Path) ->
 
 def test_colours_are_multiplied_and_stay_bytes() -> None:
     image = torch.tensor([100, 200, 10], dtype=torch.uint8).view(3, 1, 1)
-    assert tinted(image, np.array([1.2, 1.5, 0.5])).flatten().tolist() == [120, 255, 5]
+    assert scale_colours(image, np.array([1.2, 1.5, 0.5])).flatten().tolist() == [120, 255, 5]
 
 
 def test_augmentation_out_of_range_is_refused() -> None:
@@ -121,7 +121,7 @@ def test_lsp_joints_are_read_as_they_stand(tmp_path: Path) -> None:
         people, is_lsp = read_lsp(folder, margin=1.3)
         assert is_lsp is not extended
         for number, each in enumerate(people):
-            assert each.picture.stem == f"im{number + 1:0{5 if extended else 4}d}"
+            assert each.image.stem == f"im{number + 1:0{5 if extended else 4}d}"
             assert np.isnan(each.points_px[0]).all() == extended
             np.testing.assert_array_equal(each.points_px[1:], points[number, 1:])
 
@@ -137,7 +137,7 @@ def test_the_official_split_tests_on_the_second_half_of_lsp(tmp_path: Path) -> N
     data = LSP(["lspet", "lsp"], val_fraction=0.0, size=16, root=str(tmp_path))
     data.setup()
     names = {
-        stage: [f"{each.picture.parts[-3]}/{each.picture.stem}" for each in data.datasets[stage].people]  # type: ignore[attr-defined]
+        stage: [f"{each.image.parts[-3]}/{each.image.stem}" for each in data.datasets[stage].people]  # type: ignore[attr-defined]
         for stage in ("train", "test")
     }
     assert names["test"] == ["lsp/im0003", "lsp/im0004"]
@@ -149,14 +149,14 @@ def test_the_official_split_tests_on_the_second_half_of_lsp(tmp_path: Path) -> N
 
 def test_a_drawn_split_is_a_function_of_the_seed(tmp_path: Path) -> None:
     write_lsp(tmp_path, 10, extended=True)
-    with pytest.raises(ConfigurationError, match="nobody to test on"):
+    with pytest.raises(ConfigurationError, match="no test people"):
         LSP(root=str(tmp_path)).setup()
 
     def parts(seed: int) -> dict[str, set[str]]:
         data = LSP(split="drawn", val_fraction=0.25, size=16, seed=seed, root=str(tmp_path))
         data.setup()
         return {
-            stage: {each.picture.stem for each in data.datasets[stage].people}  # type: ignore[attr-defined]
+            stage: {each.image.stem for each in data.datasets[stage].people}  # type: ignore[attr-defined]
             for stage in ("train", "val", "test")
         }
 
@@ -171,14 +171,14 @@ def test_what_is_wrong_with_lsp_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"joints\.mat cannot be read"):
         read_lsp(tmp_path, 1.3)
     savemat(tmp_path / "joints.mat", {"points": np.zeros(3)})
-    with pytest.raises(DataError, match=r"joints\.mat has no key joints \(it has: points\)"):
+    with pytest.raises(DataError, match=r"joints\.mat has no key joints; its keys are points"):
         read_lsp(tmp_path, 1.3)
     savemat(tmp_path / "joints.mat", {"joints": np.zeros((14, 2, 5))})
-    with pytest.raises(DataError, match=r"key joints: its shape is \(14, 2, 5\)"):
+    with pytest.raises(DataError, match=r"key joints has shape \(14, 2, 5\)"):
         read_lsp(tmp_path, 1.3)
     write_lsp(tmp_path, 4, extended=True)
     (tmp_path / "images" / "im00003.jpg").unlink()
-    with pytest.raises(DataError, match="row 2: there is no picture 3"):
+    with pytest.raises(DataError, match="row 2: there is no image 3"):
         read_lsp(tmp_path, 1.3)
     write_lsp(tmp_path, 4, extended=True)
     values = loadmat(tmp_path / "joints.mat")["joints"]
@@ -204,7 +204,7 @@ def test_the_real_extension_is_read(kp_data: Path) -> None:
 
 def test_mpii_counts_from_one_and_lowers_the_crop(tmp_path: Path) -> None:
     points = write_mpii_json(tmp_path)
-    found = to_person(read_json(tmp_path / "train.json")[0], tmp_path / "images")
+    found = to_placed(read_json(tmp_path / "train.json")[0], tmp_path / "images")
     np.testing.assert_allclose(found.points_px[:15], points[0, :15] - 1)
     assert np.isnan(found.points_px[15:]).all()  # one joint, and no head box beside train.json
     # Pixel (41, 26) of Matlab is (40, 25): 40.5 between edges, 25.5 + 15 * 0.2 lower; 200 * 1.25 * 0.2.
@@ -220,7 +220,7 @@ def test_mpii_folder_of_json_with_head_boxes(tmp_path: Path) -> None:
     assert batch.points.shape == (2, 1, 18, 2)
     labelled = Keypoints(batch.points, batch.confidence)
     # The box has sides 6 and 8, diagonal 10; 0.6 of it in a crop of 50 px that is 2 wide.
-    found = lengths(labelled, data.point_names, data.protocol.rulers)
+    found = reference_lengths(labelled, data.point_names, data.protocol.rulers)
     torch.testing.assert_close(found, torch.full((2, 1), 0.6 * 10 * 2 / 50))
 
 
@@ -232,7 +232,7 @@ def test_mpii_without_head_boxes_is_measured_by_its_head(tmp_path: Path) -> None
     batch = next(iter(data.val_dataloader()))
     names = data.point_names
     neck, top = (batch.points[:, :, names.index(name)] for name in ("upper_neck", "head_top"))
-    found = lengths(Keypoints(batch.points, batch.confidence), names, data.protocol.rulers)
+    found = reference_lengths(Keypoints(batch.points, batch.confidence), names, data.protocol.rulers)
     torch.testing.assert_close(found, (neck - top).norm(dim=-1))
 
 
@@ -249,7 +249,7 @@ def test_mpii_as_published(tmp_path: Path) -> None:
     data = MPII("mpii.mat", val_images="val.txt", size=16, root=str(tmp_path))
     data.setup()
     held: Any = data.datasets["val"]
-    assert [each.picture.name for each in held.people] == ["000000002.jpg"]
+    assert [each.image.name for each in held.people] == ["000000002.jpg"]
     assert len(data.datasets["train"]) == 3  # type: ignore[arg-type]
 
 
@@ -258,19 +258,19 @@ def test_what_is_wrong_with_mpii_is_named(tmp_path: Path) -> None:
     path = tmp_path / "train.json"
     for change, message in (
         ({"centre": good["center"], "center": None}, "row 1, key center"),
-        ({"joints": [[0, 0]] * 15}, r"row 1, key joints: shape \(15, 2\)"),
-        ({"joints_vis": ["yes"] * 16}, "row 1, key joints_vis: no numbers"),
+        ({"joints": [[0, 0]] * 15}, r"row 1, key joints: it has shape \(15, 2\)"),
+        ({"joints_vis": ["yes"] * 16}, "row 1, key joints_vis: it has values that are not numbers"),
     ):
         path.write_text(json.dumps([good, good | change]))
         with pytest.raises(DataError, match=message):
             read_json(path)
     path.write_text(json.dumps([{key: value for key, value in good.items() if key != "scale"}]))
-    with pytest.raises(DataError, match=r"train\.json, row 0: it lacks scale"):
+    with pytest.raises(DataError, match=r"train\.json, row 0: scale is missing"):
         read_json(path)
     path.write_text(json.dumps([good]))
-    with pytest.raises(DataError, match="1 people, the head boxes beside it are of 2"):
+    with pytest.raises(DataError, match=r"1 people, but gt_valid\.mat has the head boxes of 2"):
         read_json(path, np.zeros((2, 2, 2)))
-    with pytest.raises(DataError, match=r"lacks a\.jpg of row 0"):
+    with pytest.raises(DataError, match=r"has no a\.jpg, the image of row 0"):
         MPII("train.json", val_fraction=0.0, root=str(tmp_path)).setup()
     savemat(tmp_path / "a.mat", {"RELEASE": {"annolist": np.zeros(1)}})
     with pytest.raises(DataError, match=r"no key RELEASE\.img_train"):
@@ -291,7 +291,7 @@ def test_the_sample_of_a_conversion_is_read(kp_data: Path) -> None:
 def test_pictures_are_held_until_memory_is_full(tmp_path: Path) -> None:
     write_pictures(tmp_path, ["a.jpg", "b.jpg"])
     bytes_each = SIZE[0] * SIZE[1] * 3
-    pictures = Pictures(1.5 * bytes_each / 1e9)
+    pictures = ImageMemory(1.5 * bytes_each / 1e9)
     for name in ("a.jpg", "b.jpg"):
         pictures.read(tmp_path / name)
     assert [path.name for path in pictures.held] == ["a.jpg"]
@@ -306,6 +306,6 @@ def test_the_mean_pose_by_hand(tmp_path: Path) -> None:
     write_lsp(tmp_path, 6, extended=True)
     data = LSP(split="drawn", val_fraction=0.0, size=16, root=str(tmp_path))
     data.setup()
-    scored = figures(data)
+    scored = mean_pose_scores(data)
     assert 0 <= scored["pck"] <= 1
     assert math.isnan(scored["pck_right_ankle"])  # nobody's is labelled

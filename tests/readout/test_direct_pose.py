@@ -1,4 +1,4 @@
-"""Branches that are right give the animals back; doubles and strangers are dropped."""
+"""Correct network outputs give the animals back; duplicates and foreign proposals are dropped."""
 
 import math
 from pathlib import Path
@@ -14,7 +14,7 @@ from lightning_kp.keypoints import Keypoints
 from lightning_kp.losses.direct_pose import pose_targets
 from lightning_kp.methods import DirectPose
 from lightning_kp.nn.direct_pose import Branches
-from lightning_kp.readout.direct_pose import Animals, _mean, _unlike_higher, decode_animals, placed_by_maps
+from lightning_kp.readout.direct_pose import Animals, _mean, _unlike_higher, decode_animals, refine_with_maps
 
 SIDE, CELL = 16, 2 / 16
 PART = torch.tensor([[[0.1, -0.2]]])
@@ -30,7 +30,7 @@ def decoded(
 
 
 def some(seed: int = 0) -> Keypoints:
-    """Four animals apart from one another, in two images."""
+    """Four animals, apart from each other, in two images."""
     torch.manual_seed(seed)
     middle = torch.tensor([[-0.5, -0.5], [0.5, -0.5], [-0.5, 0.5], [0.5, 0.5]])
     points = middle.view(1, 4, 1, 2) + 0.3 * (torch.rand(2, 4, 3, 2) - 0.5)
@@ -64,7 +64,7 @@ def test_the_mean_of_proposals_is_nearer_than_one_of_them() -> None:
 
 @pytest.mark.parametrize("noise", [0.0, 1e-5, 1e-3])
 def test_covariances_are_none_of_negative_variance(noise: float) -> None:
-    """As a difference of squares, in 32 bits, that of proposals that agree was rounding alone."""
+    """As a difference of squares in 32 bits, the covariance of identical proposals was only rounding error."""
     found = decoded(some(), noise=noise)
     var_x, var_y, cov = found.covariance[:, :4].double().unbind(-1)
     assert float((var_x * var_y - cov**2).min()) >= -1e-6 * float(var_x.max() * var_y.max())
@@ -93,7 +93,7 @@ def test_more_places_than_cells() -> None:
 
 
 def test_suppression_is_the_greedy_one() -> None:
-    """Against the loop that one would write, on random similarities."""
+    """Compared with a plain loop, on random similarities."""
     torch.manual_seed(0)
     for _ in range(50):
         similarity = torch.rand(1, 12, 12)
@@ -139,7 +139,7 @@ def animals(points: Tensor, spread: float = 0.5 * CELL, confidence: float = 0.9)
 
 
 def seen(parts: Tensor) -> Tensor:
-    """Logits of B1 (1, K, h, w) that are near 1 within a cell or so of parts (I, K, 2)."""
+    """Logits of B1 (1, K, h, w) that are near 1 within about a cell of the keypoints (I, K, 2)."""
     maps = torch.stack([render_gaussians(each.unsqueeze(0), (SIDE, SIDE), 1.5 * CELL)[0] for each in parts])
     return torch.logit(maps.amax(dim=0).clamp(0.01, 0.99)).unsqueeze(0)
 
@@ -147,30 +147,30 @@ def seen(parts: Tensor) -> Tensor:
 @pytest.mark.parametrize("off", [(0.4, 0.0), (-0.5, 0.5), (0.0, -0.7)])
 def test_a_part_goes_where_the_map_shows_it(off: tuple[float, float]) -> None:
     given = PART + CELL * torch.tensor(off)
-    found = placed_by_maps(animals(given), seen(PART))
+    found = refine_with_maps(animals(given), seen(PART))
     before, after = ((each - PART).norm() for each in (given, found.points[0]))
     assert float(after) < 0.5 * float(before)
 
 
 def test_a_part_that_is_where_the_map_shows_it_stays() -> None:
-    found = placed_by_maps(animals(PART), seen(PART))
+    found = refine_with_maps(animals(PART), seen(PART))
     assert float((found.points[0] - PART).norm()) < 0.05 * CELL
 
 
 def test_the_map_says_how_sure_a_part_is() -> None:
-    there = placed_by_maps(animals(PART), seen(PART)).confidence
-    nowhere = placed_by_maps(animals(-PART), seen(PART)).confidence
+    there = refine_with_maps(animals(PART), seen(PART)).confidence
+    nowhere = refine_with_maps(animals(-PART), seen(PART)).confidence
     assert 0.7 < float(there) < 0.9
     assert float(nowhere) < 0.4 * float(there)
 
 
 def test_nobody_is_drawn_to_the_neighbours_part() -> None:
-    """One map shows two parts two cells apart; both animals begin half a cell on the other's side."""
+    """One map shows two keypoints two cells apart; both animals start half a cell towards the other."""
     parts = torch.stack((PART[0], PART[0] + torch.tensor([2.0 * CELL, 0])))
     given = parts + CELL * torch.tensor([[[0.4, 0.0]], [[-0.4, 0.0]]])
     maps = seen(parts)
-    together = placed_by_maps(animals(given), maps).points[0]
-    alone = torch.stack([placed_by_maps(animals(each.unsqueeze(0)), maps).points[0, 0] for each in given])
+    together = refine_with_maps(animals(given), maps).points[0]
+    alone = torch.stack([refine_with_maps(animals(each.unsqueeze(0)), maps).points[0, 0] for each in given])
     assert float((together - parts).norm(dim=-1).max()) < float((alone - parts).norm(dim=-1).max())
     assert float((together - parts).norm(dim=-1).max()) < 0.4 * CELL
 
@@ -178,35 +178,38 @@ def test_nobody_is_drawn_to_the_neighbours_part() -> None:
 def test_an_animal_that_is_not_there_takes_nothing() -> None:
     both = animals(torch.cat((PART + 0.2 * CELL, PART)))
     there = both._replace(confidence=both.confidence * torch.tensor([[[1.0], [0.0]]]))
-    found, alone = placed_by_maps(there, seen(PART)), placed_by_maps(animals(PART + 0.2 * CELL), seen(PART))
+    found, alone = (
+        refine_with_maps(there, seen(PART)),
+        refine_with_maps(animals(PART + 0.2 * CELL), seen(PART)),
+    )
     torch.testing.assert_close(found.points[:, :1], alone.points)
     assert float(found.confidence[0, 1, 0]) == 0
 
 
 def test_proposals_that_agree_exactly_are_left_where_they_are() -> None:
     given = PART + 0.3 * CELL
-    found = placed_by_maps(animals(given, spread=1e-4 * CELL), seen(PART))
+    found = refine_with_maps(animals(given, spread=1e-4 * CELL), seen(PART))
     torch.testing.assert_close(found.points[0], given, atol=1e-4 * CELL, rtol=0)
 
 
 @pytest.mark.parametrize("level", [-30.0, 0.0])
 def test_a_map_that_says_nothing_moves_nothing(level: float) -> None:
-    found = placed_by_maps(animals(PART), torch.full((1, 1, SIDE, SIDE), level))
+    found = refine_with_maps(animals(PART), torch.full((1, 1, SIDE, SIDE), level))
     torch.testing.assert_close(found.points[0], PART, atol=0.05 * CELL, rtol=0)
 
 
 def test_what_lies_far_outside_stays_finite() -> None:
-    found = placed_by_maps(animals(torch.tensor([[[7.0, -9.0]]])), seen(PART))
+    found = refine_with_maps(animals(torch.tensor([[[7.0, -9.0]]])), seen(PART))
     assert all(bool(each.isfinite().all()) for each in found)
     torch.testing.assert_close(found.points[0, 0, 0], torch.tensor([7.0, -9.0]))
 
 
 def test_gathered_as_one_would_write_it() -> None:
-    """Against loops over animals and cells."""
+    """Compared with loops over animals and cells."""
     torch.manual_seed(0)
     points, maps = torch.rand(4, 2, 2) - 0.5, torch.randn(1, 2, SIDE, SIDE)
     given = animals(points, spread=2 * CELL)
-    found = placed_by_maps(given, maps)
+    found = refine_with_maps(given, maps)
     centre = (torch.arange(SIDE) + 0.5) * CELL - 1
     grid = torch.stack(torch.meshgrid(centre, centre, indexing="xy"), dim=-1)
     for part in range(2):
@@ -220,8 +223,8 @@ def test_gathered_as_one_would_write_it() -> None:
             torch.testing.assert_close(
                 found.points[0, number, part], points[number, part].lerp(middle, share), atol=1e-4, rtol=0
             )
-            said = (own * score).sum() / window.sum()
-            torch.testing.assert_close(found.confidence[0, number, part], (0.9 * said).sqrt())
+            mean_score = (own * score).sum() / window.sum()
+            torch.testing.assert_close(found.confidence[0, number, part], (0.9 * mean_score).sqrt())
 
 
 def small(**options: object) -> DirectPose:
@@ -246,5 +249,5 @@ def test_the_method_reads_its_maps_unless_told_otherwise(tmp_path: Path) -> None
 
 
 def test_a_placement_that_is_none() -> None:
-    with pytest.raises(ConfigurationError, match="placement is middle"):
+    with pytest.raises(ConfigurationError, match="placement must be maps or proposals, got 'middle'"):
         small(placement="middle")

@@ -1,11 +1,17 @@
-"""Peaks of different keypoints are put together into animals."""
+"""Grouping peaks of different keypoints into animals."""
 
 import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from lightning_kp.readout.instances import assign, group, order_by_height, rearranged, reordered
+from lightning_kp.readout.instances import (
+    assign,
+    group_peaks,
+    order_by_height,
+    reorder_animals,
+    reorder_peaks,
+)
 
 
 @pytest.mark.parametrize("animals", [1, 2, 3, 4, 6])
@@ -24,21 +30,21 @@ def scattered(batch: int, animals: int, keypoints: int, apart: float) -> tuple[T
     centre = apart * torch.stack((angle.cos(), angle.sin()), dim=-1)
     true = centre.unsqueeze(2) + 0.05 * torch.randn(batch, animals, keypoints, 2)
     shuffle = torch.rand(batch, keypoints, animals).argsort(dim=-1).transpose(1, 2)
-    return true, reordered(true, shuffle)
+    return true, reorder_peaks(true, shuffle)
 
 
 @pytest.mark.parametrize("animals", [2, 3, 5])
 def test_shuffled_keypoints_come_together_again(animals: int) -> None:
     true, seen = scattered(60, animals, 6, 0.6)
     weight = torch.ones(seen.shape[:3])
-    grouped = reordered(seen, group(seen, weight))
-    found = rearranged(grouped, order_by_height(grouped, weight))
-    expected = rearranged(true, order_by_height(true, weight))
+    grouped = reorder_peaks(seen, group_peaks(seen, weight))
+    found = reorder_animals(grouped, order_by_height(grouped, weight))
+    expected = reorder_animals(true, order_by_height(true, weight))
     torch.testing.assert_close(found, expected)
 
 
 def test_absent_peaks_are_left_over() -> None:
-    """The second animal's last keypoint is missing; wherever its place holder lies, nothing else is torn apart."""
+    """The second animal's last keypoint is missing; wherever its placeholder lies, the rest stays grouped."""
     true, _ = scattered(40, 2, 4, 0.6)
     weight = torch.ones(true.shape[:3])
     weight[:, 1, 3] = 0
@@ -46,8 +52,8 @@ def test_absent_peaks_are_left_over() -> None:
     seen[:, 1, 3] = true[:, 0, 3]
     swapped = seen.clone()
     swapped[:, :, 1] = seen[:, [1, 0], 1]
-    order = group(swapped, weight)
-    grouped, kept = reordered(swapped, order), reordered(weight, order)
+    order = group_peaks(swapped, weight)
+    grouped, kept = reorder_peaks(swapped, order), reorder_peaks(weight, order)
     spread = (grouped[:, :, :3] - grouped[:, :, :3].mean(dim=2, keepdim=True)).norm(dim=-1)
     assert spread.max() < 0.3
     assert (kept.sum(dim=(1, 2)) == 7).all()
@@ -56,7 +62,7 @@ def test_absent_peaks_are_left_over() -> None:
 
 
 def test_no_peak_at_all_is_no_error() -> None:
-    order = group(torch.zeros(2, 2, 3, 2), torch.zeros(2, 2, 3))
+    order = group_peaks(torch.zeros(2, 2, 3, 2), torch.zeros(2, 2, 3))
     assert order.shape == (2, 2, 3)
     assert (order.sort(dim=1).values == torch.arange(2)[:, None]).all()
 
@@ -64,8 +70,8 @@ def test_no_peak_at_all_is_no_error() -> None:
 def test_reordered_by_hand() -> None:
     values = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])  # two peaks of two keypoints
     order = torch.tensor([[[0, 1], [1, 0]]])
-    assert reordered(values, order).tolist() == [[[1, 4], [3, 2]]]
-    assert reordered(values.unsqueeze(-1), order).squeeze(-1).tolist() == [[[1, 4], [3, 2]]]
+    assert reorder_peaks(values, order).tolist() == [[[1, 4], [3, 2]]]
+    assert reorder_peaks(values.unsqueeze(-1), order).squeeze(-1).tolist() == [[[1, 4], [3, 2]]]
 
 
 def test_order_by_height_counts_what_is_present() -> None:

@@ -1,4 +1,4 @@
-"""Peaks of heatmaps: by hand, against scipy's filter on drawn maps, and the windows around them."""
+"""Peaks of heatmaps: by hand, compared with a literal search on random maps, and the windows around them."""
 
 import numpy as np
 import pytest
@@ -73,7 +73,7 @@ def test_equal_neighbours_are_one_peak_and_equal_distant_ones_are_two() -> None:
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     heatmaps = maps(7, 3, 16, 16, 0)
     whole = highest_peaks(heatmaps, 2, 2)
-    monkeypatch.setattr(module, "CHUNK", 300)
+    monkeypatch.setattr(module, "CHUNK_PIXELS", 300)
     for ours, theirs in zip(highest_peaks(heatmaps, 2, 2), whole, strict=True):
         assert torch.equal(ours, theirs)
 
@@ -116,7 +116,7 @@ def test_a_window_is_the_softmax_of_its_logits() -> None:
 
 
 def test_neighbours_do_not_pull_at_each_other() -> None:
-    """Two peaks whose windows overlap: each takes the pixels nearer to itself."""
+    """Two peaks whose windows overlap: each uses the pixels nearer to itself."""
     heatmap = torch.full((1, 1, 9, 20), 1e-9)
     heatmap[0, 0, 4, 8] = heatmap[0, 0, 4, 12] = 0.5
     found = window_moments(heatmap, highest_peaks(heatmap, 2, 2), 6)

@@ -1,4 +1,4 @@
-"""The highest pixel, and where between the pixels it lies."""
+"""The highest pixel and its sub-pixel refinement."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from lightning_kp.readout.subpixel import highest_pixel, refined_points
 
 
 def bumped(right: float, below: float) -> torch.Tensor:
-    """A map of 4 x 4 whose maximum, 1, lies at row 1, column 2, between zeros and what is given."""
+    """A map of 4 x 4 whose maximum, 1, lies at row 1, column 2, between zeros and the given neighbours."""
     scores = torch.zeros(1, 1, 4, 4)
     scores[0, 0, 1, 2], scores[0, 0, 1, 3], scores[0, 0, 2, 2] = 1.0, right, below
     return scores

@@ -1,4 +1,4 @@
-"""The shape of a run folder, and files that are written whole or not at all."""
+"""Layout of a run folder, and files that are written whole or not at all."""
 
 import json
 from pathlib import Path
@@ -45,7 +45,7 @@ def test_a_folder_is_tried_without_leaving_it_behind(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no /proc here")
 @pytest.mark.parametrize("place", ["/proc/foo/run", "/proc"])
 def test_a_folder_in_which_nobody_may_write(place: str) -> None:
-    """Its permissions let the administrator in; only trying tells."""
+    """Permissions let the administrator write, so that only an attempt shows the problem."""
     with pytest.raises(DataError, match=rf"{place} cannot be written: .*--log DIR"):
         RunFolder(Path(place)).refuse_unwritable("--log")
 

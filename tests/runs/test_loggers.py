@@ -1,4 +1,4 @@
-"""Loggers by name: Weights & Biases offline without a key, TensorBoard, and the table that is always there."""
+"""Loggers by name: Weights & Biases offline without a key, TensorBoard, and the table that is always written."""
 
 import os
 from pathlib import Path
@@ -67,13 +67,13 @@ def test_loggers_by_name(tmp_path: Path) -> None:
     kinds = [type(logger).__name__ for logger in chosen_loggers("wandb, tensorboard,wandb", tmp_path)]
     assert kinds == ["WandbLogger", "TensorBoardLogger"]
     with pytest.raises(
-        ConfigurationError, match=r"--log has 'tensorbord'\. Did you mean --log=tensorboard\?"
+        ConfigurationError, match=r"--log=tensorbord is not a logger\. Did you mean --log=tensorboard\?"
     ):
         chosen_loggers("tensorbord", tmp_path)
 
 
 class Taker:
-    """A logger that notes what it gets."""
+    """A logger that records its calls."""
 
     def __init__(self) -> None:
         self.got: list[Any] = []
@@ -85,7 +85,7 @@ class Taker:
 
 
 class Board:
-    """A logger in the manner of TensorBoard's."""
+    """A logger with the interface of TensorBoard's."""
 
     def __init__(self) -> None:
         self.got: list[Any] = []

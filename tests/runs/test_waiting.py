@@ -1,4 +1,4 @@
-"""Threads that wait for each other sleep soon, unless the user has said otherwise."""
+"""Threads that wait for each other sleep soon, unless the user has set something else."""
 
 import os
 import subprocess
@@ -8,17 +8,17 @@ import pytest
 
 from lightning_kp.bench.waiting import neighbours, seconds_of_step
 from lightning_kp.cli import main
-from lightning_kp.runs.waiting import ROUNDS, wait_briefly
+from lightning_kp.runs.waiting import SPIN_ROUNDS, wait_briefly
 
 
 @pytest.mark.parametrize("name", ["GOMP_SPINCOUNT", "OMP_WAIT_POLICY"])
 def test_what_the_user_says_holds(name: str) -> None:
-    said = {name: "passive"}
-    wait_briefly(said)
-    assert said == {name: "passive"}
-    unsaid: dict[str, str] = {}
-    wait_briefly(unsaid)
-    assert unsaid == {"GOMP_SPINCOUNT": str(ROUNDS)}
+    given = {name: "passive"}
+    wait_briefly(given)
+    assert given == {name: "passive"}
+    empty: dict[str, str] = {}
+    wait_briefly(empty)
+    assert empty == {"GOMP_SPINCOUNT": str(SPIN_ROUNDS)}
 
 
 def test_the_command_says_it_before_torch_is_loaded(
@@ -27,7 +27,7 @@ def test_the_command_says_it_before_torch_is_loaded(
     for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
         monkeypatch.delenv(name, raising=False)
     assert main(["--help"]) == 0
-    assert os.environ["GOMP_SPINCOUNT"] == str(ROUNDS)
+    assert os.environ["GOMP_SPINCOUNT"] == str(SPIN_ROUNDS)
     loads = "import sys, lightning_kp.cli; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", loads], check=False).returncode == 0
 

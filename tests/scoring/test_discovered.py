@@ -22,7 +22,7 @@ class Weights:
     nothing: float = 1.0
 
 
-class Told(KeypointMethod):
+class Fixed(KeypointMethod):
     """Keypoint 1 is at (1, 1), keypoint 2 where the first two pixels say; untrained, both at the centre."""
 
     batch_type = Images
@@ -47,8 +47,8 @@ class Told(KeypointMethod):
 
 
 @pytest.fixture
-def trained() -> Told:
-    method = Told()
+def trained() -> Fixed:
+    method = Fixed()
     nn.init.ones_(method.gain)
     return method
 
@@ -62,7 +62,7 @@ def labels(x: list[int]) -> LabelledSet:
     return LabelledSet(image, points, ("nose", "hidden"))
 
 
-def test_figures_by_hand(trained: Told) -> None:
+def test_figures_by_hand(trained: Fixed) -> None:
     figures = score_regression(trained, labels([-1, 1, -1, 1, 1, 1, 1, 1]))
     # Keypoint 2 lies a constant away from the label, and keypoint 1, which never moves, serves as a bias.
     assert figures.matched == pytest.approx(0, abs=1e-5)
@@ -77,7 +77,7 @@ def test_figures_by_hand(trained: Told) -> None:
     assert figures.untrained_linear == pytest.approx(75)
 
 
-def test_the_first_half_is_never_scored(trained: Told) -> None:
+def test_the_first_half_is_never_scored(trained: Fixed) -> None:
     data = labels([-1, 1, -1, 1, 1, 1, 1, 1])
     spoilt = data.points.clone()
     spoilt[4:, 0, 0] += 0.2  # a tenth of the side
@@ -85,13 +85,13 @@ def test_the_first_half_is_never_scored(trained: Told) -> None:
     assert figures.matched == pytest.approx(10, abs=1e-4)
 
 
-def test_the_method_is_left_as_it_was(trained: Told) -> None:
+def test_the_method_is_left_as_it_was(trained: Fixed) -> None:
     score_regression(trained, labels([-1, 1] * 4))
     assert trained.gain.item() == 1
     assert discovered_points(trained, labels([1]).image).tolist() == [[[1, 1], [1, 1]]]
 
 
-def test_untrained_figures_do_not_disturb_the_random_state(trained: Told) -> None:
+def test_untrained_figures_do_not_disturb_the_random_state(trained: Fixed) -> None:
     torch.manual_seed(3)
     wanted = torch.rand(1)
     torch.manual_seed(3)
@@ -99,7 +99,7 @@ def test_untrained_figures_do_not_disturb_the_random_state(trained: Told) -> Non
     assert torch.rand(1) == wanted
 
 
-def test_metrics_by_name(trained: Told) -> None:
+def test_metrics_by_name(trained: Fixed) -> None:
     figures = score_regression(trained, labels([-1, 1] * 4))
     assert set(figures.as_metrics("m4s1_")) == {
         f"m4s1_{name}"
@@ -113,6 +113,6 @@ def test_metrics_by_name(trained: Told) -> None:
     assert "nose <- kp02 (0.0)" in table[-1]
 
 
-def test_too_few_labels(trained: Told) -> None:
+def test_too_few_labels(trained: Fixed) -> None:
     with pytest.raises(DataError, match="at least 8 labelled frames, got 7"):
         score_regression(trained, labels([1] * 7))

@@ -15,7 +15,7 @@ from lightning_kp.errors import DataError
 from lightning_kp.frames.view import ViewSettings
 from lightning_kp.methods import MultiInstanceBKinD
 from lightning_kp.methods.bkind import BKinD
-from lightning_kp.scoring.look_alikes import Truth, mean_pose_px, read_truth, score_tracks, track_with
+from lightning_kp.scoring.look_alikes import Truth, mean_pose_px, read_tracked_truth, score_tracks, track_with
 from lightning_kp.tracks.table import Tracks, default_names
 
 FRAMES, SIDE = 60, 64
@@ -28,7 +28,7 @@ SMALL = {
 @pytest.fixture(scope="module")
 def truth(tmp_path_factory: pytest.TempPathFactory) -> Truth:
     settings = ArenaSettings(size=SIDE, frames=FRAMES, seed=1, look_alike=True)
-    return read_truth(
+    return read_tracked_truth(
         write_arena(settings, tmp_path_factory.mktemp("scoring"), "arena").with_suffix(".truth.npz")
     )
 
@@ -110,7 +110,7 @@ def test_tracks_of_a_sleap_file(kp_data: Path) -> None:
     file = kp_data / "two_flies" / "fly120s" / "predictions.slp"
     if not file.exists():
         pytest.skip(f"needs {file}")
-    truth = read_truth(file)
+    truth = read_tracked_truth(file)
     assert truth.points_px.shape == (3000, 2, 13, 2)
     assert truth.frame_size == (1024, 1024)
     assert truth.video.exists()
@@ -121,8 +121,8 @@ def test_a_video_that_is_not_there_is_named(truth: Truth, tmp_path: Path) -> Non
 
     tracks = dataclasses.replace(tracks_of(truth.points_px), video="lost.mp4")
     write_tracks(tracks, tmp_path / "flies", ["csv"])
-    with pytest.raises(DataError, match=r"belongs to lost.mp4.*--video FILE"):
-        read_truth(tmp_path / "flies.csv")
+    with pytest.raises(DataError, match=r"belongs to the video lost.mp4.*--video FILE"):
+        read_tracked_truth(tmp_path / "flies.csv")
 
 
 def test_evidence_follows_each_animal_through_a_quarter_turn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Figures of whole animals, with a method that says what it is told."""
+"""Scores of whole animals, with a method that returns given points."""
 
 import dataclasses
 import json
@@ -22,8 +22,8 @@ from lightning_kp.labels.animals import LabelledAnimals
 from lightning_kp.labels.reading import read_animals
 from lightning_kp.method import KeypointMethod
 from lightning_kp.metrics.oks import OKSAveragePrecision
-from lightning_kp.scoring.whole_animals import score_groups
-from lightning_kp.verbs.score import _over_runs
+from lightning_kp.scoring.whole_animals import score_whole_animals
+from lightning_kp.verbs.score import over_runs
 
 FRAMES, SIDE = 3, 64
 TWO = torch.tensor([[[-0.5, -0.5], [-0.3, -0.5]], [[0.4, 0.2], [0.4, 0.4]]])
@@ -34,8 +34,8 @@ class Weights:
     nothing: float = 1.0
 
 
-class Told(KeypointMethod):
-    """Says ``points`` (I, K, 2) with ``confidence`` (I, K) of every image."""
+class Fixed(KeypointMethod):
+    """Finds ``points`` (I, K, 2) with ``confidence`` (I, K) in every image."""
 
     batch_type = LabelledImages
     weights_type = Weights
@@ -44,7 +44,7 @@ class Told(KeypointMethod):
     def __init__(self, points: Tensor, confidence: Tensor | None = None, sigma: float = 0.1) -> None:
         super().__init__()
         self.save_hyperparameters("sigma")
-        self.said = points, torch.ones(points.shape[:2]) if confidence is None else confidence
+        self.given = points, torch.ones(points.shape[:2]) if confidence is None else confidence
 
     def terms(self, batch: Any) -> dict[str, Tensor]:
         raise NotImplementedError
@@ -53,7 +53,7 @@ class Told(KeypointMethod):
         raise NotImplementedError
 
     def forward(self, image: Tensor) -> Keypoints:
-        return Keypoints(*(each.expand(len(image), *each.shape) for each in self.said))
+        return Keypoints(*(each.expand(len(image), *each.shape) for each in self.given))
 
 
 def labels(points: Tensor = TWO) -> LabelledAnimals:
@@ -62,15 +62,20 @@ def labels(points: Tensor = TWO) -> LabelledAnimals:
 
 
 def test_animals_in_another_order_are_the_same() -> None:
-    found = score_groups(Told(TWO.flip(0)), labels())
-    assert (found.found, found.surplus, found.said, found.animals) == (1, 0, 1, 2 * FRAMES)
+    found = score_whole_animals(Fixed(TWO.flip(0)), labels())
+    assert (found.found, found.false_positives_per_frame, found.placed_share, found.animals) == (
+        1,
+        0,
+        1,
+        2 * FRAMES,
+    )
     assert (found.part_median, found.oks["AP"]) == (pytest.approx(0, abs=1e-5), pytest.approx(1))
 
 
 def test_how_far_parts_are_off() -> None:
     moved = TWO.clone()
     moved[:, 1, 0] += 0.02  # a hundredth of the side
-    found = score_groups(Told(moved), labels())
+    found = score_whole_animals(Fixed(moved), labels())
     assert found.per_part == pytest.approx({"head": 0.0, "tail": 1.0}, abs=1e-4)
     assert found.part_mean == pytest.approx(0.5, abs=1e-4)
 
@@ -78,8 +83,8 @@ def test_how_far_parts_are_off() -> None:
 def test_missed_invented_and_silent() -> None:
     far = torch.tensor([[[-0.9, 0.9], [-0.8, 0.9]]])
     confidence = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
-    found = score_groups(Told(torch.cat((TWO[:1], far)), confidence), labels())
-    assert (found.found, found.surplus, found.said) == (0.5, 1.0, 0.5)
+    found = score_whole_animals(Fixed(torch.cat((TWO[:1], far)), confidence), labels())
+    assert (found.found, found.false_positives_per_frame, found.placed_share) == (0.5, 1.0, 0.5)
     assert found.oks["AR"] < 0.6
 
 
@@ -89,8 +94,8 @@ def test_distances_are_those_of_the_original_pictures() -> None:
     right, down = TWO.clone(), TWO.clone()
     right[:, 1, 0] += 0.02
     down[:, 1, 1] += 0.02
-    assert score_groups(Told(right), wide).per_part["tail"] == pytest.approx(1, abs=1e-4)
-    assert score_groups(Told(down), wide).per_part["tail"] == pytest.approx(0.5, abs=1e-4)
+    assert score_whole_animals(Fixed(right), wide).per_part["tail"] == pytest.approx(1, abs=1e-4)
+    assert score_whole_animals(Fixed(down), wide).per_part["tail"] == pytest.approx(0.5, abs=1e-4)
 
 
 def test_the_precision_is_that_of_a_test(tmp_path: Path) -> None:
@@ -103,11 +108,11 @@ def test_the_precision_is_that_of_a_test(tmp_path: Path) -> None:
     assert data.shown_px == (16, 32)
     (batch,) = data.test_dataloader()
     wrong = batch.points[0] + torch.tensor([0.05, -0.08])
-    told = Told(wrong, sigma=0.5)
+    told = Fixed(wrong, sigma=0.5)
     precision = OKSAveragePrecision(0.5, 2, at_most=2)
     wanted = Keypoints(batch.points, batch.confidence)
     precision.update(told(batch.image), wanted, size=(16, 32))
-    found = score_groups(
+    found = score_whole_animals(
         told,
         read_animals(tmp_path / file, 32, "squash")._replace(points=wanted.points[:1].expand(6, -1, -1, -1)),
     )
@@ -116,22 +121,22 @@ def test_the_precision_is_that_of_a_test(tmp_path: Path) -> None:
 
 
 def test_animals_of_one_point() -> None:
-    found = score_groups(Told(TWO[:, :1]), labels(TWO[:, :1])._replace(names=("head",)))
-    assert (found.found, found.surplus) == (1, 0)
+    found = score_whole_animals(Fixed(TWO[:, :1]), labels(TWO[:, :1])._replace(names=("head",)))
+    assert (found.found, found.false_positives_per_frame) == (1, 0)
 
 
 def test_the_score_from_which_on_animals_are_there() -> None:
     far = torch.tensor([[[-0.9, 0.9], [-0.8, 0.9]]])
     confidence = torch.tensor([[0.9, 0.7], [0.6, 0.6], [0.3, 0.3]])
-    found = score_groups(Told(torch.cat((TWO, far)), confidence), labels())
-    assert (found.found, found.surplus) == (1, 1)
-    assert 0.3 < found.least <= 0.6
-    assert (found.least_found, found.least_surplus) == (1, 0)
+    found = score_whole_animals(Fixed(torch.cat((TWO, far)), confidence), labels())
+    assert (found.found, found.false_positives_per_frame) == (1, 1)
+    assert 0.3 < found.best_threshold <= 0.6
+    assert (found.recall_at_best, found.false_positives_at_best) == (1, 0)
 
 
 def test_a_method_that_says_nothing() -> None:
-    found = score_groups(Told(TWO, torch.zeros(2, 2)), labels())
-    assert (found.found, found.surplus, found.said) == (0, 0, 0)
+    found = score_whole_animals(Fixed(TWO, torch.zeros(2, 2)), labels())
+    assert (found.found, found.false_positives_per_frame, found.placed_share) == (0, 0, 0)
     assert np.isnan(found.part_median)
     assert "0.0%" in found.lines()[0]
 
@@ -139,9 +144,9 @@ def test_a_method_that_says_nothing() -> None:
 def test_what_lies_out_of_view_is_not_missed() -> None:
     points = TWO.clone()
     points[1] += 2
-    assert score_groups(Told(TWO[:1]), labels(points)).found == 1
-    with pytest.raises(DataError, match="in what the network sees"):
-        score_groups(Told(TWO), labels(points[1:]))
+    assert score_whole_animals(Fixed(TWO[:1]), labels(points)).found == 1
+    with pytest.raises(DataError, match="that the network sees"):
+        score_whole_animals(Fixed(TWO), labels(points[1:]))
 
 
 @pytest.mark.parametrize("name", ["DirectPose", "PersonParser"])
@@ -161,11 +166,11 @@ def test_kp_score_of_whole_animals(name: str, tmp_path: Path, capsys: pytest.Cap
     [
         ([1.0, 2.0], "parts over 2 runs: median 1.50, mean 1.50 ± 0.71 % of it"),
         ([1.0, float("nan"), 2.0], "parts over 2 runs (of 3): median 1.50, mean 1.50 ± 0.71 % of it"),
-        ([float("nan"), 2.0], "parts over 2 runs: known of 1"),
+        ([float("nan"), 2.0], "parts over 2 runs: known for 1"),
     ],
 )
 def test_runs_that_find_nothing_have_no_distance(values: list[float], told: str) -> None:
-    assert _over_runs("parts", "% of it", values) == told
+    assert over_runs("parts", "% of it", values) == told
 
 
 def test_runs_are_told_together_in_the_unit_of_each(
@@ -173,7 +178,7 @@ def test_runs_are_told_together_in_the_unit_of_each(
 ) -> None:
     moved = TWO.clone()
     moved[..., 0] += 0.02
-    found = score_groups(Told(moved), labels())
+    found = score_whole_animals(Fixed(moved), labels())
     monkeypatch.setattr("lightning_kp.scoring.label_file.score_file", lambda *given: (found, FRAMES))
     files = [str(checkpoint("DirectPose", tmp_path / name)) for name in ("a", "b")]
     assert main(["score", *files, "--labels", "labels.npz"]) == 0
@@ -199,4 +204,4 @@ def test_scored_on_what_it_learnt_is_told(tmp_path: Path, capsys: pytest.Capture
 def test_labels_with_other_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, path = archive(tmp_path, 1, ("nose", "wing")), checkpoint("DirectPose", tmp_path / "run")
     assert main(["score", str(path), "--labels", str(tmp_path / file)]) == 2
-    assert "tail is not among them" in capsys.readouterr().err
+    assert "has no point called tail" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The table's runs: which, with what options, resumed, and read from what a training logs."""
+"""Runs of the fusion table: their plan, options and resumption, and the scores read from their logs."""
 
 import argparse
 import itertools
@@ -19,7 +19,7 @@ from lightning_kp.studies.fusion_table import METHODS, SETTINGS, Run, command, c
 def options(tmp_path: Path) -> argparse.Namespace:
     return argparse.Namespace(
         experiments=tmp_path / "experiments", data=tmp_path / "data", out=tmp_path / "out", steps=300,
-        accelerator="cpu", more=[], starts=fusion_table.STARTS, alpha=None,
+        accelerator="cpu", fit_options=[], starts=fusion_table.STARTS, alpha=None,
     )  # fmt: skip
 
 
@@ -159,9 +159,9 @@ def test_a_run_that_has_scores_is_not_trained(
 
 
 def test_other_settings_are_another_run(options: argparse.Namespace) -> None:
-    """Else a second call with them would report the scores of the first."""
+    """Otherwise a second call with other settings would report the scores of the first."""
     run, folders = Run("flies", "DirectPose", 0), set()
-    for options.more in ([], ["--model.sigma=0.1"], ["--model.sigma=0.2"], ["--model.sigma=0.1"]):
+    for options.fit_options in ([], ["--model.sigma=0.1"], ["--model.sigma=0.2"], ["--model.sigma=0.1"]):
         folders.add(fusion_table.folder_of(run, options))
     assert len(folders) == 3
 
@@ -189,7 +189,7 @@ def test_every_setting_has_its_experiments(root: Path) -> None:
 def test_steps_that_are_no_whole_epochs_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--data", ".", "--steps", "130"])
-    assert "130 steps are no whole epochs of 50; the next is 150" in capsys.readouterr().err
+    assert "130 steps are not a whole number of epochs of 50 steps; use 150" in capsys.readouterr().err
 
 
 def test_fewer_steps_than_an_epoch(options: argparse.Namespace, tmp_path: Path) -> None:
@@ -208,12 +208,12 @@ def test_data_that_are_not_there_are_told_before_any_training(
     assert not (tmp_path / "out").exists()
     with pytest.raises(SystemExit):
         main(["--data", str(tmp_path / "nowhere")])
-    assert "is no folder" in capsys.readouterr().err
+    assert "is not a folder" in capsys.readouterr().err
 
 
 def test_values_may_follow_their_option_after_a_blank(capsys: pytest.CaptureFixture[str]) -> None:
     options = fusion_table._options(["--data", ".", "--data.size", "160", "--model.width=8"])
-    assert options.more == ["--data.size=160", "--model.width=8"]
+    assert options.fit_options == ["--data.size=160", "--model.width=8"]
     with pytest.raises(SystemExit):
         fusion_table._options(["--data", ".", "160"])
-    assert "160 is not known" in capsys.readouterr().err
+    assert "unknown: 160" in capsys.readouterr().err

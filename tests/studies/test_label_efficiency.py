@@ -1,4 +1,4 @@
-"""The label-efficiency experiment: its plan, its halves, its scores, and that it goes on where it stopped."""
+"""The label-efficiency study: its plan, halves and scores, and that it resumes."""
 
 import json
 import math
@@ -17,7 +17,7 @@ from lightning_kp.studies.label_halves import SETS, LabelSet, chosen, scores
 
 
 def test_scores_by_hand() -> None:
-    """Side 100 px, so 2 normalised units: 5 % are 0.1."""
+    """The side of 100 px is 2 normalised units, so that 5 % are 0.1."""
     labelled = torch.tensor([[[0.0, 0.0], [0.5, 0.5]], [[0.0, 0.0], [torch.nan, torch.nan]]])
     predicted = torch.tensor([[[0.09, 0.0], [0.5, 0.9]], [[torch.nan, torch.nan], [0.0, 0.0]]])
     found = scores(predicted, labelled, side_px=100)
@@ -59,7 +59,7 @@ def test_halves_of_the_real_data(name: str, kp_data: Path) -> None:
 
 @pytest.fixture
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A data set of twelve frames, and trainings that leave a mark in place of a checkpoint."""
+    """A data set of twelve frames."""
     folder = tmp_path / "data" / "toy"
     folder.mkdir(parents=True)
     lines = ["scorer,a,a", "bodyparts,nose,nose", "coords,x,y"]
@@ -100,7 +100,7 @@ def test_it_goes_on_where_it_stopped(toy: Path, monkeypatch: pytest.MonkeyPatch,
     trained.clear()
     broken.clear()
     assert main(arguments(toy, "--finished")) == 0
-    assert trained == []  # what is missing is neither trained nor told
+    assert trained == []  # missing runs are neither trained nor reported
     assert len(json.loads((toy / "out" / "results.json").read_text())["rows"]) == 4 * 2 * 2 - 1
     assert main(arguments(toy)) == 0
     assert trained == ["toy-supervised-4-1"]
@@ -157,7 +157,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint(toy: Path) -> None:
 
 
 def test_other_settings_are_another_run(toy: Path) -> None:
-    """Else a second call with them would report the scores of the first."""
+    """Otherwise a second call with other settings would report the scores of the first."""
     run = Run("toy", "supervised", 2, 0)
     folders = {
         label_efficiency.folder_of(run, label_efficiency._options(arguments(toy, *more)))
@@ -203,4 +203,7 @@ def test_methods_can_be_chosen(capsys: pytest.CaptureFixture[str]) -> None:
     assert [run.method for run in runs] == ["bridge", "supervised", "supervised"]
     with pytest.raises(SystemExit):
         label_efficiency._options(["--data", ".", "--methods", "supervise"])
-    assert "supervise is not one of supervised, semi-supervised, bridge" in capsys.readouterr().err
+    assert (
+        "supervise is not a method; methods are supervised, semi-supervised, bridge"
+        in capsys.readouterr().err
+    )

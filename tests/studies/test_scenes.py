@@ -1,4 +1,4 @@
-"""The comparison of preprocessings: its commands are real ones, it goes on where it stopped, its table adds up."""
+"""The study of preprocessing: its commands are valid, it resumes, and its table is correct."""
 
 import json
 
@@ -21,8 +21,8 @@ from lightning_kp.studies.scenes import (
 
 def finish(job, linear):
     job.folder.mkdir(parents=True, exist_ok=True)
-    figures = dict.fromkeys(bench_scenes.COLUMNS, 9.0) | {"linear": linear, "found": 8}
-    (job.folder / "metrics.json").write_text(json.dumps(figures))
+    scores = dict.fromkeys(bench_scenes.COLUMNS, 9.0) | {"linear": linear, "found": 8}
+    (job.folder / "metrics.json").write_text(json.dumps(scores))
 
 
 @pytest.fixture
@@ -41,13 +41,13 @@ def test_its_commands_are_understood(scene, tmp_path, capsys):
     for treatment in TRIED[scene]:
         job = Job(scene, treatment, 3, tmp_path, EXPERIMENT, ("--trainer.max_epochs=2",))
         assert kp([*job.fit(), "--print_config"]) == 0
-        told = capsys.readouterr().out
-        assert "seed_everything: 3" in told
-        assert "max_epochs: 2" in told
+        printed = capsys.readouterr().out
+        assert "seed_everything: 3" in printed
+        assert "max_epochs: 2" in printed
         for name, value in TREATMENTS[treatment].items():
-            assert f"{name}: {value}" in told
+            assert f"{name}: {value}" in printed
         for name, value in SCENES[scene].items():
-            assert f"{name}: {str(value).lower()}" in told
+            assert f"{name}: {str(value).lower()}" in printed
 
 
 def test_whole_seeds_come_first(jobs):
@@ -56,7 +56,7 @@ def test_whole_seeds_come_first(jobs):
 
 
 def test_other_settings_are_another_run(tmp_path):
-    """Else a longer training would be told by the figures of the short one before it."""
+    """Otherwise a longer training would show the scores of an earlier, shorter one."""
     folders = {
         Job("plain", "none", 0, tmp_path, EXPERIMENT, options).folder
         for options in ((), ("--trainer.max_epochs=2",), ("--trainer.max_epochs=9",))
@@ -104,7 +104,7 @@ def test_what_fails_is_told_and_does_not_stop_the_others(jobs, monkeypatch):
     assert sorted(run_all(jobs, workers=2)) == [
         "shadow-none-0: no room",
         "shake-none-0: no room",
-    ]  # nobody trains
+    ]  # nothing is trained
 
 
 def test_the_table_by_hand(jobs):
@@ -123,7 +123,7 @@ def test_the_table_by_hand(jobs):
 
 def test_unknown_scenes_are_refused(capsys, tmp_path):
     assert main(["--only", "fog", "--out", str(tmp_path)]) == 2
-    assert "There is no scene fog; choose of plain, shadow, shake, drift" in capsys.readouterr().err
+    assert "There is no scene fog; scenes are plain, shadow, shake, drift" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Sweeps: files that W&B's agents and `kp sweep` read alike, trials that fail alone, and sweeps that go on."""
+"""Sweeps: files that W&B's agents and `kp sweep` read alike, trials that fail alone, and sweeps that resume."""
 
 import csv
 import json
@@ -24,7 +24,7 @@ from lightning_kp.verbs import sweep as verb
 
 FILES = sorted((ROOT / "experiments").glob("sweep_*.yaml"))
 EVERY_FILE = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-# A trial in a hundredth of kp's time: the square of x; x=2 fails by itself, x=3 dies, x=4 forgets the figure,
+# A trial that takes a hundredth of kp's time: the square of x. x=2 fails by itself, x=3 is killed, x=4 has no loss,
 # x=6 diverges.
 SCRIPT = """
 import json, os, pathlib, signal, sys
@@ -101,7 +101,7 @@ def test_every_command_is_one_that_runs(file: Path) -> None:
 
 @EVERY_FILE
 def test_commands_are_those_of_an_agent(file: Path) -> None:
-    """W&B's own code fills in the arguments of its agents; ours has to say the same."""
+    """W&B's own code fills in the arguments of its agents; ours must give the same ones."""
     sweep = read_sweep(file)
     setting = next(sweep.probes())
     theirs = create_sweep_command_args({"args": {name: {"value": value} for name, value in setting.items()}})
@@ -126,17 +126,20 @@ def test_a_grid_is_every_combination(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "told"),
     [
-        ({"metod": "grid"}, "metod is not a key of a sweep. Did you mean method?"),
+        ({"metod": "grid"}, "metod is not a key of a sweep file. Did you mean method?"),
         ({"method": "gird"}, "method is 'gird'. Use one of grid, random, bayes"),
         ({"metric": "loss"}, "metric has no name"),
         ({"metric": {"name": "loss", "goal": "min"}}, "metric.goal is 'min'"),
         ({"parameters": {}}, "parameters are missing"),
         ({"parameters": {"x": 3}}, "x is 3. Write x: {value: 3}"),
-        ({"parameters": {"x": {"parameters": {"y": {"value": 1}}}}}, "Write x.NAME in one word"),
-        ({"parameters": {"x": {"min": 1, "max": 5}}}, "a grid needs values, and x has a range"),
+        ({"parameters": {"x": {"parameters": {"y": {"value": 1}}}}}, "Write them as x.NAME"),
+        ({"parameters": {"x": {"min": 1, "max": 5}}}, "a grid needs values, but x has a range"),
         ({"parameters": {"x": {"min": 5, "max": 1}}}, "x has no values"),
         ({"parameters": {"x": {"min": 0, "max": 1, "distribution": "normal"}}}, "the distribution normal"),
-        ({"parameters": {"x": {"min": 0, "max": 1, "distribution": "log_uniform_values"}}}, "Begin above 0"),
+        (
+            {"parameters": {"x": {"min": 0, "max": 1, "distribution": "log_uniform_values"}}},
+            "Use a min above 0",
+        ),
         ({"command": ["kp", "trial"]}, "command has no ${args}"),
         ({"command": ["kp", "${argz}", "${args}"]}, "command has ${argz}"),
         ({"command": ["${env}", "${args}"]}, "command names no program"),
@@ -206,14 +209,14 @@ def test_a_failed_trial_tells_why_and_stops_nothing(
     assert run(file) == 0
     told = capsys.readouterr().out
     assert "failed: The disk is full." in told
-    assert "failed: it was ended by signal 9 (out of memory, perhaps): some noise" in told
-    assert "failed: it has no figure loss; it has found" in told
+    assert "failed: killed by signal 9 (possibly out of memory): some noise" in told
+    assert "failed: the trial did not report loss; it reported found" in told
     assert "loss 1 " in told
     assert "failed: loss is not a number" in told
     assert "4 of 5 trials failed" in (tmp_path / "out" / "table.md").read_text()
     reasons = {row["x"]: row["reason"] for row in rows(tmp_path / "out" / "trials.csv")}
     assert reasons["2"] == "The disk is full."
-    assert reasons["6"] == "loss is not a number: has the training diverged?"
+    assert reasons["6"] == "loss is not a number: the training may have diverged"
     assert reasons["1"] == ""
 
 
@@ -288,9 +291,9 @@ def test_ctrl_c_ends_the_trials_and_keeps_the_rest(
     with monkeypatch.context() as patch:
         patch.setattr(verb.subprocess, "Popen", popen)
         patch.setattr(verb.Runner, "_collect", interrupt)
-        patch.setattr(verb, "PATIENCE_S", 0.1)
+        patch.setattr(verb, "SHUTDOWN_S", 0.1)
         assert run(file, "--jobs", "2") == 130
-    assert "type the same command again" in capsys.readouterr().err
+    assert "run the same command again" in capsys.readouterr().err
     assert len(started) == 2
     assert all(process.poll() is not None for process in started)
     assert run(file) == 0

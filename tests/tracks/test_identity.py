@@ -1,4 +1,4 @@
-"""Identities over time on synthetic tracks whose exchanges are known, beside the paper's rule."""
+"""Identities over time on synthetic tracks with known exchanges, compared with the paper's rule."""
 
 import dataclasses
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lightning_kp.metrics.animals import centroids, paired, switches
-from lightning_kp.tracks.identity import IdentityTracker, body_of, identified, ordered_by_height
+from lightning_kp.metrics.animals import centroids, identity_switches, match_centroids
+from lightning_kp.tracks.identity import IdentityTracker, estimate_body, hungarian_match, order_by_height
 from lightning_kp.tracks.table import Tracks
 
 Floats = NDArray[np.float64]
@@ -41,17 +41,16 @@ def two_passing(frames: int = 200, gap_px: float = 30.0, seed: int = 0) -> Float
 
 
 def follow(tracks: Tracks) -> tuple[Tracks, IdentityTracker]:
-    tracker = IdentityTracker(body_of([tracks]))
-    parts = list(identified([tracks], tracker))
-    return parts[0], tracker
+    tracker = IdentityTracker(estimate_body([tracks]))
+    return tracker.follow(tracks), tracker
 
 
 def exchanges(found: Floats, true: Floats) -> list[int]:
-    return switches(paired(centroids(found), centroids(true), reach_px=15))
+    return identity_switches(match_centroids(centroids(found), centroids(true), reach_px=15))
 
 
 def by_height(points: Floats) -> Floats:
-    return np.take_along_axis(points, ordered_by_height(points)[..., None, None], axis=1)
+    return np.take_along_axis(points, order_by_height(points)[..., None, None], axis=1)
 
 
 def test_the_papers_rule_exchanges_animals_that_pass_and_assignment_does_not() -> None:
@@ -134,7 +133,7 @@ def test_pieces_give_what_the_whole_gives_and_doing_it_twice_changes_nothing() -
     seen = make(by_height(two_passing()))
     whole, tracker = follow(seen)
     piecewise = IdentityTracker(tracker.body)
-    parts = list(identified([seen[:70], seen[70:71], seen[71:]], piecewise))
+    parts = [piecewise.follow(part) for part in (seen[:70], seen[70:71], seen[71:])]
     np.testing.assert_array_equal(np.concatenate([part.points_px for part in parts]), whole.points_px)
     assert piecewise.suspects == tracker.suspects
     again, _ = follow(whole)
@@ -174,7 +173,7 @@ def test_animals_that_were_found_as_wholes_stay_whole() -> None:
     true[100:103] = true[100:103, ::-1]  # an exchange for three frames
     true[100:103, :, 0] = true[100:103, ::-1, 0]
     tracks = make(true)
-    whole = IdentityTracker(body_of([tracks]), regroup=False).follow(tracks)
+    whole = IdentityTracker(estimate_body([tracks]), regroup=False).follow(tracks)
     rows = np.stack(
         [np.abs(whole.points_px - true[:, [i]]).max(-1).argmin(1) for i in (0, 1)], 1
     )  # (N, 2, K)
@@ -197,8 +196,14 @@ def test_who_appears_far_away_takes_a_number_that_nobody_had() -> None:
     assert np.isfinite(two.points_px[50]).all(), "with two numbers there is no other to take"
 
 
+def test_hungarian_match_by_hand() -> None:
+    """The nearest row of the first animal is not the best match for both together."""
+    cost = np.array([[1.0, 2.0], [0.0, 9.0]])
+    assert hungarian_match(cost).tolist() == [1, 0]
+
+
 def test_body_by_hand() -> None:
-    body = body_of([make(two_passing(gap_px=300))])
+    body = estimate_body([make(two_passing(gap_px=300))])
     assert body.size_px == pytest.approx(BODY_PX, abs=3)
     assert body.mean[0, 2] == pytest.approx(BODY_PX / 2, abs=1)
     assert body.mean.shape == body.deviation.shape == (KEYPOINTS, KEYPOINTS)

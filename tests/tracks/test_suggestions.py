@@ -1,10 +1,10 @@
-"""Which frame is worth a label: the sharp, steady and familiar are not."""
+"""Frames worth labelling: not the sharp, steady and familiar ones."""
 
 import numpy as np
 import pytest
 
 from lightning_kp.errors import DataError
-from lightning_kp.tracks.suggestions import Candidates, candidates, choose, jump, spread_of, uncertainty
+from lightning_kp.tracks.suggestions import Candidates, candidates, choose, jump, pose_density, uncertainty
 from lightning_kp.tracks.table import Tracks
 
 FRAMES = 40
@@ -121,18 +121,18 @@ def test_poses_of_animals_in_no_order() -> None:
     rng = np.random.default_rng(0)
     points = rng.uniform(-1, 1, (5000, 3, 2, 2))
     points[:, 2, 1] = np.nan
-    found = spread_of(points)
-    np.testing.assert_allclose(spread_of(points[:, [2, 0, 1]]), found, rtol=1e-5)
-    alone = spread_of(np.concatenate((points[:, :2], np.full((5000, 1, 2, 2), np.nan)), axis=1))
+    found = pose_density(points)
+    np.testing.assert_allclose(pose_density(points[:, [2, 0, 1]]), found, rtol=1e-5)
+    alone = pose_density(np.concatenate((points[:, :2], np.full((5000, 1, 2, 2), np.nan)), axis=1))
     assert np.linalg.norm(alone - found, axis=1).min() > 0.1, "another animal is another pose"
     near, far = points.copy(), points.copy()
     near[:, 0], far[:, 0] = points[:, 0] + 0.02, -points[:, 0]
-    step, leap = (np.linalg.norm(spread_of(each) - found, axis=1) for each in (near, far))
+    step, leap = (np.linalg.norm(pose_density(each) - found, axis=1) for each in (near, far))
     assert np.median(step) < 0.2 * np.median(leap)
 
 
 def test_videos_without_a_frame() -> None:
-    with pytest.raises(DataError, match="hold no frame"):
+    with pytest.raises(DataError, match="contain no frame"):
         candidates([tracks()[:0]], [poses(tracks())[:0]])
 
 

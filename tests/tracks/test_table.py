@@ -20,10 +20,10 @@ from lightning_kp.keypoints import Keypoints
 from lightning_kp.method import Prediction
 from lightning_kp.skeleton import Skeleton
 from lightning_kp.tracks.identity_files import keep_identities
-from lightning_kp.tracks.pixels import original_pixels, tracks_from_predictions
+from lightning_kp.tracks.pixels import original_pixels
 from lightning_kp.tracks.reading import TidyFile, open_tracks, read_tracks
 from lightning_kp.tracks.store import TrackStore
-from lightning_kp.tracks.table import TrackInfo, Tracks, default_names, rows_per_piece
+from lightning_kp.tracks.table import ARRAYS, TrackInfo, Tracks, default_names, make_tracks, rows_per_piece
 from lightning_kp.tracks.writing import FORMATS, is_finished, write_tracks
 
 WHOLE = Region(0, 0, 640, 480)
@@ -95,7 +95,7 @@ def test_each_frame_may_have_its_own_region():
     points, _, covariance = original_pixels(prediction, [Region(0, 0, 10, 10), Region(100, 0, 120, 40)])
     np.testing.assert_allclose(points[:, 0, 0], [[4.5, 4.5], [109.5, 19.5]])
     np.testing.assert_allclose(covariance[:, 0, 0], [[25, 25, 25], [100, 400, 200]])
-    with pytest.raises(DataError, match="2 predicted frames were given 1 regions"):
+    with pytest.raises(DataError, match="2 predicted frames need as many regions, got 1"):
         original_pixels(prediction, [WHOLE])
 
 
@@ -139,14 +139,16 @@ def test_dots_are_found_back_within_a_twentieth_of_a_pixel(fit, frame_size, box,
     np.testing.assert_allclose(points[0, 0], places, atol=0.05)
 
 
-def test_tracks_from_predictions_equals_the_store(tmp_path):
+def test_predictions_in_the_store_are_tracks_in_original_pixels(tmp_path):
     rng = np.random.default_rng(0)
     points = rng.uniform(-1, 1, (10, 2, 3, 2))
     batches = [predict(points[:4]), predict(points[4:9], start=4), predict(points[9:], start=9)]
     info = TrackInfo("v.mp4", (480, 640), 30.0, default_names(3), animals=2)
     times = np.arange(10) / 30
     regions = [Region(i, 0, 640 + i, 480) for i in range(10)]
-    tracks = tracks_from_predictions(batches, regions, info, times)
+    parts = [original_pixels(batch, [regions[i] for i in batch.index.tolist()]) for batch in batches]
+    arrays = [times, *(np.concatenate(each) for each in zip(*parts, strict=True))]
+    tracks = make_tracks(info, dict(zip(ARRAYS, arrays, strict=True)))
     assert len(tracks) == 10
     with TrackStore(tmp_path / "v", info) as store:
         for batch in batches:
@@ -163,7 +165,7 @@ def test_frames_out_of_order_are_refused(tmp_path):
     info = TrackInfo("v.mp4", (480, 640), 30.0, default_names(1))
     with TrackStore(tmp_path / "v", info) as store:
         store.append(predict(np.zeros((2, 1, 1, 2))), WHOLE, [0, 0.1])
-        with pytest.raises(DataError, match="frame 2 was due, but frames \\[3\\]"):
+        with pytest.raises(DataError, match="expected frames from 2 on, got frames \\[3\\]"):
             store.append(predict(np.zeros((1, 1, 1, 2)), start=3), WHOLE, [0.3])
         assert store.rows == 2
 
@@ -172,7 +174,7 @@ def test_shapes_that_contradict_each_other_are_refused():
     tracks = make()
     with pytest.raises(DataError, match="confidence of shape"):
         dataclasses.replace(tracks, confidence=tracks.confidence[:3])
-    with pytest.raises(DataError, match="3 keypoints were given 1 names"):
+    with pytest.raises(DataError, match="3 keypoints need as many names, got 1"):
         dataclasses.replace(tracks, keypoint_names=("a",))
 
 
@@ -289,7 +291,7 @@ def test_a_full_disk_keeps_what_was_written(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(store, "_write", full)
-    with pytest.raises(DataError, match=r"No space left.*goes on after the 4 frames"):
+    with pytest.raises(DataError, match=r"No space left.*continues after the 4 frames"):
         store.extend(tracks[4:])
     store.close()
     with TrackStore(tmp_path / "m", tracks.info) as again:
@@ -363,7 +365,7 @@ def test_bars_move_on_while_files_are_written(tmp_path, monkeypatch):
 
     monkeypatch.setattr("lightning_kp.tracks.writing.tqdm", Bar)
     monkeypatch.setattr("lightning_kp.tracks.identity_files.tqdm", Bar)
-    monkeypatch.setattr("lightning_kp.tracks.table.PIECE", 4 * 2 * 3)  # four frames
+    monkeypatch.setattr("lightning_kp.tracks.table.KEYPOINTS_PER_PIECE", 4 * 2 * 3)  # four frames
     tracks = make(frames=10, animals=2)
     with TrackStore(tmp_path / "m", tracks.info) as store:
         store.extend(tracks)
@@ -528,7 +530,7 @@ def test_a_table_with_a_missing_row_is_refused(tmp_path):
     write_tracks(make(), tmp_path / "m", ["csv"])
     lines = (tmp_path / "m.csv").read_text().splitlines(keepends=True)
     (tmp_path / "m.csv").write_text("".join(lines[:8] + lines[9:]))
-    with pytest.raises(DataError, match="not 3 rows for each frame"):
+    with pytest.raises(DataError, match="needs 3 rows for each frame"):
         read_tracks(tmp_path / "m.csv")
 
 
@@ -538,7 +540,7 @@ def test_a_table_with_swapped_rows_is_refused(tmp_path, first, second):
     lines = (tmp_path / "m.csv").read_text().splitlines(keepends=True)
     lines[first], lines[second] = lines[second], lines[first]
     (tmp_path / "m.csv").write_text("".join(lines))
-    with pytest.raises(DataError, match="not 6 rows for each frame, in order"):
+    with pytest.raises(DataError, match="needs 6 rows for each frame, in order"):
         read_tracks(tmp_path / "m.csv")
 
 
@@ -555,5 +557,5 @@ def test_a_tidy_table_without_frames_says_so(tmp_path):
     write_tracks(make(), tmp_path / "m", ["csv"])
     head = (tmp_path / "m.csv").read_text().splitlines()[0]
     (tmp_path / "m.csv").write_text(head + "\n")
-    with pytest.raises(DataError, match="holds no frame"):
+    with pytest.raises(DataError, match="contains no frame"):
         TidyFile(tmp_path / "m.csv")

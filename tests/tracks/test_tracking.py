@@ -1,4 +1,4 @@
-"""Tracking of whole videos: every frame once, at the right place, and the same after an interruption."""
+"""Tracking whole videos: every frame once, at the right position, with the same result after an interruption."""
 
 import dataclasses
 from pathlib import Path

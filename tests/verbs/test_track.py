@@ -1,4 +1,4 @@
-"""kp track with networks for several labelled animals: one instance type, identities, overlay, boxes."""
+"""kp track: discovered keypoints and networks for several labelled animals, boxes, broken videos, what it refuses."""
 
 import json
 from pathlib import Path
@@ -9,21 +9,23 @@ import pytest
 import sleap_io as sio
 from every_method import build
 from PIL import Image as Pictures
+from tiny_runs import FRAMES, error_line
 from trained_networks import checkpoint
 
 from lightning_kp.arena.recording import ArenaSettings, write_arena
 from lightning_kp.cli import main
+from lightning_kp.command.trained import load_for_tracking
 from lightning_kp.datamodules import COCOCrowd
 from lightning_kp.method import class_path
 from lightning_kp.tracks.reading import read_tracks
 from lightning_kp.video.opening import open_video
 
-FRAMES = 12
+ANIMAL_FRAMES = 12
 
 
 @pytest.fixture
 def video(tmp_path: Path) -> Path:
-    return write_arena(ArenaSettings(size=64, frames=FRAMES, animals=2), tmp_path, "arena")
+    return write_arena(ArenaSettings(size=64, frames=ANIMAL_FRAMES, animals=2), tmp_path, "arena")
 
 
 @pytest.mark.parametrize("name", ["DirectPose", "SemiMultiPose", "PersonParser"])
@@ -35,7 +37,7 @@ def test_animals_have_rows_of_their_own_an_overlay_and_a_list_of_meetings(
     tracks = read_tracks(tmp_path / "tracks" / "arena.csv")
     method = build(name)
     instances = int(method.hparams["instances"])
-    assert tracks.points_px.shape == (FRAMES, instances, len(method.keypoint_names), 2)  # type: ignore[arg-type]
+    assert tracks.points_px.shape == (ANIMAL_FRAMES, instances, len(method.keypoint_names), 2)  # type: ignore[arg-type]
     seen = tracks.confidence > 0
     assert seen.any()
     assert np.array_equal(np.isfinite(tracks.points_px).all(-1) & seen, seen), "what is seen has a place"
@@ -71,7 +73,7 @@ def test_a_network_of_crops_says_that_it_sees_whole_frames(
     file = checkpoint("PersonParser", tmp_path, class_path(COCOCrowd))
     track = ["track", str(file), str(video), "--out", str(tmp_path), "--formats=csv"]
     assert main(track) == 0
-    assert "was trained on crops around what it finds" in capsys.readouterr().err
+    assert "was trained on crops around each instance" in capsys.readouterr().err
     whole = read_tracks(tmp_path / "tracks" / "arena.csv").points_px
     assert main([*track, "--boxes", "40,40,64,64"]) == 0
     assert "crops" not in capsys.readouterr().err
@@ -88,7 +90,7 @@ def test_wrong_boxes_are_refused(
 ) -> None:
     file = checkpoint("DirectPose", tmp_path)
     assert main(["track", str(file), str(video), "--boxes", wrong]) == 2
-    assert "Say --boxes follow, --boxes FILE.csv" in capsys.readouterr().err
+    assert "Use --boxes follow, --boxes FILE.csv" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["DirectPose", "PersonParser"])
@@ -128,7 +130,7 @@ def test_labelled_frames_of_many_animals_are_avoided(video: Path, tmp_path: Path
     with open_video(video) as reader:
         for frame in reader:
             Pictures.fromarray(frame.image).save(images / f"{frame.index}.png")
-    half = range(0, FRAMES, 2)
+    half = range(0, ANIMAL_FRAMES, 2)
     names = build("DirectPose").keypoint_names
     np.savez(
         tmp_path / "labels.npz", points=points[half], path=[f"{n}.png" for n in half], node_names=list(names)
@@ -151,3 +153,82 @@ def test_no_module_runs_because_a_checkpoint_names_it(
     assert main(["track", str(file), str(video), "--out", str(tmp_path), "--formats=csv"]) == 0
     assert main(["report", str(tmp_path), "--judge"]) == 2
     assert not Path("ran").exists()
+
+
+def test_tracking_new_videos(
+    run: Path, videos: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [
+        "track",
+        str(run),
+        str(videos[1]),
+        "--out",
+        str(tmp_path),
+        "--formats=csv,dlc_csv",
+        "--overlay",
+    ]
+    assert main(command) == 0
+    told = capsys.readouterr().out
+    assert f"b.2: {FRAMES} frames in " in told
+    assert " fps (network " in told
+    assert {path.name for path in (tmp_path / "tracks").iterdir()} == {"b.2.csv", "b.2.dlc.csv", "b.2.json"}
+    assert (tmp_path / "overlays" / "b.2.mp4").is_file()
+    assert read_tracks(tmp_path / "tracks" / "b.2.csv").points_px.shape == (FRAMES, 1, 3, 2)
+    assert main(command) == 0
+    assert "b.2: already done" in capsys.readouterr().out
+
+
+def test_a_broken_video_does_not_keep_the_others_waiting(
+    run: Path, videos: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"no video")
+    given = [str(tmp_path / "a.mp4"), str(videos[0])]
+    assert main(["track", str(run), *given, "--out", str(tmp_path), "--formats=csv"]) == 2
+    assert (tmp_path / "tracks" / "it's.csv").is_file()
+    line = error_line(capsys)
+    assert "a.mp4" in line
+    assert "1 of 2 videos were left out" in line
+
+
+def test_frames_of_a_folder_of_images_are_known_by_name(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "session 1"
+    folder.mkdir()
+    for name in ("img2.png", "img10.png"):
+        Pictures.new("RGB", (48, 48)).save(folder / name)
+    (folder / "img9.png").write_bytes((folder / "img2.png").read_bytes()[:50])  # no frame
+    with pytest.warns(UserWarning, match="images have no time stamps"):
+        assert main(["track", str(run), str(folder), "--out", str(tmp_path / "out")]) == 0
+    told = (tmp_path / "out" / "tracks" / "session 1.images.txt").read_text()
+    assert told == "frame\timage\n0\timg2.png\n1\timg10.png\n"
+    assert len(read_tracks(tmp_path / "out" / "tracks" / "session 1.csv")) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--formats=csv,slb"], "--formats has 'slb'. Choose from slp,csv,dlc_csv,dlc_h5."),
+        (["--formats=,"], "--formats is empty"),
+        (["--device=abacus"], "no device 'abacus'"),
+        (["--batch-size=0"], "at least 1"),
+        (
+            ["--device=cpu", "--out=/dev/null/run"],
+            "The run folder /dev/null/run cannot be written: Not a directory",
+        ),
+    ],
+)
+def test_what_track_refuses(
+    options: list[str], told: str, run: Path, videos: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["track", str(run), str(videos[0]), *options]) == 2
+    assert told in error_line(capsys)
+
+
+def test_boxes_are_looked_for_where_training_found_them(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lightning_kp import checkpoints
+
+    settings = {"size": 48, "fit": "crop", "boxes": "boxes.csv", "root": str(tmp_path)}
+    monkeypatch.setattr(checkpoints, "data_settings", lambda path: settings)
+    _, view = load_for_tracking(run / "checkpoints" / "last.ckpt", "cpu")
+    assert (view.size, view.fit, view.boxes) == (48, "crop", tmp_path / "boxes.csv")

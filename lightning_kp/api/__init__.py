@@ -1,0 +1,1 @@
+"""What ``import lightning_kp`` offers: the work of the verbs as functions, with typed results."""

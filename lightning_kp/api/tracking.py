@@ -1,0 +1,135 @@
+"""Track the keypoints of videos into files: ``kp.track(run, videos)``."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning_kp.api.paths import PathLike, Paths, as_list
+from lightning_kp.api.run import Run
+from lightning_kp.checkpoints import find_checkpoint
+from lightning_kp.command.tracking import draw_overlays, track_all
+from lightning_kp.command.trained import (
+    load_for_tracking,
+    origin_of,
+    origin_with_threshold,
+    warn_unfiltered,
+    warn_whole_frames,
+)
+from lightning_kp.errors import ConfigurationError
+from lightning_kp.files import unique_stems
+from lightning_kp.motion.boxes import FOLLOW, Boxes
+from lightning_kp.runs.folder import RunFolder, run_of
+from lightning_kp.tracks.identity_files import suspected_swaps
+from lightning_kp.tracks.writing import FORMATS
+from lightning_kp.video.paths import find_videos
+
+if TYPE_CHECKING:
+    from lightning_kp.tracks.tracking import TrackingReport
+
+ALL_FORMATS = ("slp", "csv", "dlc_csv", "dlc_h5")
+
+
+def track(
+    checkpoint: PathLike,
+    videos: Paths,
+    *,
+    out: PathLike | None = None,
+    boxes: Boxes = None,
+    threshold: float = 0.0,
+    batch_size: int = 32,
+    device: str = "auto",
+    formats: Sequence[str] = ALL_FORMATS,
+    overlay: bool = False,
+) -> "TrackedVideos":
+    """Write the keypoints of every frame of videos into ``out/tracks``; a second call continues an interrupted one.
+
+    Args:
+        checkpoint: A run folder or a checkpoint file.
+        videos: Video files, folders or globs.
+        out: Folder for tracks/ and overlays/; by default the run's folder, else the current one.
+        boxes: Where to crop, in place of the boxes of training: (left, top, right, bottom) in pixels, a csv file
+            with a box for each frame, or ``follow``.
+        threshold: Leaves out animals whose points' mean confidence is lower; only for methods that find whole animals.
+        batch_size: Frames per network pass.
+        device: ``auto``, ``cpu``, ``cuda``, ``mps``.
+        formats: Some of slp, csv, dlc_csv, dlc_h5.
+        overlay: Draw overlays/<video>.mp4 as well.
+
+    Raises:
+        VideoError: A video cannot be read; the others are tracked before it is raised.
+        ConfigurationError: An unknown format, device or box, or a threshold that does not apply.
+
+    Example:
+        tracked = kp.track("runs/me", "new.mp4", out="out/", formats=["csv"])
+        poses = tracked.poses("new")
+    """
+    wanted = _checked_formats(formats)
+    file = find_checkpoint(Path(checkpoint))
+    found = find_videos(as_list(videos))
+    path = Path(out) if out is not None else run_of(file) or Path()
+    RunFolder(path).refuse_unwritable()
+    if isinstance(boxes, str):
+        boxes = parse_boxes(boxes)
+    method, view = load_for_tracking(file, device)
+    origin = origin_with_threshold(origin_of(file), method, threshold)
+    if boxes is not None:
+        view, origin = replace(view, boxes=boxes), f"{origin}:{_as_text(boxes)}"
+    else:
+        remedy = "--boxes FILE.csv, or --boxes follow for one moving animal, crops them."
+        warn_whole_frames(method, file, remedy)
+    reports = track_all(
+        method, view, found, path, origin=origin, batch_size=batch_size, formats=wanted, threshold=threshold
+    )
+    warn_unfiltered(method, threshold)
+    if overlay:
+        draw_overlays(found, path)
+    swaps = suspected_swaps(RunFolder(path), unique_stems(found))
+    return TrackedVideos(path, tuple(reports), swaps)
+
+
+@dataclass(frozen=True)
+class TrackedVideos(Run):
+    """The folder with the tracks of videos; ``tracks`` and ``poses(video)`` give them.
+
+    Attributes:
+        path: The folder.
+        reports: Frames, seconds and files of each video of this call.
+        swaps: By video with several instances, the frames in which two of them may have been exchanged.
+    """
+
+    reports: "tuple[TrackingReport, ...]" = ()
+    swaps: dict[str, list[dict[str, Any]]] | None = None
+
+    def __str__(self) -> str:
+        return "\n".join([f"Tracks {self.path / 'tracks'}", *(report.line() for report in self.reports)])
+
+
+def parse_boxes(text: str) -> Boxes:
+    """Return ``follow``, a file, or four numbers as a tuple.  Raises ConfigurationError for anything else."""
+    if text == FOLLOW or Path(text.partition("#")[0]).is_file():
+        return text
+    try:
+        left, top, right, bottom = (int(each) for each in text.strip("[]").split(","))
+    except ValueError:
+        raise ConfigurationError(
+            f"--boxes {text} is neither a file, nor {FOLLOW}, nor four whole numbers.",
+            remedy="Use --boxes follow, --boxes FILE.csv (as `kp inspect --boxes` writes) or --boxes 10,20,200,210.",
+        ) from None
+    return (left, top, right, bottom)
+
+
+def _as_text(boxes: Boxes) -> str:
+    """Boxes as they are typed, which is what the files of an earlier call are compared with."""
+    return os.fspath(boxes) if isinstance(boxes, str | Path) else ",".join(map(str, boxes or ()))
+
+
+def _checked_formats(names: Sequence[str]) -> tuple[str, ...]:
+    """Check names of table formats before hours of tracking rather than after them."""
+    given = [names] if isinstance(names, str) else names
+    if unknown := [name for name in given if name not in FORMATS]:
+        raise ConfigurationError(f"--formats has {unknown[0]!r}.", remedy=f"Choose from {','.join(FORMATS)}.")
+    if not given:
+        raise ConfigurationError("--formats is empty.", remedy=f"Choose from {','.join(FORMATS)}.")
+    return tuple(given)

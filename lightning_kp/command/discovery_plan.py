@@ -1,0 +1,97 @@
+"""Which settings a discovery run trains with: a preset, the suggestions of inspection, the user's own options."""
+
+import json
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lightning_kp.command.arguments import settings_of, typed
+from lightning_kp.command.presets import shipped_presets
+
+DEFAULT_PRESET = "laptop"
+FOLLOWING_PRESET = "follow"
+"""The default where inspection suggests a square that follows the animal."""
+MAX_SIZE_ON_CPU = 128
+"""Image side in pixels (ours): above it training takes hours on two cores."""
+SINGLE_ANIMAL = {
+    "model.weights.coverage": 0.0,
+    "model.weights.rotation": 100.0,
+    "model.rotation_variance": 0.02,
+}
+"""Weights for one animal: no term that shares keypoints out among several, and a stronger rotation term.
+
+On the open-field mouse half of the keypoints turned with the image, not with the animal, under the preset's weights.
+"""
+FIXED_BY_PRESET = {
+    "paper": {"data.size", *SINGLE_ANIMAL},
+    "follow": {"data.size", "data.boxes", *SINGLE_ANIMAL},
+}
+"""Settings of shipped presets that suggestions do not replace."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Settings of a discovery run: a preset file, what inspection suggests, what the user set.
+
+    Later ones win: a suggestion never replaces what the user set or wrote into a preset of their own.
+    """
+
+    preset: Path
+    suggested: dict[str, Any]
+    overrides: tuple[str, ...]
+
+    def options(self) -> list[str]:
+        """Return the options of ``kp fit``."""
+        decided = self.chosen().keys() | (set() if self._is_shipped else SINGLE_ANIMAL.keys())
+        kept = {name: value for name, value in self._fitting().items() if name not in decided}
+        given = [f"--{name}={json.dumps(value)}" for name, value in kept.items()]
+        return [f"--config={self.preset}", *given, *self.overrides]
+
+    def chosen(self) -> dict[str, Any]:
+        """Return what the user or the preset decided, by option name."""
+        own = settings_of(self.preset)
+        if self._is_shipped:
+            own = {name: own.get(name) for name in FIXED_BY_PRESET.get(self.preset.stem, ())}
+        return own | typed(list(self.overrides))
+
+    def _fitting(self) -> dict[str, Any]:
+        """The suggestions; where they follow the animal but the preset does not, those that suit any view."""
+        if not follows(self.suggested) or self.preset == shipped_presets()[FOLLOWING_PRESET]:
+            return self.suggested
+        return {
+            name: value for name, value in self.suggested.items() if name not in ("data.boxes", "data.size")
+        } | SINGLE_ANIMAL
+
+    @property
+    def _is_shipped(self) -> bool:
+        return self.preset in shipped_presets().values()
+
+    @property
+    def max_epochs(self) -> int | None:
+        """Epochs to train, None where they are not limited by number."""
+        value = (settings_of(self.preset) | typed(list(self.overrides))).get("trainer.max_epochs")
+        return int(str(value)) if str(value).isdigit() else None
+
+
+def follows(suggested: dict[str, Any]) -> bool:
+    """Whether inspection suggests a square that follows the animal."""
+    from lightning_kp.motion.boxes import FOLLOW
+
+    return bool(suggested.get("data.boxes") == FOLLOW)
+
+
+def capped_without_gpu(plan: Plan) -> Plan:
+    """Return the plan with an image size that a computer without a GPU can train on; logs a change."""
+    import torch
+
+    size = plan.suggested.get("data.size", 0)
+    if size <= MAX_SIZE_ON_CPU or torch.cuda.is_available() or "data.size" in plan.chosen():
+        return plan
+    logger.info(
+        "Images of %d px are too slow without a GPU; training uses %d px. --data.size=%d trains on them anyway.",
+        size, MAX_SIZE_ON_CPU, size,
+    )  # fmt: skip
+    return replace(plan, suggested=plan.suggested | {"data.size": MAX_SIZE_ON_CPU})

@@ -1,1 +1,0 @@
-"""What people look at: overlays, plots, the HTML report."""

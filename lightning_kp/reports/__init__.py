@@ -1,0 +1,1 @@
+"""What people look at: overlay videos, plots and the HTML report."""
