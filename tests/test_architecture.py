@@ -1,4 +1,4 @@
-"""The shape of the house, read from the syntax tree: who may import whom, what lies where."""
+"""The shape of the package, read from the syntax tree: who may import whom, and what lies where."""
 
 import ast
 import re
@@ -9,21 +9,61 @@ from pathlib import Path
 
 import pytest
 
+from lightning_kp import cli
+
 PLUGINS = ("methods", "datamodules", "callbacks")
 PACKAGE = "lightning_kp"
-# These put the parts together, so they may know the plug-ins; nobody may import them.
-COMPOSITION_ROOTS = (
-    "cli",
-    "verbs",
-    "bench",
-    "command",
-    "studies",
-    "__main__",
+# The one truth about layers: a part imports itself and lower rows, never its own row's other parts.
+# CONTRIBUTING.md shows the same rows as a picture.
+ROWS = (
+    ("errors",),
+    ("files", "geometry", "keypoints", "skeleton", "batches"),
+    ("heatmaps", "warps"),
+    ("images", "nn", "losses", "readout", "metrics"),
+    ("schedules", "loading", "contract", "runs"),
+    ("method", "datamodule"),
+    ("plugins", "onnx_export"),
+    ("checkpoints",),
+    ("video", "arena"),
+    ("motion",),
+    ("frames",),
+    ("tracks", "labels"),
+    ("behaviour", "people"),
+    ("scoring", "inspection", "diagnosis", "reports", "sweeps"),
+    PLUGINS,
+    ("command",),
+    ("api",),
+    ("verbs", "studies", "bench"),
+    ("cli",),
+    ("__main__",),
 )
-# Finds plug-ins by name; beside the roots only one may ask it: who builds the class that a file names.
-REGISTRY = "plugins"
-READS_REGISTRY = ("checkpoints",)
-BELOW_NETWORKS = ("geometry", "keypoints", "heatmaps")
+ROW = {part: number for number, row in enumerate(ROWS) for part in row}
+# Plug-ins stand high, so that nothing below imports them, and reach only so far down from there.
+HIGHEST_FOR = {"methods": "checkpoints", "datamodules": "people", "callbacks": "reports"}
+# Names classes by a string, which is how the plug-in folders are found; nothing else may.
+FINDS_PLUGINS = "plugins"
+# Without a framework: mathematics that a reader may take away.
+NO_LIGHTNING = ("metrics", "losses", "readout", "nn", "images")
+FOREIGN = {
+    **dict.fromkeys(NO_LIGHTNING, ("lightning", "pytorch_lightning")),
+    "losses": ("lightning", "pytorch_lightning", "torchvision.models", "torch.utils.data", "timm"),
+    "arena": ("torch",),
+}
+TOP_MODULES = {
+    part for row in ROWS for part in row if part not in PLUGINS
+} - {
+    "images", "nn", "losses", "readout", "metrics", "runs", "video", "arena", "motion", "frames", "tracks", "labels",
+    "behaviour", "people", "scoring", "inspection", "diagnosis", "reports", "sweeps", "command", "api", "verbs",
+    "studies", "bench",
+}  # fmt: skip
+MODULES_PER_PACKAGE = (3, 14)
+OTHER_SIZES: dict[str, str] = {
+    "verbs": "as many modules as there are words",
+}
+LINES_PER_MODULE = 300
+LONGER: dict[str, str] = {
+    "lightning_kp.methods.person_parser": "one method: two decoders, export and two sets of metrics share state",
+}
 HEAVY = (
     "torch", "lightning", "torchvision", "torchmetrics", "kornia", "pandas", "matplotlib", "sleap_io", "av",
     "h5py", "tables", "wandb", "timm",
@@ -33,9 +73,21 @@ HEAVY = (
 # ---------------------------------------------------------------- the checker
 
 
+def nodes_at_run_time(tree: ast.AST) -> Iterator[ast.AST]:
+    """Every node but those below ``if TYPE_CHECKING:``."""
+    for child in ast.iter_child_nodes(tree):
+        if isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING"):
+            for other in child.orelse:
+                yield other
+                yield from nodes_at_run_time(other)
+            continue
+        yield child
+        yield from nodes_at_run_time(child)
+
+
 def imports_of(tree: ast.Module) -> Iterator[str]:
     """Every dotted name that a module imports, at any depth: ``from a import b`` gives ``a`` and ``a.b``."""
-    for node in ast.walk(tree):
+    for node in nodes_at_run_time(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -53,8 +105,9 @@ def dynamic_names(argument: ast.expr) -> Iterator[str]:
     """What ``import_module(argument)`` may import; f"lightning_kp.{x}" may be any plug-in folder."""
     if isinstance(argument, ast.Constant):
         yield str(argument.value)
-    elif isinstance(argument, ast.JoinedStr) and ast.unparse(argument.values[0]).strip("'") == f"{PACKAGE}.":
-        yield from core(*PLUGINS)
+    elif isinstance(argument, ast.JoinedStr):
+        start = ast.unparse(argument.values[0]).strip("'")
+        yield from core(*PLUGINS) if start == f"{PACKAGE}." else [start.rstrip(".")]
 
 
 def is_within(name: str, *packages: str) -> bool:
@@ -65,22 +118,16 @@ def core(*parts: str) -> tuple[str, ...]:
     return tuple(f"{PACKAGE}.{part}" for part in parts)
 
 
-def forbidden_to(module: str) -> tuple[str, ...]:
-    """What ``module`` (lightning_kp.x.y) must not import, itself excepted."""
-    part = module.split(".")[1] if "." in module else ""
-    if part in (*COMPOSITION_ROOTS, REGISTRY):
-        return ()
-    banned = core(*COMPOSITION_ROOTS, *PLUGINS)
-    if part not in READS_REGISTRY:
-        banned += core(REGISTRY)
-    if part in BELOW_NETWORKS:
-        banned += core("nn", "losses", "method", "datamodule")
-    if part == "nn":
-        banned += core("losses", "method", "datamodule")
-    if part == "losses":
-        banned += (*core("nn", "method", "datamodule", "video"), "lightning", "pytorch_lightning")
-        banned += ("torchvision.models", "torch.utils.data", "timm")
-    return banned
+def part_of(name: str) -> str | None:
+    """The row's entry that a dotted name belongs to; None for the package itself and for other packages."""
+    words = name.split(".")
+    return words[1] if words[0] == PACKAGE and len(words) > 1 and words[1] in ROW else None
+
+
+def may_import(part: str, other: str) -> bool:
+    if part in HIGHEST_FOR:
+        return ROW[other] <= ROW[HIGHEST_FOR[part]]
+    return ROW[other] < ROW[part]
 
 
 def subclassed_names(tree: ast.Module) -> set[str]:
@@ -105,12 +152,25 @@ def imported_to_subclass(module: str, tree: ast.Module) -> set[str]:
 
 
 def violations(module: str, source: str) -> list[str]:
-    """The imports of ``module`` that point the wrong way."""
+    """The imports of ``module`` that break the rows."""
     tree = ast.parse(source)
-    is_plugin = is_within(module, *core(*PLUGINS))
-    allowed = imported_to_subclass(module, tree) if is_plugin else set()
-    banned = forbidden_to(module)
-    return sorted({name for name in imports_of(tree) if is_within(name, *banned)} - allowed)
+    part = part_of(module)
+    names = set(imports_of(tree))
+    if part is None:  # lightning_kp itself and __main__
+        return []
+    if part in PLUGINS:
+        names -= imported_to_subclass(module, tree)
+        own = {name for name in names if is_within(name, f"{PACKAGE}.{part}")}
+    else:
+        own = set()
+    foreign = {name for name in names if is_within(name, *FOREIGN.get(part, ()))}
+    if part == FINDS_PLUGINS:
+        names -= set(core(*PLUGINS))
+    others = {name: part_of(name) for name in names}
+    wrong = {
+        name for name, other in others.items() if other and other != part and not may_import(part, other)
+    }
+    return sorted(wrong | own | foreign)
 
 
 def source_files(root: Path) -> Iterator[tuple[str, Path]]:
@@ -120,6 +180,24 @@ def source_files(root: Path) -> Iterator[tuple[str, Path]]:
         for path in sorted(folder.rglob("*.py")):
             parts = path.relative_to(folder).with_suffix("").parts
             yield ".".join([package, *(part for part in parts if part != "__init__")]), path
+
+
+def circles(edges: dict[str, set[str]]) -> list[list[str]]:
+    """Modules that import each other, directly or through others, as paths from a module back to itself."""
+    found: list[list[str]] = []
+    done: set[str] = set()
+
+    def visit(module: str, path: list[str]) -> None:
+        if module in path:
+            found.append([*path[path.index(module) :], module])
+        elif module not in done:
+            for other in sorted(edges.get(module, ())):
+                visit(other, [*path, module])
+            done.add(module)
+
+    for module in sorted(edges):
+        visit(module, [])
+    return found
 
 
 # ---------------------------------------------------------------- the checker is right
@@ -137,7 +215,15 @@ WRONG_WAY = {
     ),
     "also by a string in parts": ("lightning_kp.tracks.table", "import_module(f'lightning_kp.{folder}')"),
     "core imports the command": ("lightning_kp.tracks.table", "from lightning_kp.cli import main"),
-    "method asks the registry": ("lightning_kp.methods.x", "from lightning_kp import plugins"),
+    "a lower row imports a higher one": (
+        "lightning_kp.video.reader",
+        "from lightning_kp.frames.cache import x",
+    ),
+    "neighbours in a row": ("lightning_kp.scoring.x", "from lightning_kp.reports.page import x"),
+    "the arena imports torch": ("lightning_kp.arena.body", "import torch"),
+    "the command imports a verb": ("lightning_kp.command.x", "from lightning_kp.verbs import track"),
+    "the Python door imports a verb": ("lightning_kp.api.x", "from lightning_kp.verbs import track"),
+    "method imports the frame cache": ("lightning_kp.methods.x", "from lightning_kp.frames import cache"),
     "plug-in imports a verb": ("lightning_kp.callbacks.x", "from lightning_kp.verbs import track"),
     "method imports a datamodule": ("lightning_kp.methods.x", "from lightning_kp.datamodules.y import Y"),
     "... even to subclass it": (
@@ -153,6 +239,7 @@ WRONG_WAY = {
     "network imports a loss": ("lightning_kp.nn.encoders", "from lightning_kp.losses import rotation"),
     "loss imports a network": ("lightning_kp.losses.x", "from lightning_kp.nn.encoders import encoder"),
     "loss imports Lightning": ("lightning_kp.losses.x", "import lightning as L"),
+    "metric imports Lightning": ("lightning_kp.metrics.x", "from lightning.pytorch import Trainer"),
     "loss imports data": ("lightning_kp.losses.x", "from torch.utils.data import DataLoader"),
 }
 
@@ -165,9 +252,14 @@ RIGHT_WAY = {
     "folder exports its modules": ("lightning_kp.methods", "from lightning_kp.methods.x import X"),
     "the command knows all": ("lightning_kp.cli", "import lightning_kp.methods, lightning_kp.datamodules"),
     "a file's class is looked up": ("lightning_kp.checkpoints", "from lightning_kp import plugins"),
+    "plug-ins are found by name": ("lightning_kp.plugins", "import_module(f'lightning_kp.{folder}')"),
     "a verb knows all": ("lightning_kp.verbs.demo", "from lightning_kp.datamodules import SyntheticArena"),
     "loss imports heatmaps": ("lightning_kp.losses.x", "from lightning_kp.heatmaps import render_gaussians"),
-    "a name that only begins alike": ("lightning_kp.video.reader", "import lightning_kp.methods_of_speech"),
+    "a name that only begins alike": ("lightning_kp.video", "import lightning_kp.methods_of_speech"),
+    "for type checkers only": (
+        "lightning_kp.contract",
+        "if TYPE_CHECKING:\n  from lightning_kp.method import Method",
+    ),
 }
 
 
@@ -181,14 +273,110 @@ def test_checker_lets_pass(case: str) -> None:
     assert violations(*RIGHT_WAY[case]) == []
 
 
-# ---------------------------------------------------------------- the house is right
+def test_checker_finds_circles() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == [["b", "c", "b"]]
+    assert circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
 
 
-def test_imports_point_from_plugin_to_core(root: Path) -> None:
-    files = dict(source_files(root))
+# ---------------------------------------------------------------- the package is right
+
+
+@pytest.fixture(scope="module")
+def files(root: Path) -> dict[str, Path]:
+    return dict(source_files(root))
+
+
+def test_imports_reach_lower_rows_only(files: dict[str, Path]) -> None:
     assert {PACKAGE, f"{PACKAGE}.geometry", f"{PACKAGE}.methods"} <= files.keys()
     found = {module: violations(module, path.read_text("utf-8")) for module, path in files.items()}
     assert {module: names for module, names in found.items() if names} == {}
+
+
+def test_no_two_modules_import_each_other(files: dict[str, Path]) -> None:
+    edges = {
+        module: {
+            name
+            for name in imports_of(ast.parse(path.read_text("utf-8")))
+            if name in files and name != module
+        }
+        for module, path in files.items()
+    }
+    assert sum(map(len, edges.values())) > 500
+    edges[f"{PACKAGE}.{FINDS_PLUGINS}"] -= set(
+        core(*PLUGINS)
+    )  # finds them by name when asked, not when imported
+    # A package's own name is a docstring, so that naming it beside one of its modules closes no circle.
+    assert circles({module: names - {PACKAGE} for module, names in edges.items()}) == []
+
+
+def test_every_part_has_a_row(root: Path) -> None:
+    parts = {
+        path.stem
+        for path in (root / PACKAGE).iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").is_file()
+    }
+    assert parts | set(PLUGINS) == ROW.keys() | {"__init__"}
+
+
+def test_the_top_holds_the_modules_of_the_layout(root: Path) -> None:
+    assert {path.stem for path in (root / PACKAGE).glob("*.py")} == TOP_MODULES | {"__init__"}
+
+
+def test_no_private_name_leaves_its_module(files: dict[str, Path]) -> None:
+    borrowed = [
+        f"{module}: {node.module}.{alias.name}"
+        for module, path in files.items()
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom) and is_within(str(node.module), PACKAGE)
+        for alias in node.names
+        if alias.name.startswith("_") and not alias.name.startswith("__")
+    ]
+    assert borrowed == []
+
+
+def test_packages_have_a_room_size(root: Path) -> None:
+    least, most = MODULES_PER_PACKAGE
+    sizes = {
+        init.parent.name: len(list(init.parent.glob("*.py"))) - 1
+        for init in (root / PACKAGE).glob("*/__init__.py")
+    }
+    assert OTHER_SIZES.keys() <= sizes.keys()
+    assert {
+        name: size for name, size in sizes.items() if not least <= size <= most
+    }.keys() == OTHER_SIZES.keys()
+
+
+def test_modules_have_a_page_size(files: dict[str, Path]) -> None:
+    lengths = {module: len(path.read_text("utf-8").splitlines()) for module, path in files.items()}
+    assert {module for module, lines in lengths.items() if lines > LINES_PER_MODULE} == LONGER.keys()
+
+
+def test_a_package_is_a_docstring(root: Path) -> None:
+    for init in (root / PACKAGE).glob("*/__init__.py"):
+        body = ast.parse(init.read_text("utf-8")).body
+        assert len(body) == 1, init
+        assert ast.get_docstring(ast.parse(init.read_text("utf-8"))), init
+
+
+def test_verbs_are_the_words_of_the_command(root: Path) -> None:
+    modules = {path.stem for path in (root / PACKAGE / "verbs").glob("*.py")} - {"__init__"}
+    assert modules == cli.VERBS.keys() - set(cli.TRAINER_VERBS)
+
+
+def test_tests_mirror_the_tree(root: Path) -> None:
+    strays = []
+    for path in (root / "tests").glob("*/test_*.py"):
+        folder, module = path.parent.name, path.stem.removeprefix("test_")
+        home = root / folder if folder in PLUGINS else root / PACKAGE / folder
+        if not (home / f"{module}.py").is_file():
+            strays.append(str(path.relative_to(root)))
+    assert strays == []
+
+
+def test_the_path_that_yaml_files_hold_stays() -> None:
+    from lightning_kp.schedules import WarmupCosine
+
+    assert WarmupCosine.__module__ == "lightning_kp.schedules"
 
 
 @pytest.mark.parametrize("plugin", PLUGINS)

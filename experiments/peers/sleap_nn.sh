@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# DirectPose against SLEAP's own network (sleap-nn, bottom-up): same labelled frames, same test frames, same seconds.
+# DirectPose against SLEAP's own network (sleap-nn, bottom-up) with equal labelled frames, test frames and training time.
 #   experiments/peers/sleap_nn.sh HONEYBEE SECONDS [OUT] [TRAIN_FRAMES]
-# HONEYBEE holds honeybee_labels.npz.  SLEAP_PYTHON names a Python with sleap-nn, which is no dependency of this
+# HONEYBEE contains honeybee_labels.npz. SLEAP_PYTHON names a Python with sleap-nn, which is not a dependency of this
 # project: uv venv sleap && uv pip install --python sleap/bin/python sleap-nn torch
-# Both train alone on this machine, with one thread each, for SECONDS of wall-clock time.  Leaves OUT/ap.txt.
+# The two train one after the other, with one thread each, for SECONDS of wall-clock time. Writes OUT/ap.txt.
 set -euo pipefail
 
 data=$(realpath "${1:?folder of honeybee_labels.npz}")
@@ -17,7 +17,7 @@ sleap=$(dirname "$theirs")/sleap-nn
 export OMP_NUM_THREADS=1
 mkdir -p "$out"
 
-# The frames that DirectPose draws with seed 0, and the test frames, as SLEAP files.
+# Write the training frames that DirectPose draws with seed 0, and the test frames, as SLEAP files.
 "$ours" - "$data" "$out" "$frames" <<'PYTHON'
 import sys
 from pathlib import Path
@@ -43,9 +43,9 @@ for part, name in (("train", "train"), ("validation", "test")):
     sio.Labels(labeled_frames=made, skeletons=[skeleton]).save(str(out / f"{name}.pkg.slp"), embed=True, verbose=False)
 PYTHON
 
-# SLEAP: its own configuration for these labels, on images of about as many pixels as DirectPose's (192 x 108); peaks
-# and affinity fields are made narrower with the image, turns of any size are learnt, epochs are short so that there is
-# a checkpoint, and nothing stops early.  The clock starts when training does.
+# SLEAP: its own configuration for these labels, on images with about as many pixels as DirectPose's (192 x 108). Peaks
+# and affinity fields are scaled with the image, rotations of any angle are learnt, epochs are short so that a checkpoint
+# exists, and there is no early stopping. The clock starts with the training.
 size=${KP_SIZE:-160}
 scale=${SLEAP_SCALE:-0.15}
 "$sleap" config "$out/train.pkg.slp" --auto --pipeline bottomup -o "$out/sleap.yaml" >"$out/sleap_config.log" 2>&1
@@ -75,7 +75,7 @@ wait "$training" || true
 "$sleap" predict -i "$out/test.pkg.slp" -m "$out/sleap" -o "$out/sleap_found.slp" --device cpu --max_instances 30 \
   >"$out/sleap_predict.log" 2>&1
 
-# DirectPose: the experiment as it is, stopped by the clock.
+# DirectPose: the experiment with a constant learning rate, stopped by the clock.
 "$ours" -m lightning_kp fit --config "$here/experiments/directpose_honeybee.yaml" --data.root="$data" \
   --data.train_frames="$frames" --data.size="$size" --trainer.max_epochs=100000 --trainer.max_time="$(printf '00:%02d:%02d:%02d' \
   $((seconds / 3600)) $((seconds / 60 % 60)) $((seconds % 60)))" --trainer.limit_val_batches=0 \
@@ -83,7 +83,7 @@ wait "$training" || true
   --model.scheduler=torch.optim.lr_scheduler.ConstantLR --model.scheduler.factor=1 \
   --trainer.default_root_dir="$out/directpose" >"$out/directpose.log" 2>&1
 
-# Both scored by the same evaluator, in pixels of the original images.
+# Score both with the same evaluator, in pixels of the original images.
 "$ours" - "$data" "$out" "$seconds" <<'PYTHON' | tee "$out/ap.txt"
 import sys
 from pathlib import Path
@@ -106,21 +106,21 @@ size = (720, 1280)
 def padded(rows, width):
     most = max([len(row) for row in rows] + [1])
     values = np.full((len(rows), most, width, 2), np.nan)
-    for place, row in enumerate(rows):
+    for number, row in enumerate(rows):
         if len(row):
-            values[place, : len(row)] = row
+            values[number, : len(row)] = row
     return torch.from_numpy(values)
 
 
-def told(name, pairs):
-    """One line: average precision with the paper's sigma, which asks where animals are, and a strict one for parts."""
-    figures = []
+def print_scores(name, pairs):
+    """Print average precision with the paper's sigma, which measures detection, and with stricter ones for keypoints."""
+    shown = []
     for sigma in (1.0, 0.3, 0.1):
         metric = OKSAveragePrecision(sigma, parts, at_most=30)
         for found, wanted in pairs:
             metric.update(found, wanted, size=size)
-        figures.append(f"sigma {sigma}: AP {metric.compute()['AP'].item():.3f}")
-    print(f"{name:20}{'  '.join(figures)}")
+        shown.append(f"sigma {sigma}: AP {metric.compute()['AP'].item():.3f}")
+    print(f"{name:20}{'  '.join(shown)}")
 
 
 test = sio.load_file(str(out / "test.pkg.slp"))
@@ -128,15 +128,14 @@ wanted_px = [np.stack([animal.numpy() for animal in frame.instances]) for frame 
 parts = wanted_px[0].shape[1]
 wanted = from_missing(normalise(padded(wanted_px, parts), size))
 found = sio.load_file(str(out / "sleap_found.slp"))
-by_place = [[] for _ in test.labeled_frames]
+by_image = [[] for _ in test.labeled_frames]
 for frame in found.labeled_frames:
-    place = found.videos.index(frame.video)
-    by_place[place] = frame.instances
-points = from_missing(normalise(padded([[a.numpy() for a in animals] for animals in by_place], parts), size))
+    by_image[found.videos.index(frame.video)] = frame.instances
+points = from_missing(normalise(padded([[a.numpy() for a in animals] for animals in by_image], parts), size))
 scores = torch.zeros(points.confidence.shape)
-for place, animals in enumerate(by_place):
+for image, animals in enumerate(by_image):
     for number, animal in enumerate(animals):
-        scores[place, number] = float(animal.score)
+        scores[image, number] = float(animal.score)
 theirs = Keypoints(points.points, points.confidence * scores.clamp(1e-6, None))
 
 method = load_method(find_checkpoint(out / "directpose")).eval()
@@ -146,6 +145,6 @@ module.setup()
 with torch.inference_mode():
     each = [(method(floats_in_unit_range(b.image)), Keypoints(b.points, b.confidence)) for b in module.test_dataloader()]
 print(f"{sys.argv[3]} s of training each")
-told("sleap-nn bottom-up", [(theirs, wanted)])
-told("DirectPose", each)
+print_scores("sleap-nn bottom-up", [(theirs, wanted)])
+print_scores("DirectPose", each)
 PYTHON
