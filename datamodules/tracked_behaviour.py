@@ -7,10 +7,12 @@ from typing import Any
 from lightning_kp.behaviour.bases import BehaviourModule, Split
 from lightning_kp.behaviour.recordings import (
     RaterLabels,
+    check_spelling,
     find_recordings,
     label_file,
     read_keypoints,
     select_keypoints,
+    warn_of_unknown,
 )
 from lightning_kp.behaviour.windows import Recording
 from lightning_kp.errors import ConfigurationError, DataError
@@ -66,6 +68,7 @@ class TrackedBehaviour(BehaviourModule):
             )
         self.tracks, self.labels = tracks, labels
         self.train, self.test = list(train), list(test)
+        self._seen: set[str] = set()
         self.wanted, self.empty = tuple(behaviours), background
         self.animal, self.rater, self.fps = animal, rater, fps
         self.frame_size, self.keypoints = tuple(frame_size), tuple(keypoints)
@@ -81,8 +84,14 @@ class TrackedBehaviour(BehaviourModule):
             )
         found = [(name, *self._read_one(path, name)) for name, path in files.items()]
         if split == "train":
-            self.behaviours = self._choose({label for _, _, scored in found for label in scored.names})
+            self._seen = {label for _, _, scored in found for label in scored.names}
+            check_spelling({*self._seen, *self.wanted})
+            self.behaviours = self._choose(self._seen)
             self.background = self.empty
+        else:
+            warn_of_unknown(
+                {name: scored.names for name, _, scored in found}, {*self._seen, *self.behaviours}
+            )
         return [
             Recording(name, tracks, scored.labels(self.behaviours, self.background))
             for name, tracks, scored in found

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lightning_kp.api.poses import Poses
     from lightning_kp.api.reporting import report
     from lightning_kp.api.run import Run
-    from lightning_kp.api.scoring import Score, score
+    from lightning_kp.api.scoring import score
     from lightning_kp.api.suggested_frames import SuggestedFrames
     from lightning_kp.api.suggestions import suggest
     from lightning_kp.api.tracking import TrackedVideos, track
@@ -55,7 +55,7 @@ _HOMES = {
     "NamedRun": "lightning_kp.api.naming",
     "Poses": "lightning_kp.api.poses",
     "Run": "lightning_kp.api.run",
-    "Score": "lightning_kp.api.scoring",
+    "Score": "lightning_kp.scoring.results",
     "SuggestedFrames": "lightning_kp.api.suggested_frames",
     "TrackedVideos": "lightning_kp.api.tracking",
     "VideoReport": "lightning_kp.api.inspection",
@@ -70,11 +70,19 @@ _HOMES = {
     "track": "lightning_kp.api.tracking",
 }
 
+# Modules whose names are stable, too (CONTRIBUTING.md): reachable as attributes, as in kp.methods.BKinD.
+_MODULES = (
+    "batches", "callbacks", "checkpoints", "datamodule", "datamodules", "errors", "geometry", "keypoints", "method",
+    "methods", "schedules",
+)  # fmt: skip
+
 
 if not TYPE_CHECKING:  # a type checker would accept any name
 
     def __getattr__(name: str) -> Any:
         """Import a public name when it is first used (PEP 562)."""
+        if name in _MODULES:
+            return import_module(f"{__name__}.{name}")
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         value = getattr(import_module(_HOMES[name]), name)
@@ -83,4 +91,4 @@ if not TYPE_CHECKING:  # a type checker would accept any name
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*__all__, *_MODULES, *(name for name in globals() if name.startswith("__"))})

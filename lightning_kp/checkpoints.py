@@ -7,7 +7,7 @@ version and the settings of the data, so that it can be applied to new videos wi
 import io
 import pickle
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
@@ -134,8 +134,22 @@ def data_class(path: str | Path) -> type[KeypointDataModule] | None:
     return known_class(str(_note(read_checkpoint(path)).get("data_class_path", "")), KeypointDataModule)
 
 
-def write_method(path: Path, method: Method, data: dict[str, Any]) -> None:
-    """Write a method as a checkpoint without a Trainer; ``data`` holds the settings of its images."""
+def trained_on(path: str | Path) -> frozenset[str] | None:
+    """Return the marks (:func:`lightning_kp.labels.animals.frame_marks`) of the labelled frames that trained a network.
+
+    None if the checkpoint does not say: it is of an older version, or its datamodule keeps no marks.
+    """
+    marks = _note(read_checkpoint(path)).get("trained_on")
+    return frozenset(map(str, marks)) if isinstance(marks, list) else None
+
+
+def write_method(
+    path: Path, method: Method, data: dict[str, Any], trained_on: Collection[str] | None = None
+) -> None:
+    """Write a method as a checkpoint without a Trainer.
+
+    ``data`` holds the settings of its images, ``trained_on`` the marks of the labelled frames that made it.
+    """
     content: dict[str, Any] = {
         "state_dict": method.state_dict(),
         "hyper_parameters": dict(method.hparams),
@@ -143,6 +157,7 @@ def write_method(path: Path, method: Method, data: dict[str, Any]) -> None:
     }
     method.on_save_checkpoint(content)
     content[CHECKPOINT_KEY]["data"] = data
+    content[CHECKPOINT_KEY]["trained_on"] = None if trained_on is None else sorted(trained_on)
     AtomicCheckpointIO().save_checkpoint(content, path)
 
 

@@ -44,7 +44,7 @@ def require_point_names(method: "KeypointMethod") -> None:
 def require_animal_order(method: "KeypointMethod") -> None:
     """Raise ConfigurationError if the labels have several animals in no fixed order.
 
-    A method of named points tells animals apart by the names alone.
+    A method of named points distinguishes animals by name only.
     """
     data = datamodule_of(method)
     if getattr(data, "in_order", True) or data.animals < 2:

@@ -1,6 +1,7 @@
 """Base of every datamodule: a data root, loaders, and the batch type that a method must read."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -31,6 +32,8 @@ class KeypointDataModule(L.LightningDataModule):
     """Labelled points of one animal, in the order of the batches; known after ``setup``."""
     animals: int = 1
     """Largest number of labelled animals in an image; known after ``setup``."""
+    trained_on: Sequence[str] | None = None
+    """Marks of the labelled frames that train, which a checkpoint remembers; known after ``setup``, None = unknown."""
 
     def __init__(self, root: str = ".", batch_size: int = 16, num_workers: int = 0) -> None:
         super().__init__()

@@ -18,6 +18,10 @@ from typing import Any, BinaryIO
 from lightning_kp.errors import DISK_FULL, DataError
 
 CACHE_REMEDY = "Set cache_dir (or KP_CACHE_DIR) to a folder with room, or lower cache_gb."
+MAX_NAME_BYTES = 255
+"""Longest name of a file, in bytes, that Linux, macOS and Windows accept."""
+ROOM_BYTES = 63
+"""Bytes that are kept free after a result's name, for endings and for temporary names (ours)."""
 _BLOCK_BYTES = 1 << 16
 
 
@@ -35,7 +39,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a text file (UTF-8, line ends as given) that appears under its name only when it is complete."""
-    with _renamed(path.with_name(f"{path.name}.part"), path) as temporary:
+    with _renamed(_temporary(path, ".part"), path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
 
 
@@ -51,7 +55,7 @@ def writing(path: Path, *, several_writers: bool = False, flush_to_disk: bool = 
     """
     owner = f".{socket.gethostname()}.{os.getpid()}" if several_writers else ""
     with (
-        _renamed(path.with_name(f"{path.name}{owner}.part"), path) as temporary,
+        _renamed(_temporary(path, f"{owner}.part"), path) as temporary,
         temporary.open("wb") as file,
     ):
         yield file
@@ -68,8 +72,14 @@ def replacing(path: Path, *, several_writers: bool = False) -> Iterator[Path]:
     :func:`writing`.
     """
     owner = f".{socket.gethostname()}.{os.getpid()}" if several_writers else ""
-    with _renamed(path.with_name(f".{path.stem}{owner}.partial{path.suffix}"), path) as temporary:
+    hidden = path.with_name(f".{path.stem}")
+    with _renamed(_temporary(hidden, f"{owner}.partial{path.suffix}"), path) as temporary:
         yield temporary
+
+
+def _temporary(path: Path, ending: str) -> Path:
+    """Name of a temporary beside ``path``, no longer than names may be."""
+    return path.with_name(fitting_name(path.name, len(os.fsencode(ending))) + ending)
 
 
 @contextlib.contextmanager
@@ -111,8 +121,22 @@ def _renamed(temporary: Path, path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+def fitting_name(name: str, room: int = ROOM_BYTES) -> str:
+    """Shorten a name so that ``room`` more bytes fit into a file's name; a digest keeps shortened names apart.
+
+    >>> fitting_name("mouse"), len(fitting_name("x" * 255)), fitting_name("x" * 255)[-10:]
+    ('mouse', 192, 'x-d22609da')
+    """
+    stored = os.fsencode(name)
+    if len(stored) <= MAX_NAME_BYTES - room:
+        return name
+    mark = f"-{hashlib.sha256(stored).hexdigest()[:8]}"
+    kept = stored[: MAX_NAME_BYTES - room - len(mark)].decode("utf-8", "ignore")  # whole letters only
+    return kept + mark
+
+
 def unique_stems(paths: list[Path]) -> list[str]:
-    """Return one result name per video: its stem, numbered where several videos share it.
+    """Return one result name per video: its stem, numbered where several videos share it; see :func:`fitting_name`.
 
     >>> unique_stems([Path("a/mouse.mp4"), Path("b/mouse.avi"), Path("c/fly.mp4")])
     ['mouse', 'mouse_2', 'fly']
@@ -120,7 +144,7 @@ def unique_stems(paths: list[Path]) -> list[str]:
     names: list[str] = []
     for path in paths:
         path = path if path.name not in ("", "..") else path.resolve()  # "." has no name of its own
-        stem = path.stem if path.suffix and not path.is_dir() else path.name
+        stem = fitting_name(path.stem if path.suffix and not path.is_dir() else path.name)
         choices = (stem, *(f"{stem}_{number}" for number in range(2, len(paths) + 2)))
         names.append(next(name for name in choices if name not in names))
     return names

@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, ClassVar, NamedTuple
 
@@ -55,6 +55,8 @@ class Method(L.LightningModule):
     """Options that choose the initial weights; set to False when a checkpoint provides the weights."""
     has_test_metrics: ClassVar[bool] = False
     """Whether a test measures more than the losses, so that `kp trial` runs one."""
+    trained_on_before: Sequence[str] | None = None
+    """Marks of the labelled frames (see labels.animals) that trained the checkpoint that training continues."""
     decoding: str = ""
     """Marks a test whose decoding is not the default: part of the names of its metrics in ``metrics.json``."""
     decoding_options: ClassVar[tuple[str, ...]] = ()
@@ -125,12 +127,19 @@ class Method(L.LightningModule):
         """Save the class of the method and the settings of its images, so that loading needs no configuration."""
         refuse_broken_weights(self, self._trainer)
         datamodule = getattr(self.trainer, "datamodule", None) if self._trainer is not None else None
+        now = getattr(datamodule, "trained_on", None)
+        before = self.trained_on_before
         checkpoint["lightning_kp"] = {
             "class_path": class_path(type(self)),
             "version": __version__,
             "data_class_path": class_path(type(datamodule)) if datamodule is not None else "",
             "data": plain_settings(datamodule) if datamodule is not None else {},
+            "trained_on": None if now is None and before is None else sorted({*(now or ()), *(before or ())}),
         }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Remember the labelled frames that trained a network before its training goes on."""
+        self.trained_on_before = (checkpoint.get("lightning_kp") or {}).get("trained_on")
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         loss, terms = self._weighted_sum(batch, "train")

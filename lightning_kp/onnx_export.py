@@ -10,7 +10,7 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lightning_kp import __version__
+from lightning_kp.batches import Frames
 from lightning_kp.errors import ConfigurationError, ExportError
 from lightning_kp.method import KeypointMethod, class_path
 
@@ -34,40 +35,66 @@ COORDINATES = ("points",)
 """Outputs that are normalised coordinates."""
 
 
+Outputs = Callable[[KeypointMethod, Tensor], dict[str, Tensor]]
+"""What a graph computes: method and images (B, 3, S, S) -> outputs by name."""
+
+
+def exported_outputs(method: KeypointMethod, image: Tensor) -> dict[str, Tensor]:
+    """Images (B, 3, S, S) -> what other programs get from ``kp export``."""
+    return method.exported(image)
+
+
+def tracked_outputs(method: KeypointMethod, image: Tensor) -> dict[str, Tensor]:
+    """Images (B, 3, S, S) -> ``points`` (B, I, K, 2), ``confidence`` and ``covariance`` of ``predict_step``."""
+    number = torch.zeros(image.shape[0], dtype=torch.int64, device=image.device)
+    found = method.predict_step(Frames(image, number, number))
+    points, confidence = found.keypoints
+    return {"points": points, "confidence": confidence, "covariance": found.covariance}
+
+
 class _Graph(nn.Module):
     """A method as a function of images (B, 3, S, S) alone, with its outputs in a fixed order."""
 
-    def __init__(self, method: KeypointMethod) -> None:
+    def __init__(self, method: KeypointMethod, outputs: Outputs) -> None:
         super().__init__()
         self.method = method
+        self.outputs = outputs
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.method.exported(image).values())
+        return tuple(self.outputs(self.method, image).values())
 
 
-def require_onnx() -> None:
-    """Raise ConfigurationError that lists the packages to install, if any is missing."""
+def require_onnx(purpose: str = "Export") -> None:
+    """Raise ConfigurationError that lists the packages to install for a purpose, if any is missing."""
     missing = [name for name in REQUIRED_PACKAGES if find_spec(name) is None]
     if missing:
         raise ConfigurationError(
-            f"Export needs {', '.join(missing)}.", remedy="Install them: pip install 'lightning-kp[onnx]'."
+            f"{purpose} needs {', '.join(missing)}.", remedy="Install them: pip install 'lightning-kp[onnx]'."
         )
 
 
-def write_onnx(method: KeypointMethod, path: Path, size: int, notes: Mapping[str, Any]) -> tuple[str, ...]:
+def write_onnx(
+    method: KeypointMethod,
+    path: Path,
+    size: int,
+    notes: Mapping[str, Any],
+    *,
+    outputs: Outputs = exported_outputs,
+) -> tuple[str, ...]:
     """Export ``method`` for images (B, 3, size, size) to ``path`` and return the names of the outputs.
 
-    ``notes`` are added to the metadata.  Raises ExportError for a step of the method without an ONNX counterpart.
+    ``notes`` are added to the metadata.  The method is moved to the CPU.  Raises ExportError for a step of the method
+    without an ONNX counterpart.
     """
     method = method.eval().cpu()
     image = torch.rand(2, 3, size, size)
     with torch.no_grad():
-        names = tuple(method.exported(image))
+        names = tuple(outputs(method, image))
     free = {"image": {0: torch.export.Dim("batch")}}
     with _quiet(), torch.no_grad():
         try:
             program = torch.onnx.export(
-                _Graph(method).eval(), (image,), dynamo=True, input_names=["image"], output_names=list(names),
+                _Graph(method, outputs).eval(), (image,), dynamo=True, input_names=["image"], output_names=list(names),
                 dynamic_shapes=free, verbose=False,
             )  # fmt: skip
         except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
@@ -170,6 +197,14 @@ def _metadata(method: KeypointMethod, size: int, names: Sequence[str]) -> dict[s
 def export_note(method: KeypointMethod) -> str:
     """Return how the graph differs from the method on purpose; empty for most methods."""
     return str(getattr(method, "export_note", ""))
+
+
+def runtime_errors() -> tuple[type[Exception], ...]:
+    """Return the errors of ONNX Runtime, which have no base class of their own."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as runtime
+
+    kinds = (value for value in vars(runtime).values() if isinstance(value, type))
+    return tuple(kind for kind in kinds if issubclass(kind, Exception))
 
 
 def _cause(error: BaseException) -> str:

@@ -164,7 +164,9 @@ class LinearBridge(KeypointMethod):
         var_x, var_y, cov = covariance.unbind(-1)
         full = torch.stack((torch.stack((var_x, cov), dim=-1), torch.stack((cov, var_y), dim=-1)), dim=-2)
         maps = self._maps().to(covariance)
-        passed = torch.einsum("lkij,bnkjm,lkhm->bnlih", maps, full, maps)
+        # In two steps: the order of three factors is chosen by their sizes, which an exported graph must not fix.
+        half = torch.einsum("lkij,bnkjm->bnlkim", maps, full)
+        passed = torch.einsum("bnlkim,lkhm->bnlih", half, maps)
         residual = self.error.square() / 2  # the error is a distance: half its square in each direction
         return torch.stack(
             (passed[..., 0, 0] + residual, passed[..., 1, 1] + residual, passed[..., 0, 1]), dim=-1

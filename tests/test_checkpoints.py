@@ -21,6 +21,8 @@ from lightning_kp.checkpoints import (
     load_method,
     read_checkpoint,
     require_same_method,
+    trained_on,
+    write_method,
 )
 from lightning_kp.errors import CheckpointError
 from lightning_kp.method import plain_settings
@@ -76,6 +78,28 @@ def test_the_checkpoint_says_whose_it_is_and_what_the_data_were(trained: Path) -
     settings = data_settings(trained)
     assert settings["size"] == 8
     assert settings["root"] == str(trained.parent.parent)  # a Path there, text here
+
+
+def test_labelled_frames_are_remembered_through_further_training(trained: Path, tmp_path: Path) -> None:
+    assert trained_on(trained) is None  # its data have no labels
+    named = tmp_path / "named.ckpt"
+    write_method(named, toy.Toy(keypoints=4), {"size": 8}, {"b", "a"})
+    assert trained_on(named) == {"a", "b"}
+
+    def fit_from(start: Path | None, marks: list[str] | None, name: str) -> frozenset[str] | None:
+        method, data = toy.Toy(keypoints=4), toy.NoiseData(size=8, root=str(tmp_path))
+        data.trained_on = marks
+        trainer = L.Trainer(
+            max_steps=2, accelerator="cpu", logger=False, enable_checkpointing=False, default_root_dir=tmp_path,
+            enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0,
+        )  # fmt: skip
+        trainer.fit(method, data, ckpt_path=None if start is None else str(start), weights_only=True)
+        trainer.save_checkpoint(tmp_path / name)
+        return trained_on(tmp_path / name)
+
+    assert fit_from(None, ["b", "c"], "first.ckpt") == {"b", "c"}
+    assert fit_from(tmp_path / "first.ckpt", ["d"], "second.ckpt") == {"b", "c", "d"}
+    assert fit_from(tmp_path / "second.ckpt", None, "third.ckpt") == {"b", "c", "d"}
 
 
 def test_weights_come_from_the_checkpoint_alone(trained: Path, tmp_path: Path) -> None:

@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from lightning_kp.errors import DataError
-from lightning_kp.files import file_fingerprint, replacing, write_whole, writing, writing_cache
+from lightning_kp.files import (
+    file_fingerprint,
+    replacing,
+    unique_stems,
+    write_whole,
+    writing,
+    writing_cache,
+)
 
 
 @contextmanager
@@ -108,3 +115,21 @@ def test_a_fingerprint_of_a_folder_changes_with_its_files(tmp_path: Path) -> Non
     before = file_fingerprint(tmp_path)
     (tmp_path / "2.png").write_bytes(b"2")
     assert file_fingerprint(tmp_path) != before
+
+
+def test_long_names_are_shortened_and_stay_apart(tmp_path: Path) -> None:
+    """Names of 244 bytes and more leave no room for endings; letters of several bytes are not cut."""
+    paths = [tmp_path / f"{'é' * 120}{end}.mp4" for end in "ab"]
+    names = unique_stems(paths)
+    assert len(set(names)) == 2
+    assert all(len(os.fsencode(name)) <= 255 - 63 and name.startswith("é" * 80) for name in names)
+    assert unique_stems([paths[1]]) == names[1:]  # the same name again, whatever lies beside it
+    assert unique_stems([tmp_path / f"{'x' * 192}.mp4"]) == ["x" * 192]
+
+
+@pytest.mark.parametrize("context", [writing, replacing])
+def test_the_longest_name_can_be_written(context: Any, tmp_path: Path) -> None:
+    path = tmp_path / f"{'x' * 251}.csv"
+    with context(path, several_writers=True) as opened:
+        opened.write_bytes(b"1") if isinstance(opened, Path) else opened.write(b"1")
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]

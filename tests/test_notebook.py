@@ -141,7 +141,7 @@ def test_settings_are_refused_before_any_work(videos: list[Path], tmp_path: Path
 
     for settings, problem in (
         ({"model.keypoint": 3}, r"Did you mean --model\.keypoints\?"),
-        ({"data.videos": ["a.mp4"]}, r"sets --data\.videos itself"),
+        ({"data.videos": ["a.mp4"]}, r"sets data\.videos itself"),
         ({"data.batch_size": 0}, "batch_size is 0"),
     ):
         with pytest.raises(ConfigurationError, match=problem):

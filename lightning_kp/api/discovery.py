@@ -149,15 +149,15 @@ def _refuse_other_videos(videos: list[Path], folder: RunFolder) -> None:
     names = ", ".join(str(name) for name, _ in made_for[:3]) + (", ..." if len(made_for) > 3 else "")
     raise ConfigurationError(
         f"{folder.path} holds a run on other videos ({names}).",
-        remedy=f"Choose another folder with --out, or track these with `kp track {folder.path} VIDEOS`.",
+        remedy=f"Choose another folder (--out DIR), or track these with `kp track {folder.path} VIDEOS`.",
     )
 
 
 def _refuse_own_options(overrides: list[str]) -> None:
     for name in ("trainer.default_root_dir", "data.videos"):
         if name in typed(overrides):
-            remedy = "Use --out DIR." if name.startswith("trainer") else "Name the videos without an option."
-            raise ConfigurationError(f"`kp discover` sets --{name} itself.", remedy=remedy)
+            remedy = "Give out (--out DIR)." if name.startswith("trainer") else "Give the videos as such."
+            raise ConfigurationError(f"Discovery sets {name} itself.", remedy=remedy)
 
 
 def train(videos: list[Path], folder: RunFolder, plan: Plan) -> None:
@@ -173,9 +173,10 @@ def train(videos: list[Path], folder: RunFolder, plan: Plan) -> None:
             return
         logger.info("Continuing after epoch %d from %s", done, folder.last_checkpoint)
         options.append(f"--ckpt_path={folder.last_checkpoint}")
-        warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     try:
-        training.run("fit", options)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+            training.run("fit", options)
     except KeyboardInterrupt:
         kept = "The training so far is kept" if folder.last_checkpoint.exists() else "No epoch was finished"
-        raise KeyboardInterrupt(f"{kept}; type the same command again to continue.") from None
+        raise KeyboardInterrupt(f"{kept}; repeat the same command or call to continue.") from None

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from lightning_kp.api.paths import PathLike, Paths, as_list
 from lightning_kp.errors import ConfigurationError
-from lightning_kp.files import unique_stems
+from lightning_kp.files import unique_stems, write_whole
 from lightning_kp.frames.thinning import parse_gap
 from lightning_kp.inspection.advice import Suggestion
 from lightning_kp.inspection.picture import write_picture
@@ -77,10 +77,10 @@ def preview_names(names: str | Sequence[str], out: PathLike | None) -> tuple[str
     chosen = tuple(name.strip() for name in (names.split(",") if isinstance(names, str) else names) if name)
     if unknown := [name for name in chosen if name not in CHOICES]:
         raise ConfigurationError(
-            f"--preview names '{unknown[0]}'.", remedy=f"Choose all, or some of {','.join(CHOICES)}."
+            f"There is no preview '{unknown[0]}'.", remedy=f"Choose all, or some of {','.join(CHOICES)}."
         )
     if chosen and out is None:
-        raise ConfigurationError("--preview draws a picture into a folder.", remedy="Add --out DIR.")
+        raise ConfigurationError("A preview needs a folder to write to.", remedy="Give out (--out DIR).")
     return chosen
 
 
@@ -124,8 +124,8 @@ class VideoReport:
         """Write inspection.png, inspection.txt and inspection.json and return their paths."""
         picture, text, json = (Path(folder) / f"inspection.{suffix}" for suffix in ("png", "txt", "json"))
         write_picture(self.inspection, picture)
-        text.write_text(self.inspection.text() + "\n", encoding="utf-8")
-        json.write_text(self.to_json() + "\n", encoding="utf-8")
+        write_whole(text, self.inspection.text() + "\n")
+        write_whole(json, self.to_json() + "\n")
         return [picture, text, json]
 
     def write_previews(self, folder: PathLike, names: Sequence[str]) -> list[Path]:

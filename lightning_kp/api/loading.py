@@ -9,10 +9,11 @@ from lightning_kp.api.paths import PathLike
 from lightning_kp.api.poses import Poses
 from lightning_kp.api.prediction import Images, is_images, predict_images, predict_videos
 from lightning_kp.checkpoints import find_checkpoint
-from lightning_kp.command.trained import load_for_tracking
+from lightning_kp.command.trained import content_of, load_for_tracking
 from lightning_kp.frames.view import ViewSettings
 from lightning_kp.method import KeypointMethod
 from lightning_kp.motion.boxes import Boxes
+from lightning_kp.tracks.engine import Engine, choose_engine
 from lightning_kp.tracks.table import default_names
 from lightning_kp.tracks.tracking import output_counts
 
@@ -20,16 +21,18 @@ if TYPE_CHECKING:
     import torch
 
 
-def load(run: PathLike, *, device: str = "auto") -> "Model":
+def load(run: PathLike, *, device: str = "auto", engine: str = "torch") -> "Model":
     """Load a trained network.
 
     Args:
         run: A run folder or a checkpoint file.
         device: ``auto`` (the GPU if there is one), ``cpu``, ``cuda``, ``mps``.
+        engine: What computes ``predict``: ``torch``, ``onnx`` or ``auto``, as in ``kp.track``.  By default torch, which
+            follows changes of the model's ``method``; the graph of ONNX Runtime does not.
 
     Raises:
         CheckpointError: There is no checkpoint, it is damaged, or its method finds no keypoints.
-        ConfigurationError: There is no such device.
+        ConfigurationError: There is no such device or engine.
 
     Example:
         model = kp.load("runs/me")
@@ -37,7 +40,7 @@ def load(run: PathLike, *, device: str = "auto") -> "Model":
     """
     checkpoint = find_checkpoint(Path(run))
     method, view = load_for_tracking(checkpoint, device)
-    return Model(checkpoint, method, view)
+    return Model(checkpoint, method, view, choose_engine(engine, method, content_of(checkpoint)))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -48,6 +51,7 @@ class Model:
         checkpoint: The file that was loaded.
         method: The network as a Lightning module in evaluation mode.
         view: Size, fit, boxes and preprocessing of its images, as in training.
+        engine: What computes ``predict``; torch if None.
         instances: How many instances it finds in each image at most.
         keypoint_names: Names of the keypoints of an instance; kp01, kp02, ... where they were discovered.
 
@@ -62,6 +66,7 @@ class Model:
     checkpoint: Path
     method: KeypointMethod
     view: ViewSettings
+    engine: Engine | None = None
     instances: int = field(init=False)
     keypoint_names: tuple[str, ...] = field(init=False)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lightning_kp.api.paths import PathLike
 from lightning_kp.api.run import Run
-from lightning_kp.checkpoints import data_settings, find_checkpoint, write_method
+from lightning_kp.checkpoints import data_settings, find_checkpoint, trained_on, write_method
 from lightning_kp.command.trained import load_for_tracking
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.labels.reading import read_animals
@@ -14,7 +14,7 @@ from lightning_kp.methods import LinearBridge
 from lightning_kp.metrics.bridge import fit_bridge
 from lightning_kp.metrics.regression import PERCENT_OF_SIDE
 from lightning_kp.runs.folder import RunFolder
-from lightning_kp.scoring.discovered import discovered_points
+from lightning_kp.scoring.discovered import PERCENT_OF_FRAME, discovered_points
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class NamedPoint:
     Attributes:
         name: Its name in the label file.
         frames: In how many frames it is labelled; a point without any is left out of the new network.
-        error: Root mean square distance on frames left out of the fit, in % of the image side; NaN = unknown.
+        error: Root mean square distance on frames left out of the fit, in % of the side of the whole frame, as in
+            :class:`lightning_kp.scoring.discovered.RegressionMetrics`; NaN = unknown.
     """
 
     name: str
@@ -49,11 +50,11 @@ class NamedRun(Run):
     def lines(self) -> list[str]:
         """A table of the points for a terminal."""
         width = max(len("point"), *(len(point.name) for point in self.points))
-        rows = [f"{'point':<{width}}{'frames':>8}{'error, % of the side':>22}"]
+        rows = [f"{'point':<{width}}{'frames':>8}{f'error, {PERCENT_OF_FRAME}':>30}"]
         for point in self.points:
             known = "unknown" if point.frames else "never labelled: left out"
             error = f"{point.error:.2f}" if point.error == point.error else known
-            rows.append(f"{point.name:<{width}}{point.frames:>8}{error:>22}")
+            rows.append(f"{point.name:<{width}}{point.frames:>8}{error:>30}")
         return rows
 
 
@@ -63,6 +64,7 @@ def name(
     *,
     names: Sequence[str] | None = None,
     root: PathLike | None = None,
+    predicted: bool = False,
     out: PathLike | None = None,
     device: str = "auto",
 ) -> NamedRun:
@@ -73,6 +75,7 @@ def name(
         labels: SLEAP, DeepLabCut, Lightning Pose, COCO or Label Studio labels.
         names: The points to use; all by default.
         root: Folder below which the images of the labels lie, if they are not where the file says.
+        predicted: Takes the predictions of a SLEAP file for labels; otherwise it must hold some that a person set.
         out: Folder of the new run; RUN-named by default.
         device: ``auto``, ``cpu``, ``cuda``, ``mps``.
 
@@ -87,13 +90,15 @@ def name(
     checkpoint = find_checkpoint(Path(run))
     method, view = load_for_tracking(checkpoint, device)
     _refuse_named(method.keypoint_names)
-    labelled = read_animals(
+    animals = read_animals(
         Path(labels), view.size, view.fit, view.boxes, names=list(names) if names else None,
         root=Path(root) if root is not None else None, preprocessing=view.preprocessing,
-    ).flat()  # fmt: skip
+        predicted=predicted,
+    )  # fmt: skip
+    labelled = animals.flat()
     bridge = fit_bridge(discovered_points(method, labelled.image), labelled.points.double())
     frames = (~labelled.points.isnan().any(dim=-1)).sum(dim=0).tolist()
-    errors = (PERCENT_OF_SIDE * bridge.error).tolist()
+    errors = (PERCENT_OF_SIDE * labelled.share_of_frame * bridge.error).tolist()
     points = [NamedPoint(*each) for each in zip(labelled.names, frames, errors, strict=True)]
     kept = [number for number, point in enumerate(points) if point.frames]
     bridge = bridge._replace(
@@ -101,7 +106,9 @@ def name(
     )
     named = LinearBridge.from_bridge(method, [points[number].name for number in kept], bridge)
     folder = RunFolder(Path(out) if out is not None else _named_path(Path(run))).create()
-    write_method(folder.last_checkpoint, named, data_settings(checkpoint))
+    used = labelled.points.isfinite().all(dim=-1).any(dim=-1).nonzero().flatten().tolist()
+    known = trained_on(checkpoint) or frozenset()  # a network may have learnt from labels before
+    write_method(folder.last_checkpoint, named, data_settings(checkpoint), {*known, *animals.marks_of(used)})
     folder.add_metrics({f"bridge/error_percent_of_side/{points[k].name}": points[k].error for k in kept})
     return NamedRun(folder.path, tuple(points))
 

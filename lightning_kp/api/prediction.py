@@ -176,6 +176,6 @@ def _predict(
 
         fill_store(
             store, model.method, reader, view,
-            batch_size=batch_size, threshold=threshold, progress=show,
+            batch_size=batch_size, threshold=threshold, engine=model.engine, progress=show,
         )  # fmt: skip
         return Poses(concatenate(info, store.pieces()))

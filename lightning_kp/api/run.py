@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from lightning_kp.diagnosis.verdict import Diagnosis, Verdict
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run(os.PathLike[str]):
     """A run folder, as ``kp discover`` leaves it; functions that take a run accept it in place of a path.
 
-    Everything is read from the folder when it is asked for.
+    Values are read from the folder on access.
 
     Attributes:
         path: The folder.
@@ -29,6 +29,12 @@ class Run(os.PathLike[str]):
     """
 
     path: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path))  # a notebook gives a str
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def __fspath__(self) -> str:
         return str(self.path)

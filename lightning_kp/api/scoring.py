@@ -5,117 +5,54 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
 from lightning_kp.api.paths import PathLike, Paths, as_list
-from lightning_kp.checkpoints import find_checkpoint
+from lightning_kp.checkpoints import find_checkpoint, trained_on
 from lightning_kp.command.trained import load_for_tracking, warn_trained_on, warn_whole_frames
 from lightning_kp.errors import ConfigurationError, DataError
 from lightning_kp.runs.folder import RunFolder
 from lightning_kp.scoring import label_file, look_alikes
+from lightning_kp.scoring.results import LookAlikeScore, Score
 from lightning_kp.tracks.tracking import output_counts
 
 if TYPE_CHECKING:
     from lightning_kp.frames.view import ViewSettings
     from lightning_kp.method import KeypointMethod
-    from lightning_kp.metrics.animals import AnimalMetrics
-    from lightning_kp.scoring.activities import ActivityMetrics
-    from lightning_kp.scoring.discovered import RegressionMetrics
-    from lightning_kp.scoring.look_alikes import LookAlikeMetrics
-    from lightning_kp.scoring.whole_animals import WholeAnimalMetrics
 
 MIN_TRACKED_SHARE = 0.5
 """Share of a video's frames that need labels before they count as tracks (ours): single frames show no exchange."""
 TRACK_FILES = (".slp", ".truth.npz")
 """Label files that may hold tracks."""
-LOOK_ALIKE_HEAD = (
-    f"{'':<28}{'identities':<12}{'detected':>9}{'centroid px':>12}{'switches/1000':>15}"
-    f"{'own nodes px':>14}{'all nodes px':>14}"
-)
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class LookAlikeScore:
-    """How well a network finds several look-alike animals and keeps them apart, beside the same network untrained.
+class _Labels:
+    """A label file and what was asked of it; see :func:`score`."""
 
-    Attributes:
-        truth: The video and the true points of every frame.
-        trained: Metrics of the network.
-        untrained: Metrics of the same network before training.
-    """
-
-    truth: "look_alikes.Truth"
-    trained: "LookAlikeMetrics"
-    untrained: "LookAlikeMetrics"
-
-    def as_metrics(self, prefix: str = "animals_") -> dict[str, Any]:
-        """Metrics by name, for ``metrics.json``."""
-        return {
-            f"{prefix}trained": look_alikes.as_metrics(self.trained),
-            f"{prefix}untrained": look_alikes.as_metrics(self.untrained),
-        }
-
-    def lines(self, name: str) -> list[str]:
-        """A table for the terminal; ``name`` is that of the run."""
-        frames, animals = self.truth.points_px.shape[:2]
-        mean_pose = look_alikes.mean_pose_px(self.truth)
-        return [
-            f"{self.truth.video.name}: {frames} frames, {animals} animals",
-            LOOK_ALIKE_HEAD,
-            *_look_alike_rows(name, self.trained),
-            *_look_alike_rows(f"{name}, untrained", self.untrained),
-            f"{'mean pose':<28}{'':<12}{'':>9}{'':>12}{'':>15}{'':>14}{mean_pose:>14.1f}",
-            f"An animal is found when a centroid lies within {self.trained.height.reach_px:.0f} px of its own.",
-        ]
-
-
-@dataclass(frozen=True)
-class Score:
-    """Errors of one run.
-
-    Attributes:
-        run: The run folder or checkpoint, as it was given.
-        frames: Number of labelled frames or images.
-        labels: Metrics against labelled frames; None where the labels are tracks only.
-        animals: Metrics against tracks of several animals; None without such.
-    """
-
-    run: str
-    frames: int
-    labels: "RegressionMetrics | WholeAnimalMetrics | ActivityMetrics | None" = None
-    animals: LookAlikeScore | None = None
-
-    def __str__(self) -> str:
-        return "\n".join(self.lines())
-
-    def as_metrics(self, prefix: str = "") -> dict[str, Any]:
-        """Metrics by name, for ``metrics.json``."""
-        found: dict[str, Any] = dict(self.labels.as_metrics(prefix)) if self.labels else {}
-        return found | (self.animals.as_metrics(f"{prefix}animals_") if self.animals else {})
-
-    def lines(self) -> list[str]:
-        """Tables for a terminal."""
-        head = [f"{self.run}: {self.frames} labelled frames"] if self.labels else []
-        return [
-            *head,
-            *(self.labels.lines() if self.labels else []),
-            *(self.animals.lines(self.run) if self.animals else []),
-        ]
+    file: str
+    video: Path | None
+    root: Path | None
+    animals: bool | None
+    include_trained: bool
+    predicted: bool
 
 
 @overload
 def score(  # type: ignore[overload-overlap]  # a str is a sequence of str as well
     runs: PathLike, *, labels: PathLike | None = ..., human36m: PathLike | None = ..., stride: int = ...,
-    prefix: str = ..., animals: bool | None = ..., video: PathLike | None = ..., device: str = ...,
+    prefix: str = ..., animals: bool | None = ..., video: PathLike | None = ..., root: PathLike | None = ...,
+    include_trained: bool = ..., predicted: bool = ..., device: str = ...,
 ) -> Score: ...  # fmt: skip
 @overload
 def score(
     runs: Sequence[PathLike], *, labels: PathLike | None = ..., human36m: PathLike | None = ..., stride: int = ...,
-    prefix: str = ..., animals: bool | None = ..., video: PathLike | None = ..., device: str = ...,
+    prefix: str = ..., animals: bool | None = ..., video: PathLike | None = ..., root: PathLike | None = ...,
+    include_trained: bool = ..., predicted: bool = ..., device: str = ...,
 ) -> list[Score]: ...  # fmt: skip
 
 
@@ -128,15 +65,20 @@ def score(
     prefix: str = "",
     animals: bool | None = None,
     video: PathLike | None = None,
+    root: PathLike | None = None,
+    include_trained: bool = False,
+    predicted: bool = False,
     device: str = "auto",
 ) -> Score | list[Score]:
     """Measure errors against labels and add them to ``metrics.json`` of each run folder.
 
     Discovered keypoints are scored by regression: labelled points are fitted from them on the first half of the
-    labelled frames and compared on the second, beside the same network untrained and the mean pose.  Of a method that
-    finds whole animals: the share of the labelled ones that it finds, and how far off their points are.  Where the
-    labels are tracks of several animals and the network finds several: also detection, centroid error and identity
-    switches.
+    labelled frames and compared on the second, beside the same network untrained and the mean pose.  Named points are
+    also compared as they are, in pixels.  Of a method that finds whole animals: the share of the labelled ones that it
+    finds, and how far off their points are.  Where the labels are tracks of several animals and the network finds
+    several: also detection, centroid error and identity switches.
+
+    Labelled frames that trained the run, or named its points, are left out.
 
     Args:
         runs: A run folder or checkpoint, or several, for instance one per seed.
@@ -146,13 +88,17 @@ def score(
         prefix: Put before the names in ``metrics.json``.
         animals: Whether to score tracks of several animals; by default where labels and network allow it.
         video: The video of labelled tracks, if the file does not lead to it.
+        root: Folder below which the images and videos of the labels lie, if they are not where the file says.
+        include_trained: Whether to score frames that trained the run, too, apart from the others.
+        predicted: Takes the predictions of a SLEAP file for labels; tracks of predictions are scored if ``animals``
+            is true, too.
         device: ``auto``, ``cpu``, ``cuda``, ``mps``.
 
     Returns:
         One :class:`Score` for one run, a list for a sequence of runs.
 
     Raises:
-        DataError: The labels cannot be used.
+        DataError: The labels cannot be used, or every labelled frame trained the run.
         ConfigurationError: Neither or both of ``labels`` and ``human36m`` are given.
 
     Example:
@@ -162,7 +108,7 @@ def score(
     found = list(
         score_each(
             as_list(runs), labels=labels, human36m=human36m, stride=stride, prefix=prefix, animals=animals,
-            video=video, device=device,
+            video=video, root=root, include_trained=include_trained, predicted=predicted, device=device,
         )
     )  # fmt: skip
     return found[0] if isinstance(runs, str | os.PathLike) else found
@@ -177,24 +123,33 @@ def score_each(
     prefix: str = "",
     animals: bool | None = None,
     video: PathLike | None = None,
+    root: PathLike | None = None,
+    include_trained: bool = False,
+    predicted: bool = False,
     device: str = "auto",
 ) -> Iterator[Score]:
     """Yield the score of each run as soon as it is known; parameters as in :func:`score`."""
     if (labels is None) == (human36m is None):
         raise ConfigurationError("A score needs one of labels and human36m.", remedy="Use --labels FILE.")
-    file = None if labels is None else os.fspath(labels)
-    truth = None if file is None or animals is False else _tracked_truth(file, video, is_asked=bool(animals))
+    given, truth = None, None
+    if labels is not None:
+        given = _Labels(os.fspath(labels), _path(video), _path(root), animals, include_trained, predicted)
+        truth = None if animals is False else _tracked_truth(given)
     for run in runs:
         checkpoint = find_checkpoint(Path(run))
         method, view = load_for_tracking(checkpoint, device)
-        if human36m is not None:
-            found = _score_activities(run, method, view, human36m, stride)
+        if given is not None:
+            found = _score_labels(run, method, view, checkpoint, given, truth)
         else:
-            assert file is not None  # one of the two is given
-            found = _score_labels(run, method, view, checkpoint, file, truth, is_asked=bool(animals))
+            assert human36m is not None  # one of the two is given
+            found = _score_activities(run, method, view, human36m, stride)
         if Path(run).is_dir():
             RunFolder(Path(run)).add_metrics(found.as_metrics(prefix))
         yield found
+
+
+def _path(given: PathLike | None) -> Path | None:
+    return None if given is None else Path(given)
 
 
 def _score_activities(
@@ -215,19 +170,23 @@ def _score_labels(
     method: "KeypointMethod",
     view: "ViewSettings",
     checkpoint: Path,
-    labels: str,
+    given: _Labels,
     truth: "look_alikes.Truth | None",
-    *,
-    is_asked: bool,
 ) -> Score:
     if method.finds_whole_animals:
         warn_whole_frames(method, checkpoint, "`kp test` scores it on crops.")
-        warn_trained_on(labels, checkpoint)
-    if truth is not None and not is_asked and not _finds_look_alikes(method, view):
+    if (
+        marks := trained_on(checkpoint)
+    ) is None:  # the checkpoint does not know its frames, but perhaps its files
+        warn_trained_on(given.file, checkpoint)
+    if truth is not None and not given.animals and not _finds_look_alikes(method, view):
         truth = None
     try:
-        metrics, frames = label_file.score_file(method, labels, view)
-        found = Score(run, frames, metrics)
+        of_file = label_file.score_file(
+            method, given.file, view, root=given.root, trained_on=marks or (),
+            include_trained=given.include_trained, predicted=given.predicted,
+        )  # fmt: skip
+        found = Score.of_file(run, of_file)
     except DataError as error:
         if truth is None:
             raise
@@ -250,36 +209,22 @@ def _finds_look_alikes(method: "KeypointMethod", view: "ViewSettings") -> bool:
     return not method.finds_whole_animals and output_counts(method, view.size)[0] > 1
 
 
-def _tracked_truth(labels: str, video: PathLike | None, *, is_asked: bool) -> "look_alikes.Truth | None":
-    """The tracks of several animals that a label file holds, None without such.  Raises DataError if they are asked."""
-    if not is_asked and not labels.endswith(TRACK_FILES):
+def _tracked_truth(given: _Labels) -> "look_alikes.Truth | None":
+    """The tracks of several animals that a label file holds, None without such.  Raises DataError if they are asked.
+
+    Tracks that a network predicted are none, unless they are asked for.
+    """
+    if not given.animals and not given.file.endswith(TRACK_FILES):
         return None
     try:
-        truth = look_alikes.read_tracked_truth(Path(labels), Path(video) if video is not None else None)
+        truth = look_alikes.read_tracked_truth(Path(given.file), given.video, given.root)
+        is_predicted = given.file.endswith(".slp") and label_file.holds_predictions(given.file, given.root)
     except DataError:
-        if is_asked:
+        if given.animals:
             raise
         return None
-    labelled = np.isfinite(truth.points_px).any(axis=(1, 2, 3)).mean() if len(truth.points_px) else 0.0
-    if is_asked or (truth.points_px.shape[1] > 1 and labelled >= MIN_TRACKED_SHARE):
+    if given.animals:
         return truth
-    return None
-
-
-def _look_alike_rows(name: str, metrics: "LookAlikeMetrics") -> list[str]:
-    nodes = (_pixels(metrics.nodes_own_px), _pixels(metrics.nodes_all_px))
-    return [
-        _look_alike_row(name, "assignment", metrics.assignment) + "".join(f"{each:>14}" for each in nodes),
-        _look_alike_row("", "by height", metrics.height),
-    ]
-
-
-def _look_alike_row(name: str, rule: str, metrics: "AnimalMetrics") -> str:
-    return (
-        f"{name[-27:]:<28}{rule:<12}{metrics.detection:>9.1%}{_pixels(metrics.centroid_px):>12}"
-        f"{metrics.switches:>15.1f}"
-    )
-
-
-def _pixels(value: float) -> str:
-    return f"{value:.1f}" if value == value else "-"
+    labelled = np.isfinite(truth.points_px).any(axis=(1, 2, 3)).mean() if len(truth.points_px) else 0.0
+    is_usable = truth.points_px.shape[1] > 1 and labelled >= MIN_TRACKED_SHARE
+    return truth if is_usable and (given.predicted or not is_predicted) else None

@@ -35,7 +35,7 @@ class SuggestedFrame:
         return self.suggestion.reason
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class SuggestedFrames:
     """Frames worth labelling, best first, and the folder with their files.
 
@@ -50,7 +50,7 @@ class SuggestedFrames:
     def __len__(self) -> int:
         return len(self.frames)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return "\n".join(self.lines())
 
     def lines(self) -> list[str]:

@@ -144,7 +144,9 @@ def _free_folder(folder: Path, *, is_given: bool) -> Path:
     if not is_used(folder):
         return folder
     if is_given:
-        raise DataError(f"{folder} holds suggestions, perhaps labelled ones.", remedy="Choose another --out.")
+        raise DataError(
+            f"{folder} holds suggestions, perhaps labelled ones.", remedy="Choose another folder (--out DIR)."
+        )
     numbered = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
     return next(each for each in numbered if not is_used(each))
 
@@ -173,12 +175,12 @@ def _points_to_label(
     if not names:
         raise ConfigurationError(
             "The run discovered its keypoints, so the points to label have no names yet.",
-            remedy="Use --names nose,tail or --labels FILE",
+            remedy="Give names (--names nose,tail) or labels (--labels FILE).",
         )
     if known and set(names) - set(known):
         raise ConfigurationError(
             f"The run knows the points {', '.join(known)}, not {', '.join(sorted(set(names) - set(known)))}.",
-            remedy="Leave --names out.",
+            remedy="Leave names out.",
         )
     return names
 

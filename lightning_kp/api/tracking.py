@@ -11,6 +11,7 @@ from lightning_kp.api.run import Run
 from lightning_kp.checkpoints import find_checkpoint
 from lightning_kp.command.tracking import draw_overlays, track_all
 from lightning_kp.command.trained import (
+    content_of,
     load_for_tracking,
     origin_of,
     origin_with_threshold,
@@ -21,6 +22,7 @@ from lightning_kp.errors import ConfigurationError
 from lightning_kp.files import unique_stems
 from lightning_kp.motion.boxes import FOLLOW, Boxes
 from lightning_kp.runs.folder import RunFolder, run_of
+from lightning_kp.tracks.engine import choose_engine
 from lightning_kp.tracks.identity_files import suspected_swaps
 from lightning_kp.tracks.writing import FORMATS
 from lightning_kp.video.paths import find_videos
@@ -40,6 +42,7 @@ def track(
     threshold: float = 0.0,
     batch_size: int = 32,
     device: str = "auto",
+    engine: str = "auto",
     formats: Sequence[str] = ALL_FORMATS,
     overlay: bool = False,
 ) -> "TrackedVideos":
@@ -54,12 +57,16 @@ def track(
         threshold: Leaves out animals whose points' mean confidence is lower; only for methods that find whole animals.
         batch_size: Frames per network pass.
         device: ``auto``, ``cpu``, ``cuda``, ``mps``.
+        engine: ``torch``; ``onnx``, ONNX Runtime, which needs the extra ``onnx`` and is faster on a CPU; or ``auto``:
+            ONNX Runtime if it is installed, finds the same points to 0.05 px of the network's square on the first
+            batch, and the work is worth an export, else torch.  The exported network is kept in the cache folder.
         formats: Some of slp, csv, dlc_csv, dlc_h5.
         overlay: Draw overlays/<video>.mp4 as well.
 
     Raises:
         VideoError: A video cannot be read; the others are tracked before it is raised.
-        ConfigurationError: An unknown format, device or box, or a threshold that does not apply.
+        ConfigurationError: An unknown format, device, engine or box, or a threshold that does not apply.
+        ExportError: ``engine="onnx"``, and the network cannot be exported or the exported one finds other points.
 
     Example:
         tracked = kp.track("runs/me", "new.mp4", out="out/", formats=["csv"])
@@ -80,8 +87,9 @@ def track(
         remedy = "--boxes FILE.csv, or --boxes follow for one moving animal, crops them."
         warn_whole_frames(method, file, remedy)
     reports = track_all(
-        method, view, found, path, origin=origin, batch_size=batch_size, formats=wanted, threshold=threshold
-    )
+        method, view, found, path, origin=origin, batch_size=batch_size, formats=wanted, threshold=threshold,
+        engine=choose_engine(engine, method, content_of(file)),
+    )  # fmt: skip
     warn_unfiltered(method, threshold)
     if overlay:
         draw_overlays(found, path)

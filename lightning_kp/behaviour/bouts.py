@@ -8,17 +8,19 @@ animal and rater.  The headings of BORIS and of DLCAnalyzer are accepted, too.
 import csv
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_kp.behaviour.clock import Clock
 from lightning_kp.errors import DataError, did_you_mean
 
 Labels = NDArray[np.int64]
 UNLABELLED = -1
 MAJORITY = "majority"
+NOT_AVAILABLE = ("", "na", "nan", "n/a", "none")
 # Our heading first, then those of BORIS ("Start (s)") and DLCAnalyzer ("from", "Experimenter").
 HEADINGS = {
     "behaviour": ("behaviour", "behavior", "type", "category"),
@@ -26,7 +28,8 @@ HEADINGS = {
     "stop_frame": ("stop_frame", "stop"),
     "start_s": ("start_s", "start (s)", "from"),
     "stop_s": ("stop_s", "stop (s)", "to"),
-    "video": ("video", "media file"),
+    "video": ("video", "media file", "media file name", "media file path", "media file(s)"),
+    "kind": ("behavior type", "behaviour type"),
     "animal": ("animal", "subject"),
     "rater": ("rater", "experimenter", "observer", "annotator"),
 }
@@ -121,16 +124,23 @@ def write_bouts(
 
 
 def read_bouts(
-    path: Path, fps: float, *, video: str = "", animal: str = "", rater: str = ""
+    path: Path,
+    fps: float,
+    *,
+    video: str = "",
+    animal: str = "",
+    rater: str = "",
+    times_s: NDArray[np.float64] | None = None,
 ) -> dict[str, list[Bout]]:
     """Read the bouts of a csv file, by rater.
 
     Seconds are rounded to the nearest frame.  A file with headings only has no bouts, which is valid: an animal
-    may do nothing.
+    may do nothing.  A point event (``NA`` as its stop) is a bout of one frame.
 
     Args:
         path: The file.
         fps: Frames per second, needed for columns of seconds; 0 = unknown.
+        times_s: Times (N,) of all frames in seconds, which then count instead of ``fps``.
         video: Read only the bouts of this recording, if given.
         animal: Read only the bouts of this animal, if given.
         rater: Read only the bouts of this rater, if given; MAJORITY reads all raters.
@@ -141,33 +151,46 @@ def read_bouts(
     Raises:
         DataError: The file, or one of its lines, cannot be read, or it has none of these bouts.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            table = csv.DictReader(file)
-            lines, headings = list(table), list(table.fieldnames or ())
-    except OSError as error:
-        raise DataError(f"The file of behaviour labels {path} cannot be read ({error.strerror}).") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is not a table of bouts: {error}.", remedy="Give a csv file.") from error
+    headings, lines = _table(path)
     columns = _columns(path, headings, fps)
+    clock = Clock.of(times_s, fps)
     found: dict[str, list[Bout]] = {}
+    videos: set[str] = set()
     for number, line in enumerate(lines, start=2):
         cell = {name: (line[column] or "").strip() for name, column in columns.items()}
         if _is_other(cell.get("animal"), animal) or _is_other(cell.get("video"), video, stem=True):
             continue
         if rater and rater != MAJORITY and cell.get("rater", rater) != rater:
             continue
-        found.setdefault(cell.get("rater", ""), []).append(_bout(path, number, cell, fps))
+        bout = _bout(path, number, cell, clock)
+        found.setdefault(cell.get("rater", ""), []).extend([] if bout is None else [bout])
+        videos.add(cell.get("video", ""))
+    _refuse_two_videos(path, sorted(videos - {""}), video)
     if not found and lines:
-        known = Counter((line[columns["rater"]] or "") for line in lines) if "rater" in columns else {}
-        hint = did_you_mean(rater, known) if rater and known else "Check video, animal and rater."
-        given = [
-            f"{name} {value}"
-            for name, value in (("video", video), ("animal", animal), ("rater", rater))
-            if value
-        ]
-        raise DataError(f"{path} has no bouts of {', '.join(given)}.", remedy=hint)
+        raters = Counter((line[columns["rater"]] or "") for line in lines) if "rater" in columns else {}
+        raise _no_bouts(path, {"video": video, "animal": animal, "rater": rater}, raters)
     return found
+
+
+def _table(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
+    """Headings and lines of a csv file; its columns may also be separated by tabs or semicolons."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            first = file.readline()
+            file.seek(0)
+            table = csv.DictReader(file, delimiter=max(",\t;", key=first.count))
+            return list(table.fieldnames or ()), list(table)
+    except OSError as error:
+        raise DataError(f"The file of behaviour labels {path} cannot be read ({error.strerror}).") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} is not a table of bouts: {error}.", remedy="Give a csv file.") from error
+
+
+def _no_bouts(path: Path, wanted: dict[str, str], raters: Iterable[str]) -> DataError:
+    rater, known = wanted["rater"], list(raters)
+    given = [f"{name} {value}" for name, value in wanted.items() if value]
+    hint = did_you_mean(rater, known) if rater and known else "Check video, animal and rater."
+    return DataError(f"{path} has no bouts of {', '.join(given)}.", remedy=hint)
 
 
 def _columns(path: Path, headings: list[str], fps: float) -> dict[str, str]:
@@ -193,12 +216,25 @@ def _columns(path: Path, headings: list[str], fps: float) -> dict[str, str]:
     return found
 
 
-def _bout(path: Path, line: int, cell: dict[str, str], fps: float) -> Bout:
+def _bout(path: Path, line: int, cell: dict[str, str], clock: Clock) -> Bout | None:
+    """The bout of a line; None if it lies within a pause of the recording."""
+    unit = "frame" if "start_frame" in cell and "stop_frame" in cell else "s"
+    first_cell, last_cell = cell[f"start_{unit}"], cell[f"stop_{unit}"]
+    if last_cell.lower() in NOT_AVAILABLE and first_cell.lower() not in NOT_AVAILABLE:
+        if cell.get("kind", "").upper() == "STATE":
+            raise DataError(
+                f"{path}, line {line}: {cell['behaviour']} starts at {first_cell} and has no stop.",
+                remedy="Give the time at which it stops, or remove the line.",
+            )
+        last_cell = first_cell
     try:
-        if "start_frame" in cell and "stop_frame" in cell:
-            first, last = float(cell["start_frame"]), float(cell["stop_frame"])
+        if unit == "frame":
+            first, last = float(first_cell), float(last_cell)
         else:
-            first, last = round(float(cell["start_s"]) * fps), round(float(cell["stop_s"]) * fps) - 1
+            start_s, stop_s = float(first_cell), float(last_cell)
+            if start_s <= stop_s and clock.is_paused(start_s, stop_s):
+                return None
+            first, last = clock.frame_at(start_s), clock.frame_at(stop_s) - 1
     except (ValueError, OverflowError) as error:
         raise DataError(
             f"{path}, line {line}: {error}.", remedy="Start and stop have to be numbers."
@@ -210,6 +246,18 @@ def _bout(path: Path, line: int, cell: dict[str, str], fps: float) -> Bout:
             remedy="A bout starts at frame 0 or later and stops after it starts.",
         )
     return Bout(cell["behaviour"], start, max(stop, start))
+
+
+def _refuse_two_videos(path: Path, given: Sequence[str], wanted: str) -> None:
+    """Raise DataError if lines of two videos of one name, in different folders, would be taken for one recording."""
+    folders = {PureWindowsPath(name).parts[::-1]: name for name in given}
+    for one, name in folders.items():
+        for other, second in folders.items():
+            if wanted and one[: len(other)] != other[: len(one)]:
+                raise DataError(
+                    f"{path} has bouts of {name} and of {second}, and both are called {wanted}.",
+                    remedy="Write one file of bouts for each video, or give the videos different names.",
+                )
 
 
 def _frames(path: Path, line: int, first: float, last: float) -> tuple[int, int]:
@@ -225,6 +273,7 @@ def _is_other(given: str | None, wanted: str, *, stem: bool = False) -> bool:
     """Whether a cell names something other than ``wanted``; an empty or missing cell stands for all."""
     if not given or not wanted:
         return False
-    return given not in (wanted, *((Path(wanted).stem,) if stem else ())) and (
-        not stem or Path(given).stem != wanted
-    )
+    if not stem:
+        return given != wanted
+    path = PureWindowsPath(given)  # reads both kinds of slashes
+    return path.stem != wanted and path.name not in (wanted, Path(wanted).stem)

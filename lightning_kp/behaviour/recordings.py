@@ -1,7 +1,8 @@
 """Files of a recording: its keypoints, in any readable format, and its behaviour labels."""
 
 import json
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,10 @@ def find_recordings(folder: Path, patterns: Sequence[str]) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for pattern in patterns:
-        is_known = False
+        file, mark, _ = pattern.partition(".slp#")  # one video of a file of several
+        is_known = bool(mark) and (folder / f"{file}.slp").is_file()
+        if is_known:
+            found.setdefault(recording_name(Path(pattern)), folder / pattern)
         for suffix in SUFFIXES:
             for path in sorted(folder.glob(f"{pattern}{suffix}")):
                 name = recording_name(path)
@@ -54,7 +58,14 @@ def find_recordings(folder: Path, patterns: Sequence[str]) -> dict[str, Path]:
 
 
 def recording_name(path: Path) -> str:
-    """Name of a recording: the name of its file without the suffix."""
+    """Name of a recording: the name of its file without the suffix.
+
+    >>> recording_name(Path("a/mouse.dlc.csv")), recording_name(Path("two.slp#day2.mp4"))
+    ('mouse', 'two#day2')
+    """
+    file, mark, video = path.name.partition(".slp#")  # one video of a file of several
+    if mark:
+        return f"{file}#{Path(video).stem}"
     suffixes = [suffix for suffix in SUFFIXES if path.name.endswith(suffix)]
     return path.name.removesuffix(max(suffixes, key=len, default=path.suffix))
 
@@ -144,6 +155,32 @@ def label_file(root: Path, pattern: str, name: str) -> Path:
     return path
 
 
+def check_spelling(names: Iterable[str]) -> None:
+    """Raise DataError if two behaviours differ in upper and lower case only."""
+    known: dict[str, str] = {}
+    for name in sorted(names):
+        other = known.setdefault(name.casefold(), name)
+        if other != name:
+            raise DataError(
+                f"The labels call a behaviour both {other} and {name}.",
+                remedy="Write it alike in all files of labels.",
+            )
+
+
+def warn_of_unknown(seen: Mapping[str, Iterable[str]], known: Iterable[str]) -> None:
+    """Warn of behaviours of the test recordings, by recording, that no training recording shows."""
+    known = set(known)
+    check_spelling(known.union(*seen.values()))
+    found = {name: sorted(set(names) - known) for name, names in seen.items()}
+    if unknown := sorted({each for names in found.values() for each in names}):
+        where = ", ".join(name for name, names in found.items() if names)
+        warnings.warn(
+            f"The test labels ({where}) have {', '.join(unknown)}, which no training recording shows: their frames "
+            "count as those without a behaviour of interest.",
+            stacklevel=2,
+        )
+
+
 class RaterLabels:
     """Behaviour labels of one recording, by rater, before the behaviours are numbered.
 
@@ -164,7 +201,10 @@ class RaterLabels:
         if is_truth(path):
             self.by_rater = {"": _arena_bouts(path, animal)}
         else:
-            self.by_rater = read_bouts(path, tracks.fps, video=video, animal=animal, rater=rater)
+            times = tracks.times_s if tracks.fps > 0 else None
+            self.by_rater = read_bouts(
+                path, tracks.fps, video=video, animal=animal, rater=rater, times_s=times
+            )
         if len(self.by_rater) > 1 and rater != MAJORITY:
             raise DataError(
                 f"{path} holds the labels of {', '.join(self.by_rater)}.",

@@ -19,6 +19,7 @@ PARTS = (
     "step",
     "cache",
     "track",
+    "engine",
     "waiting",
     "few_labels",
     "behaviour",

@@ -28,7 +28,7 @@ CORES = 2  # of the machine to which the targets refer
 
 
 def rows(*, quick: bool = False) -> list[Row]:
-    """Rows for pairs per second by CPU time, which other programs disturb least, and frames per second by both."""
+    """Rows for pairs per second by CPU time, which that other programs affect least, and frames per second by both."""
     repeats = 3 if quick else 5
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     with TemporaryDirectory() as folder:
@@ -72,7 +72,12 @@ def training_step(batch: FramePairs) -> Callable[[], object]:
 
 def laptop_method() -> BKinD:
     """Untrained method with the settings of the laptop preset."""
-    preset = yaml.safe_load(files("lightning_kp").joinpath("presets/laptop.yaml").read_text("utf-8"))
+    return preset_method("laptop")
+
+
+def preset_method(name: str) -> BKinD:
+    """Untrained method with the settings of the preset of that name."""
+    preset = yaml.safe_load(files("lightning_kp").joinpath(f"presets/{name}.yaml").read_text("utf-8"))
     options = preset["model"]["init_args"]
     plain = {name: options[name] for name in set(options) - {"weights", "optimizer", "scheduler"}}
     return BKinD(**plain, weights=BKinDWeights(**options["weights"]))

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from lightning_kp.files import write_whole
+
 
 class Row(NamedTuple):
     """One line of ``make bench``: our value and the reference value, both in ``unit``.
@@ -49,7 +51,7 @@ def medians(
     """Median duration of each side in seconds; the sides alternate, so that a busy moment affects all of them.
 
     One round before the measured ones is a warm-up. The default clock counts the CPU time of this process, which
-    other programs disturb least. On a GPU use ``time.perf_counter`` and sides that synchronise with the device.
+    that other programs affect least. On a GPU use ``time.perf_counter`` and sides that synchronise with the device.
     """
     durations: dict[str, list[float]] = {name: [] for name in sides}
     for measured in range(repeats + 1):
@@ -84,6 +86,5 @@ def table(rows: Sequence[Row]) -> str:
 
 def write_rows(rows: Sequence[Row], path: Path) -> None:
     """Write the rows as JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     content = [row._asdict() | {"met": row.is_met} for row in rows]
-    path.write_text(json.dumps(content, indent=2) + "\n")
+    write_whole(path, json.dumps(content, indent=2) + "\n")

@@ -1,8 +1,8 @@
 """Speed of finding the peaks of several animals, against two straightforward searches.
 
 The first reference applies scipy's maximum filter to the heatmaps one by one and sorts the peaks. The second takes
-the maximum, sets the square around it to zero and repeats. It is faster than either and wrong: the slope beside the
-square counts as the next animal. The name of its row says how often this happens.
+the maximum, sets the square around it to zero and repeats. It is the fastest of the three, but wrong: the slope beside
+the square counts as the next animal. The name of its row says how often this happens.
 """
 
 import numpy as np

@@ -19,7 +19,7 @@ SINGLE_ANIMAL = {
     "model.weights.rotation": 100.0,
     "model.rotation_variance": 0.02,
 }
-"""Weights for one animal: no term that shares keypoints out among several, and a stronger rotation term.
+"""Weights for one animal: without the term that distributes keypoints over several animals, and with more rotation.
 
 On the open-field mouse half of the keypoints turned with the image, not with the animal, under the preset's weights.
 """

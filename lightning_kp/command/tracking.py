@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from lightning_kp.frames.view import ViewSettings
     from lightning_kp.method import KeypointMethod
     from lightning_kp.runs.folder import RunFolder
+    from lightning_kp.tracks.engine import Engine
     from lightning_kp.tracks.tracking import TrackingReport
 
 TRACK_SUFFIXES = (".csv", ".slp", ".dlc.h5", ".dlc.csv")
@@ -26,8 +27,11 @@ def track_all(
     batch_size: int = 32,
     formats: tuple[str, ...] | None = None,
     threshold: float = 0.0,
+    engine: "Engine | None" = None,
 ) -> "list[TrackingReport]":
     """Track every video into ``path/tracks`` with a progress bar each; logs speed and where time went.
+
+    ``engine`` computes the network; torch by default.
 
     A video that cannot be read is left out, and the others are tracked; VideoError names it at the end.
     """
@@ -48,7 +52,8 @@ def track_all(
             with tqdm(total=total, desc=f"track {name}", unit="frame", delay=1.0, leave=False) as bar:
                 report = track_video(
                     method, video, RunFolder(path).tracks(name), view, origin=origin, batch_size=batch_size,
-                    formats=formats, threshold=threshold, progress=lambda done, bar=bar: bar.update(done - bar.n),  # type: ignore[misc]
+                    formats=formats, threshold=threshold, engine=engine,
+                    progress=lambda done, bar=bar: bar.update(done - bar.n),  # type: ignore[misc]
                 )  # fmt: skip
         except VideoError as error:
             failed.append(error)

@@ -60,7 +60,7 @@ def warn_trained_on(labels: str, checkpoint: Path) -> None:
     from lightning_kp.labels.archives import split_part
 
     settings = data_settings(checkpoint)
-    given, root = settings.get("labels", []), Path(settings.get("root", "."))
+    given, root = settings.get("labels") or [], Path(settings.get("root", "."))
     path, part = split_part(labels)
     for name in [given] if isinstance(given, str) else given:
         known, known_part = split_part(root / name)
@@ -130,5 +130,10 @@ def pick_device(name: str) -> "torch.device":
 
 def origin_of(checkpoint: Path) -> str:
     """Return a text that identifies a checkpoint's content; tracks of another content are replaced."""
+    return f"{checkpoint.name}:{content_of(checkpoint)}"
+
+
+def content_of(checkpoint: Path) -> str:
+    """Return a digest of a checkpoint's content, whatever its name."""
     with checkpoint.open("rb") as file:
-        return f"{checkpoint.name}:{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

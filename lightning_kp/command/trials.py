@@ -8,12 +8,13 @@ SUMMARY = (
 )
 
 
-def fit_options(arguments: list[str]) -> list[str]:
+def training_options(arguments: list[str]) -> list[str]:
     """Return the options of ``kp fit`` among a trial's arguments."""
-    return _parser().parse_known_args(arguments)[1]
+    return trial_parser().parse_known_args(arguments)[1]
 
 
-def _parser() -> VerbParser:
+def trial_parser() -> VerbParser:
+    """The parser of a trial's own arguments."""
     parser = VerbParser("trial", SUMMARY)
     parser.add_argument(
         "--out", help="run folder (default: runs/trials/RUN, RUN being the W&B run or a number)"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_kp.batches import FramePairs
 from lightning_kp.frames.cache import CachedVideo
-from lightning_kp.motion import foreground as fg
+from lightning_kp.motion.background import learn_background
 from lightning_kp.motion.following import cut_background, scene_background
 
 THUMBNAIL_PX = 128  # enough to separate an animal from its background; 256 pairs take 25 MB
@@ -65,8 +65,9 @@ def thumbnails(images: Tensor) -> NDArray[np.uint8]:
 def sampled_backgrounds(*datasets: Any, items: int = 400) -> dict[int, Background]:
     """Background of each video by its number.
 
-    Fixed views: the median of ``items`` items spread evenly over the map-style datasets of
-    :class:`~lightning_kp.batches.FramePairs`.  Views that follow an animal: from the video itself.
+    Fixed views: learnt from ``items`` items spread evenly over the map-style datasets of
+    :class:`~lightning_kp.batches.FramePairs`, so that a resting animal is no background
+    (:func:`~lightning_kp.motion.background.learn_background`).  Views that follow an animal: from the video itself.
     """
     images: dict[int, list[NDArray[np.uint8]]] = {}
     backgrounds: dict[int, Background] = {}
@@ -81,5 +82,5 @@ def sampled_backgrounds(*datasets: Any, items: int = 400) -> dict[int, Backgroun
                 images.setdefault(int(pair.video), []).append(thumbnails(pair.frame.unsqueeze(0))[0])
     for number, sampled in images.items():
         if len(sampled) > 2:
-            backgrounds[number] = FixedBackground(fg.median_background(np.stack(sampled)))
+            backgrounds[number] = FixedBackground(learn_background(np.stack(sampled)))
     return backgrounds

@@ -16,6 +16,7 @@ from lightning_kp.errors import DataError
 from lightning_kp.geometry import QUARTER_TURNS, rotate_image, rotate_points
 from lightning_kp.method import KeypointMethod
 from lightning_kp.motion import foreground as fg
+from lightning_kp.motion.background import learn_background
 from lightning_kp.readout.instances import assign, reorder_animals
 
 Array = NDArray[np.float64]
@@ -173,8 +174,8 @@ class Collector:
 
         Args:
             backgrounds: By video number, from :func:`~lightning_kp.diagnosis.backgrounds.sampled_backgrounds`.
-                Without them the median of the collected frames is used, which contains an animal that rests
-                through all of them.
+                Without them the background is learnt from the collected frames, and contains an animal that
+                rests through all of them.
         """
         if not self._count:
             return None
@@ -184,7 +185,7 @@ class Collector:
         for number in np.unique(video):
             rows = np.flatnonzero(video == number)
             known = (backgrounds or {}).get(int(number))
-            background = known.at(kept["index"][rows]) if known else fg.median_background(frames[rows])
+            background = known.at(kept["index"][rows]) if known else learn_background(frames[rows])
             present[rows] = fg.foreground(frames[rows], background)
             later[rows] = fg.foreground(future[rows], background)
             moved[rows] = fg.moving(frames[rows], future[rows])

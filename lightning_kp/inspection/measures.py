@@ -15,8 +15,10 @@ from scipy import ndimage
 
 from lightning_kp.errors import VideoError
 from lightning_kp.geometry import place
+from lightning_kp.inspection.absence import Absence, find_absences
 from lightning_kp.inspection.shake import camera_shift
 from lightning_kp.motion import foreground as fg
+from lightning_kp.motion.background import sampled_background
 from lightning_kp.video.opening import open_video
 from lightning_kp.video.reader import VideoInfo, VideoWarning
 
@@ -86,11 +88,12 @@ class Measured:
         flicker: Range of the brightness of the whole frame (1 % to 99 % quantile).
         shake_px: Camera movement in the worst tenth of the frames.
         box: (left, top, right, bottom) around all that moves, in original pixels; None if nothing moves.
-        background: (h, w, 3), median of the reduced frames.
+        background: (h, w, 3), what the reduced frames show where no animal is.
         occupancy: (h, w), share of frames in which a pixel is foreground.
         motion: (T,), share of each frame that differs from the background.
         time_s: (T,), times of these frames in seconds.
         steps: (M,), measured displacements in animal sizes per frame.
+        absences: Stretches of time in which the one animal is not found.
     """
 
     things: int
@@ -109,6 +112,7 @@ class Measured:
     motion: Floats
     time_s: Floats
     steps: Floats
+    absences: tuple[Absence, ...] = ()
 
 
 def sample(
@@ -158,8 +162,8 @@ def _burst_frames(count: int) -> frozenset[int]:
 
 def measure(sampled: Sampled) -> Measured:
     """Measure what moves in the sampled frames of one video, and what may disturb discovery."""
-    grey = (sampled.images.sum(axis=-1, keepdims=True, dtype=np.uint16) // 3).astype(np.uint8)
-    background = fg.median_background(grey)
+    colours = sampled_background(sampled.images)
+    grey, background = _grey(sampled.images), _grey(colours)
     change = fg.changes(grey, background)
     masks = fg.changed(change)
     regions = [_regions(mask, image) for mask, image in zip(masks, grey[..., 0], strict=True)]
@@ -171,8 +175,10 @@ def measure(sampled: Sampled) -> Measured:
     steps = _steps(things, sampled.number, size)
     brightness = np.quantile(change.brightness[usual], (0.01, 0.99))
     occupancy = masks[usual].mean(axis=0)
+    number = round(float(np.median([len(each) for each in things if each] or [0])))
+    is_one = number == 1
     return Measured(
-        things=round(float(np.median([len(each) for each in things if each] or [0]))),
+        things=number,
         size_px=size * sampled.scale,
         speed=float(np.quantile(steps, LIVELY_QUANTILE)) * sampled.info.fps if len(steps) else float("nan"),
         alike=float(np.mean([_look_alike(each) for each in things])),
@@ -183,12 +189,18 @@ def measure(sampled: Sampled) -> Measured:
         flicker=float(brightness[1] - brightness[0]),
         shake_px=camera_shift(grey[..., 0], background[..., 0]) * sampled.scale,
         box=_box(occupancy, len(masks), size, sampled),
-        background=fg.median_background(sampled.images),
+        background=colours,
         occupancy=occupancy,
         motion=(change.magnitude > change.threshold).mean(axis=(1, 2)),
         time_s=sampled.time_s,
         steps=steps,
+        absences=find_absences(change, grey, background, sampled.number, sampled.time_s) if is_one else (),
     )
+
+
+def _grey(images: fg.Images) -> fg.Images:
+    """Mean of the three channels of images (..., 3): (..., 1)."""
+    return np.asarray(images.sum(axis=-1, keepdims=True, dtype=np.uint16) // 3, dtype=np.uint8)
 
 
 def _regions(mask: fg.Masks, grey: NDArray[np.uint8]) -> list[Region]:

@@ -13,6 +13,7 @@ FLICKER = 5.0  # grey levels, 2 % of the range
 SCATTERED = 6.0  # moving regions per frame: leaves, water, reflections, or a crowd
 ALIKE_SHARE = 0.5  # share of the frames
 SHORT_S = 10.0  # seconds: an animal that rests for most of a shorter time is taken for background
+ABSENCES = 5  # stretches without an animal that are listed
 TINY_PX = 8.0  # pixels of the network's image at its largest size: two or three heatmap cells
 
 
@@ -27,6 +28,7 @@ class Trouble(StrEnum):
     FLICKER = "flicker"
     BACKGROUND = "moving background"
     UNUSUAL = "something large appears"
+    ABSENT = "no animal found"
     SHORT = "short"
     PART = "partly looked at"
 
@@ -43,6 +45,7 @@ def notes_on(sampled: Sampled, measured: Measured, suggestion: Suggestion) -> tu
     notes = [Note(Trouble.FILE, problem) for problem in sampled.info.problems]
     notes += _camera_notes(sampled.info, measured)
     notes += _animal_notes(sampled.info, measured, suggestion)
+    notes += _absence_notes(measured)
     if (seconds := sampled.decoded / sampled.info.fps) < SHORT_S:
         text = (
             f"Only {duration_text(seconds)} of video were examined. An animal that hardly moves in this time is taken "
@@ -75,6 +78,14 @@ def _camera_notes(info: VideoInfo, measured: Measured) -> Iterator[Note]:
             f"In {100 * measured.unusual:.1f} % of the frames something much larger than usual appears (a hand, "
             "a door, a change of light). Cut these sections out of the video.",
         )
+
+
+def _absence_notes(measured: Measured) -> Iterator[Note]:
+    if measured.absences:
+        listed = "; ".join(str(each) for each in measured.absences[:ABSENCES])
+        more = len(measured.absences) - ABSENCES
+        rest = f"; and {more} more" if more > 0 else ""
+        yield Note(Trouble.ABSENT, f"{listed}{rest}. Cut out sections in which there is no animal.")
 
 
 def _animal_notes(info: VideoInfo, measured: Measured, suggestion: Suggestion) -> Iterator[Note]:

@@ -146,6 +146,7 @@ def _plain(video: VideoInspection) -> dict[str, Any]:
         "frames_decoded": video.decoded, "frames_looked_at": len(measured.time_s),
         **{name: _finite(value) for name, value in values.items()},
         "box_of_motion": measured.box,
+        "without_animal_s": [[round(each.start_s, 3), round(each.end_s, 3)] for each in measured.absences],
         "notes": [{"trouble": note.trouble, "text": note.text} for note in video.notes],
         "suggestion": _plain_choices(video.suggestion),
     }  # fmt: skip

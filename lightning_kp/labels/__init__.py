@@ -1,1 +1,1 @@
-"""Label files as labelled animals, and the datamodules' bases that read them."""
+"""Label files as labelled animals, and the base classes of datamodules that read them."""

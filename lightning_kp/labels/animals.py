@@ -1,16 +1,20 @@
 """Labelled animals as the network sees them: types, thinning, joining."""
 
+import hashlib
 import warnings
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_kp.images.files import Image
 from lightning_kp.skeleton import numbered as numbered_names
 
 SHAPE_TOLERANCE = 0.02  # relative difference of aspect ratios that counts as equal (ours)
+MARK_BYTES = 8  # of the digest that stands for a labelled frame
+T = TypeVar("T")
 
 
 class LabelledSet(NamedTuple):
@@ -19,12 +23,32 @@ class LabelledSet(NamedTuple):
     ``image`` (N, 3, S, S) uint8; ``points`` (N, K, 2), normalised (x, y), NaN = not labelled; ``names`` (K).
     ``shown`` (N, 2, 4), only where squares follow the animal: the region (left, top, right, bottom, in pixels of
     the original) that each square shows, and the one that it would show without following.
+    ``animals``: how many animals have their points one after another in the list.
+    ``marks`` (N) and ``shown_px`` (N, 2): see LabelledAnimals.
     """
 
     image: Tensor
     points: Tensor
     names: tuple[str, ...]
     shown: Tensor | None = None
+    animals: int = 1
+    marks: tuple[tuple[str, ...], ...] = ()
+    shown_px: Tensor | None = None
+
+    def only(self, rows: Sequence[int]) -> "LabelledSet":
+        """These rows alone, in this order."""
+        return self._replace(
+            image=self.image[rows], points=self.points[rows], shown=_of(self.shown, rows),
+            marks=_chosen(self.marks, rows), shown_px=_of(self.shown_px, rows),
+        )  # fmt: skip
+
+    @property
+    def share_of_frame(self) -> float:
+        """Root mean square, over the images, of a square's side as a share of the whole frame's; 1 if it shows all."""
+        if self.shown is None:
+            return 1.0
+        (left, _, right, _), (frame_left, _, frame_right, _) = self.shown.permute(1, 2, 0)
+        return float(((right - left) / (frame_right - frame_left)).square().mean().sqrt())
 
     def in_frame(self, points: Tensor) -> Tensor:
         """Convert points (N, K, 2), normalised to the squares, to the view that does not follow the animal."""
@@ -43,6 +67,7 @@ class LabelledAnimals(NamedTuple):
     ``inside`` (N, 4): the part of each square that is not padding (left, top, right, bottom, edges in pixels of the
     square); None if nothing is padding.
     ``shown_px`` (N, 2): height and width of what each square shows, in pixels of the original.
+    ``marks`` (N): by which each frame is known again, see :func:`frame_marks`.
     """
 
     image: Tensor
@@ -52,6 +77,19 @@ class LabelledAnimals(NamedTuple):
     shown: Tensor | None = None
     inside: Tensor | None = None
     shown_px: Tensor | None = None
+    marks: tuple[tuple[str, ...], ...] = ()
+
+    def only(self, rows: Sequence[int]) -> "LabelledAnimals":
+        """These rows alone, in this order."""
+        return self._replace(
+            image=self.image[rows], points=self.points[rows], sources=_chosen(self.sources, rows),
+            shown=_of(self.shown, rows), inside=_of(self.inside, rows), shown_px=_of(self.shown_px, rows),
+            marks=_chosen(self.marks, rows),
+        )  # fmt: skip
+
+    def marks_of(self, rows: Sequence[int]) -> list[str]:
+        """Marks of these rows, all in one list, for the memory of a checkpoint."""
+        return [mark for marks in _chosen(self.marks, rows) for mark in marks]
 
     @property
     def size_px(self) -> tuple[float, float] | None:
@@ -78,7 +116,36 @@ class LabelledAnimals(NamedTuple):
         Names get the endings _1, _2, ... if there are several animals, or if ``numbered``.
         """
         names = numbered_names(self.names, self.points.shape[1], always=numbered)
-        return LabelledSet(self.image, self.points.flatten(1, 2), names, self.shown)
+        points, animals = self.points.flatten(1, 2), self.points.shape[1]
+        return LabelledSet(self.image, points, names, self.shown, animals, self.marks, self.shown_px)
+
+
+def frame_marks(source: str, image: Image) -> tuple[str, ...]:
+    """Digests by which a labelled frame is known again: what its image (H, W, 3) shows, and where it lies.
+
+    The same image is known wherever it was moved to, and a frame of the same file also where another decoder gives
+    other pixels.  ``source`` is that of the frame; empty if unknown.
+
+    >>> picture = np.zeros((2, 3, 3), np.uint8)
+    >>> frame_marks("/a/1.png", picture)[0] == frame_marks("/moved/1.png", picture)[0]
+    True
+    >>> len(set(frame_marks("/a/1.png", picture)) | set(frame_marks("/a/1.png", picture + 1)))
+    3
+    """
+    shown = hashlib.blake2b(repr(image.shape).encode(), digest_size=MARK_BYTES)
+    shown.update(np.ascontiguousarray(image).data)
+    if not source:
+        return (shown.hexdigest(),)
+    return shown.hexdigest(), hashlib.blake2b(source.encode(), digest_size=MARK_BYTES).hexdigest()
+
+
+def _of(values: Tensor | None, rows: Sequence[int]) -> Tensor | None:
+    return None if values is None else values[rows]
+
+
+def _chosen(values: tuple[T, ...], rows: Sequence[int]) -> tuple[T, ...]:
+    """The values of these rows; none where there are none at all."""
+    return tuple(values[row] for row in rows) if values else ()
 
 
 def thinned(number: int, at_most: int) -> list[int]:
@@ -99,6 +166,7 @@ def joined(parts: Sequence[LabelledAnimals]) -> LabelledAnimals:
     return LabelledAnimals(
         torch.cat([part.image for part in parts]), torch.cat(points), parts[0].names,
         tuple(source for part in parts for source in part.sources),
+        marks=tuple(marks for part in parts for marks in part.marks),
         inside=None if any(each is None for each in inside) else torch.cat(inside),
         shown_px=None if any(each is None for each in sizes) else torch.cat(sizes),
     )  # fmt: skip

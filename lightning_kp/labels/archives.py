@@ -13,7 +13,7 @@ from zipfile import BadZipFile, is_zipfile
 import numpy as np
 
 from lightning_kp.errors import DataError
-from lightning_kp.labels.frames import OpenFrame, OpenLabels, find_file, image_reader
+from lightning_kp.labels.frames import OpenFrame, OpenLabels, find_files, image_reader
 
 KEYS = ("points", "path", "node_names")
 
@@ -42,6 +42,15 @@ def _opened(path: Path) -> Iterator[Any]:
         raise DataError(f"{path} holds an array that cannot be read: {error}.", remedy=remedy) from error
 
 
+def _refuse_repeated(path: Path, names: list[str]) -> None:
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise DataError(
+            f"{path} has several points called {', '.join(repeated)}.",
+            remedy="Write node_names with a name of its own for each point.",
+        )
+
+
 def open_npz(path: Path, part: str, folders: list[Path]) -> OpenLabels:
     """Open an archive, or one ``part`` of it, without running code from it.
 
@@ -59,6 +68,7 @@ def open_npz(path: Path, part: str, folders: list[Path]) -> OpenLabels:
         points = np.asarray(archive["points"], np.float64)
         names, files = [str(name) for name in archive["node_names"]], [str(file) for file in archive["path"]]
         parts = [str(each) for each in archive["split"]] if part else [""] * len(files)
+    _refuse_repeated(path, names)
     if points.ndim != 4 or points.shape != (len(files), points.shape[1], len(names), 2):
         raise DataError(
             f"{path} has points of shape {points.shape} for {len(files)} images and {len(names)} names.",
@@ -78,15 +88,12 @@ def open_npz(path: Path, part: str, folders: list[Path]) -> OpenLabels:
             f"{path} has no labelled point{f' in part {part}' if part else ''}.",
             remedy="Write points in pixels, and NaN for missing ones only.",
         )
-    searched = [*folders, path.parent / "images"]
-    frames, problems = [], []
-    for name, part_of_image, points_px in zip(files, parts, points, strict=True):
-        if part_of_image != part:
-            continue
-        file = find_file(name, searched)
-        if file is None:
-            problems.append(f"{name} is missing")
+    chosen = [each for each, part_of_image in enumerate(parts) if part_of_image == part]
+    found = find_files([files[each] for each in chosen], [*folders, path.parent / "images"])
+    frames = []
+    for name, points_px in ((files[each], points[each]) for each in chosen):
+        if (file := found.by_name[name]) is None:
             continue
         labelled = points_px[~np.isnan(points_px).all(axis=(1, 2))]
         frames.append(OpenFrame(name, image_reader(file), labelled, str(file.resolve())))
-    return OpenLabels(path, tuple(names), frames, problems)
+    return OpenLabels(path, tuple(names), frames, found.problems)

@@ -70,6 +70,7 @@ def read_all(
         wanted = names or (list(parts[0].names) if parts else None)
         options: dict[str, Any] = {
             "names": wanted, "root": module.root, "at_most": at_most, "preprocessing": preprocessing,
+            "predicted": True,
         }  # fmt: skip
         try:
             parts.append(read_animals(module.path(path), size, fit, box, **options))
@@ -90,8 +91,7 @@ def read_all(
             else "rows is empty.",
             remedy=f"Give --data.rows numbers from 0 to {len(found.image) - 1}, or leave it out to use all frames.",
         )
-    sizes = None if found.shown_px is None else found.shown_px[rows]
-    return LabelledAnimals(found.image[rows], found.points[rows], found.names, shown_px=sizes)
+    return found.only(rows)
 
 
 class LabelledFramesModule(KeypointDataModule):
@@ -145,6 +145,7 @@ class LabelledFramesModule(KeypointDataModule):
         self.part_names, self.animals = animals.names, animals.points.shape[1]
         self.shown_px = animals.size_px or self.shown_px
         train, val = divide(len(animals.image), self.val_fraction, self.train_frames, self.seed)
+        self.trained_on = animals.marks_of(train.tolist())
         self.datasets = {
             "train": LabelledDataset(animals, train, len(train) * self.repeats),
             "predict": LabelledFrameList(animals.image),
@@ -199,6 +200,7 @@ class PairsAndLabelsModule(FramePairsModule):
         super().setup(stage)
         animals = self._read_labels()
         train, val = divide(len(animals.image), self.label_val_fraction, self.train_frames, self.seed)
+        self.trained_on = animals.marks_of(train.tolist())
         for name, rows in (("train", train), ("val", val), ("test", val)):
             if name in self.datasets:
                 pairs: Any = self.datasets[name]

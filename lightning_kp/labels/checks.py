@@ -89,5 +89,5 @@ def _error(labels: OpenLabels, problems: Sequence[str]) -> DataError:
     return DataError(
         f"{labels.path} has {count}: {shown}{more}.",
         remedy="Correct the file; if images are missing, give the folder that holds them: --data.root=FOLDER "
-        "(`kp name`: --root FOLDER).",
+        "(`kp name`, `kp score`, `kp suggest`: --root FOLDER).",
     )

@@ -119,6 +119,7 @@ class LabelledGroupsModule(KeypointDataModule):
         """Read the label files, once, and divide their frames into training, validation and test."""
         animals, testing = self._animals()
         train, val, test, left = self._divided(len(animals.image))
+        self.trained_on = animals.marks_of(train.tolist())
         trained, rows = animals, train
         if self.pasted:
             inside = None if animals.inside is None else animals.inside[train]

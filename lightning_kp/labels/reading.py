@@ -24,7 +24,7 @@ from lightning_kp.frames.view import ViewSettings
 from lightning_kp.geometry import Fit, Placement, place
 from lightning_kp.images.files import IMAGE_SUFFIXES, Image
 from lightning_kp.images.resize import prepare
-from lightning_kp.labels.animals import LabelledAnimals, LabelledSet, thinned
+from lightning_kp.labels.animals import LabelledAnimals, LabelledSet, frame_marks, thinned
 from lightning_kp.labels.checks import load_images
 from lightning_kp.labels.frames import OpenFrame, OpenLabels
 from lightning_kp.labels.opening import open_labels
@@ -41,17 +41,20 @@ def read_labels(
     fit: Fit = "pad",
     boxes: Boxes = None,
     *,
+    root: Path | None = None,
     at_most: int = MAX_VIDEO_FRAMES,
     preprocessing: Preprocessing = NO_PREPROCESSING,
+    predicted: bool = False,
 ) -> LabelledSet:
     """Read a label file and its images, in frame order: at most ``at_most`` frames, evenly thinned.
 
     Images are cropped to squares of ``size`` pixels and preprocessed as in training; ``boxes`` is None, one box
     (left, top, right, bottom) in pixels, or ``follow``.  Points of several animals are concatenated in the file's
-    order.  Raises DataError for a file without labels or images.
+    order.  Images are also looked for below ``root``.  Raises DataError for a file without labels or images, and for
+    one that holds only the predictions of a network, unless ``predicted`` takes them for labels.
     """
     view = _view(size, fit, boxes, preprocessing)
-    labels = _thinned(open_labels(path), at_most)
+    labels = _thinned(_opened(path, root, predicted=predicted), at_most)
     return _in_view(labels, view, strict=False).flat(numbered=labels.video is not None)
 
 
@@ -65,15 +68,17 @@ def read_animals(
     root: Path | None = None,
     at_most: int | None = None,
     preprocessing: Preprocessing = NO_PREPROCESSING,
+    predicted: bool = False,
 ) -> LabelledAnimals:
     """Read all labelled frames of a file for training; ``names`` selects and orders the points.
 
     With ``at_most``, frames are evenly thinned to that number, and no other image is read; a video whose frames are
     all labelled is always thinned, to 600 by default.  Raises DataError, which lists every problem of the file
-    (see ``labels.checks``).
+    (see ``labels.checks``), and for a file that holds only the predictions of a network, unless ``predicted`` takes
+    them for labels.
     """
     view = _view(size, fit, boxes, preprocessing)
-    labels = open_labels(path, root)
+    labels = _opened(path, root, predicted=predicted)
     if labels.video is not None:
         at_most = at_most or MAX_VIDEO_FRAMES
     if at_most is not None:
@@ -84,6 +89,19 @@ def read_animals(
         return found
     order = [found.names.index(name) for name in names]
     return found._replace(points=found.points[:, :, order], names=tuple(names))
+
+
+def _opened(path: str | Path, root: Path | None, *, predicted: bool) -> OpenLabels:
+    labels = open_labels(path, root)
+    if labels.predicted and not predicted:
+        raise DataError(
+            f"{path} holds the predictions of a network, and no label that somebody set or corrected.",
+            remedy="Correct some frames and save them; or take the predictions for labels: `kp score` and `kp name` "
+            "with --predicted.",
+        )
+    if labels.predicted:
+        warnings.warn(f"The predictions in {path} are taken for labels.", stacklevel=3)
+    return labels
 
 
 def _thinned(labels: OpenLabels, at_most: int) -> OpenLabels:
@@ -134,10 +152,9 @@ def _in_view(
 ) -> LabelledAnimals:
     follows = view.boxes == FOLLOW
     if follows and labels.video is None:
-        kept = zip(labels.frames, large_scenes(_scenes(labels)), strict=True)
-        labels = labels._replace(frames=[frame for frame, is_kept in kept if is_kept])
+        labels = _of_large_scenes(labels, names, strict=strict)
     animals = max((len(frame.points_px) for frame in labels.frames), default=0)
-    prepared, points, placements, shown = [], [], [], []
+    prepared, points, placements, shown, marks = [], [], [], [], []
     planned = iter(_following_placements(labels, view, names, strict=strict) if follows else ())
 
     def keep_square(frame: OpenFrame, image: Image) -> None:
@@ -145,6 +162,7 @@ def _in_view(
         fixed = _fixed_placement(image, view)
         placement = next(planned, fixed)
         prepared.append(prepare(image, placement))
+        marks.append(frame_marks(frame.source, image))
         placements.append(placement)
         shown.append((placement.region, fixed.region))
         points_px = np.full((animals, len(labels.names), 2), np.nan)
@@ -165,7 +183,24 @@ def _in_view(
         torch.tensor(shown, dtype=torch.float64) if follows else None,
         torch.tensor([placement.inside for placement in placements]),
         _sizes(placements),
+        tuple(marks),
     )
+
+
+def _of_large_scenes(labels: OpenLabels, names: Sequence[str] | None, *, strict: bool) -> OpenLabels:
+    """The frames of scenes with enough images to find their animal by its motion; problems of the file come first."""
+    if labels.problems or not labels.frames:
+        load_images(labels, _ignore, names=names, strict=strict)  # raises
+    try:
+        kept = zip(labels.frames, large_scenes(_scenes(labels)), strict=True)
+    except DataError:
+        load_images(labels, _ignore, names=names, strict=strict)
+        raise
+    return labels._replace(frames=[frame for frame, is_kept in kept if is_kept])
+
+
+def _ignore(frame: OpenFrame, image: Image) -> None:
+    """For images that are only checked."""
 
 
 def _warn_of_missed(points: Tensor) -> None:

@@ -4,7 +4,6 @@ They are not read by sleap-io, which leaves out the frames of missing images and
 images of their neighbours.
 """
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +12,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_kp.errors import DataError
-from lightning_kp.labels.frames import OpenFrame, OpenLabels, find_file, image_reader, join_labels
+from lightning_kp.deeplabcut.columns import Columns, X, Y
+from lightning_kp.deeplabcut.csv_files import open_csv
+from lightning_kp.deeplabcut.hdf import AS_CSV, open_hdf
+from lightning_kp.errors import DataError, one_line
+from lightning_kp.labels.frames import OpenFrame, OpenLabels, find_files, image_reader, join_labels
 
-REMEDY = "Its first rows must be scorer, (individuals,) bodyparts, coords, as in DeepLabCut's CollectedData."
+REMEDY = (
+    "Its first rows must be scorer, (individuals,) bodyparts, coords, as in DeepLabCut's CollectedData, each with one "
+    "x and one y for each body part."
+)
 
 
 class LabelTable(NamedTuple):
@@ -34,66 +39,41 @@ class LabelTable(NamedTuple):
 def read_table(path: Path) -> LabelTable:
     """Read a csv or h5 table of labels; cells that are not numbers are listed as problems.
 
-    Raises DataError if the file is not such a table.
+    Columns count by their names, and nothing in an h5 file is run.  Raises DataError if the file is not such a table,
+    or if two of its columns have the same names.
     """
     try:
-        rows = _rows_of_h5(path) if path.suffix == ".h5" else _rows_of_csv(path)
-        if rows[0][0] != "scorer":
-            raise ValueError("its first row is not the scorer")
-        depth = next(number for number, row in enumerate(rows) if row[0] == "coords") + 1
-        first = rows[depth - 1].index("x")
-        return _parse(rows[:depth], rows[depth:], first)
-    except (
-        OSError,
-        UnicodeDecodeError,
-        ValueError,
-        IndexError,
-        StopIteration,
-        KeyError,
-        ImportError,
-    ) as error:
+        if path.suffix == ".h5":
+            columns, index, values = open_hdf(path)
+            rows = [(str(name), [str(cell) for cell in row]) for name, row in zip(index, values, strict=True)]
+        else:
+            table = open_csv(path)
+            columns, first = table.columns, table.first - table.start
+            rows = [("/".join(filter(None, row[:first])), row[first:]) for row in table.text_rows()]
+        return _parse(columns, rows)
+    except (OSError, ValueError, LookupError, ImportError) as error:
         raise DataError(
-            f"{path} is not a table of labels ({error or 'it has no row coords'}).", remedy=REMEDY
+            f"{path} is not a table of labels ({one_line(str(error))}).",
+            remedy=AS_CSV if "pickled" in str(error) else REMEDY,
         ) from error
 
 
-def _rows_of_csv(path: Path) -> list[list[str]]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        return [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
-
-
-def _rows_of_h5(path: Path) -> list[list[str]]:
-    import pandas as pd
-
-    frame = pd.read_hdf(path)
-    levels = [
-        [str(name), *map(str, frame.columns.get_level_values(str(name)))] for name in frame.columns.names
-    ]
-    index = ["/".join(map(str, key)) if isinstance(key, tuple) else str(key) for key in frame.index]
-    values = frame.to_numpy(dtype=np.float64)
-    return [*levels, *([name, *map(str, row)] for name, row in zip(index, values, strict=True))]
-
-
-def _parse(header: Sequence[list[str]], body: Sequence[list[str]], first: int) -> LabelTable:
-    labels = {row[0]: row[first:] for row in header}
-    parts, coords = labels["bodyparts"], labels["coords"]
-    animals = labels.get("individuals", [""] * len(parts))
-    names, individuals = list(dict.fromkeys(parts)), list(dict.fromkeys(animals))
-    points = np.full((len(body), len(individuals), len(names), 2), np.nan)
-    images, problems = [], []
-    for number, row in enumerate(body):
-        images.append("/".join(cell for cell in row[:first] if cell))
-        for animal, part, coord, cell in zip(animals, parts, coords, row[first:], strict=False):
-            if coord not in ("x", "y") or not cell.strip():
-                continue
-            try:
-                value = float(cell)
-            except ValueError:
-                problems.append(f"{images[-1]}: {part} has {coord} = {cell!r}, which is not a number")
-                continue
-            points[number, individuals.index(animal), names.index(part), "xy".index(coord)] = value
+def _parse(columns: Columns, rows: Sequence[tuple[str, list[str]]]) -> LabelTable:
+    """Labels of rows: the name of the image, and the cells of all columns as texts."""
+    wanted = [(columns.of(X), 0), (columns.of(Y), 1)]
+    shape = (len(rows), len(columns.individuals), len(columns.parts), 2)
+    points, problems = np.full(shape, np.nan), []
+    for number, (image, cells) in enumerate(rows):
+        for places, axis in wanted:
+            for animal, part in np.argwhere(places >= 0):
+                cell = cells[places[animal, part]] if places[animal, part] < len(cells) else ""
+                try:
+                    points[number, animal, part, axis] = float(cell) if cell.strip() else np.nan
+                except ValueError:
+                    name = f"{columns.parts[part]} has {'xy'[axis]} = {cell!r}"
+                    problems.append(f"{image}: {name}, which is not a number")
     points[np.isnan(points).any(axis=-1)] = np.nan
-    return LabelTable(images, points, tuple(names), problems)
+    return LabelTable([image for image, _ in rows], points, columns.parts, problems)
 
 
 def open_project(folder: Path, folders: list[Path]) -> OpenLabels:
@@ -117,17 +97,12 @@ def open_table(path: Path, folders: list[Path]) -> OpenLabels:
     problems = [
         f"{name} is labelled {count} times" for name, count in Counter(table.images).items() if count > 1
     ]
-    is_one_folder = len({name.rpartition("/")[0] for name in table.images}) == 1
-    frames = []
-    for name, points in zip(table.images, table.points_px, strict=True):
-        if np.isnan(points).all():
-            continue
-        # Beside the table, the folder of the images may have any name.
-        file = find_file(name, folders) or (
-            find_file(name, [path.parent], loose=True) if is_one_folder else None
-        )
-        if file is None:
-            problems.append(f"{name} is missing")
-        else:
-            frames.append(OpenFrame(name, image_reader(file), points, str(file.resolve())))
-    return OpenLabels(path, table.names, frames, [*table.problems, *problems])
+    rows = zip(table.images, table.points_px, strict=True)
+    labelled = [(name, points) for name, points in rows if not np.isnan(points).all()]
+    found = find_files([name for name, _ in labelled], folders)
+    frames = [
+        OpenFrame(name, image_reader(file), points, str(file.resolve()))
+        for name, points in labelled
+        if (file := found.by_name[name]) is not None
+    ]
+    return OpenLabels(path, table.names, frames, [*table.problems, *problems, *found.problems])

@@ -15,6 +15,8 @@ from torchmetrics.utilities import dim_zero_cat
 class BehaviourMetrics(NamedTuple):
     """Metrics in [0, 1]; NaN for a behaviour that occurs in no labelled frame, which the means then skip.
 
+    So is the average precision of a behaviour that all labelled frames show.
+
     ``map`` and ``mean_f1`` weigh every behaviour equally (000, 5.5), without the background if there is one.
     ``precision`` (average precision) and ``f1`` are by behaviour, including the background.
     """
@@ -44,7 +46,7 @@ def average_precision(score: Tensor, positive: Tensor) -> Tensor:
         positive: Frames (N,) bool that show the behaviour.
 
     Returns:
-        A value () in [0, 1]; NaN without a positive frame.
+        A value () in [0, 1]; NaN without a positive frame, and where all are positive: nothing was to be found then.
 
     Example:
         >>> average_precision(torch.tensor([0.9, 0.8, 0.1]), torch.tensor([True, False, True])).item()
@@ -56,7 +58,8 @@ def average_precision(score: Tensor, positive: Tensor) -> Tensor:
     steps = torch.cat((score[1:] != score[:-1], score.new_ones(1, dtype=torch.bool)))[: len(score)]
     hits, ranks = hits[steps], ranks[steps]
     gained = torch.diff(hits, prepend=hits.new_zeros(1))
-    return (gained * hits / ranks).sum() / positive.sum()
+    value = (gained * hits / ranks).sum() / positive.sum()
+    return torch.where(positive.all(), torch.nan, value)
 
 
 def f1_score(chosen: Tensor, positive: Tensor) -> Tensor:

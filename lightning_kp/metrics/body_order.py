@@ -1,7 +1,7 @@
 """Do discovered keypoints keep their order along the body, in whichever direction the animal heads?
 
 Without the rotation term of the loss, a keypoint may follow the upper end of the animal in the image instead of its
-head.  This metric tells the two apart.  N frames, K discovered keypoints, L labelled points.
+head.  This metric distinguishes the two.  N frames, K discovered keypoints, L labelled points.
 """
 
 import math

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_kp.keypoints import Keypoints
-from lightning_kp.metrics.points import PCK
+from lightning_kp.metrics.pck import PCK
 from lightning_kp.metrics.poses import PCP, DoubleCounting
 from lightning_kp.metrics.protocols import Limb, PoseProtocol, Ruler, reference_lengths
 

@@ -1,4 +1,4 @@
-"""Further metrics of supervised poses: strict PCP and double counting.  For PCK see :mod:`lightning_kp.metrics.points`.
+"""Further metrics of supervised poses: strict PCP and double counting.  For PCK see :mod:`lightning_kp.metrics.pck`.
 
 Labelled points with confidence 0 are ignored.  States are sums, so that several processes agree with one.
 """

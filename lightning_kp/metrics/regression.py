@@ -9,7 +9,9 @@
 
 Arguments are ``discovered`` (N, K, 2) and ``labelled`` (N, L, 2), both normalised, and ``confidence``
 (N, L).  Labelled points that are NaN or have confidence 0 are ignored, each on its own.  Fit on one
-part of the data and score on another.  All arithmetic is in float64; errors are in % of the image side.
+part of the data and score on another.  All arithmetic is in float64; errors are in % of the image side: of the side
+of the square in which the points are given, which is 2 long.  `kp score` gives them in the square of the whole frame,
+not in the one that follows an animal.
 
 The statistics of two parts of the data add up to those of the whole, so that a fit in parts is exact.
 """

@@ -1,12 +1,14 @@
 """The result of a keypoint metric: one value per keypoint, their mean, and both as a table."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torchmetrics import Metric
 
 from lightning_kp.errors import ConfigurationError
+from lightning_kp.keypoints import Keypoints
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,3 +71,36 @@ def average(total: Tensor, count: Tensor) -> Scores:
 def average_present(values: Tensor, present: Tensor) -> Scores:
     """Average values (N, K) over N, counting only those that are ``present`` (N, K) bool."""
     return average(torch.where(present, values, 0).sum(dim=0), present.sum(dim=0))
+
+
+class KeypointAverage(Metric):
+    """Mean of a value over all instances, for each of K keypoints."""
+
+    is_differentiable = False
+    full_state_update = False
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, num_keypoints: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("total", torch.zeros(num_keypoints), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros(num_keypoints, dtype=torch.long), dist_reduce_fx="sum")
+
+    def compute(self) -> Scores:
+        return average(self.total, self.count)
+
+    def _add(self, values: Tensor, present: Tensor) -> None:
+        """Add the values (B, I, K) of the points that are ``present`` (B, I, K) bool."""
+        self.total += torch.where(present, values, 0).to(self.total).sum(dim=(0, 1))
+        self.count += present.sum(dim=(0, 1))
+
+
+def check_same_shape(predicted: Keypoints, labelled: Keypoints, num_keypoints: int) -> None:
+    """Raise ConfigurationError unless both hold points (B, I, K, D) of one shape with K = ``num_keypoints``."""
+    shapes = predicted.points.shape, labelled.points.shape
+    if shapes[0] != shapes[1] or shapes[0][2] != num_keypoints:
+        raise ConfigurationError(
+            f"The metric needs predicted and labelled points of the same shape (B, I, {num_keypoints}, D), "
+            f"got {tuple(shapes[0])} and {tuple(shapes[1])}.",
+            remedy="Match the instances first, and create the metric with this number of keypoints.",
+        )

@@ -1,9 +1,9 @@
 """Finding a box around each animal in every frame by its motion, for discovery on crops without any labels.
 
 000, Tables 5.1 and 5.2 mark the methods that need such boxes, and section 5.8 (Jellyfish) finds an animal of 50 pixels
-in a frame of a thousand with the SSIM image.  Two sources are offered: ``background`` compares each frame with the
-median of the video and also sees a resting animal; ``ssim`` compares each frame with a later one (5.4), for scenes with
-a slowly changing background.
+in a frame of a thousand with the SSIM image.  Two sources are offered: ``background`` compares each frame with what
+the video shows without animals, and also sees a resting one; ``ssim`` compares each frame with a later one (5.4), for
+scenes with a slowly changing background.
 
 All boxes of one video are squares of one size.  A square stays where it is until its animal has left the middle, so
 that the crop does not jitter with the outline.  Parts that are thin beside the body (a tail, legs) affect neither the
@@ -23,8 +23,10 @@ from lightning_kp.errors import ConfigurationError, DataError
 from lightning_kp.geometry import place, to_edges
 from lightning_kp.images.differences import ssim_difference
 from lightning_kp.motion import foreground as fg
+from lightning_kp.motion.background import learn_background
 from lightning_kp.motion.boxes import AnimalBoxes
-from lightning_kp.motion.regions import largest_regions, link_regions, typical_length
+from lightning_kp.motion.one_animal import candidate_regions, choose_path
+from lightning_kp.motion.regions import MovingRegions, largest_regions, link_regions, typical_length
 from lightning_kp.motion.squares import SIDE_IN_LENGTHS, SLACK_SHARE, fill_gaps, hold_steady, squares_around
 from lightning_kp.video.opening import open_video
 
@@ -50,9 +52,13 @@ def find_boxes(
 ) -> AnimalBoxes:
     """Find boxes around the ``animals`` largest moving regions of each frame.
 
+    A single animal that differs from the background is followed over the whole video by its usual area and grey value,
+    so that something large that is there for a part of the video does not attract the box (one_animal.py).
+
     Args:
         video: Video file or folder of images.
-        background: Median of the video (h, w, C), grey or RGB, uint8, at the size of the analysed images.
+        background: What the video shows without animals (h, w, C), grey or RGB, uint8, at the size of the analysed
+            images; see :func:`~lightning_kp.motion.background.learn_background`.
         animals: Number of animals I.
         source: What shows motion: the difference from the ``background``, or the ``ssim`` image.
         gap: For ``ssim``, the number of frames between the two frames that are compared.
@@ -66,6 +72,7 @@ def find_boxes(
             f"There is no source of boxes '{source}'.",
             remedy=f"Choose one of: {', '.join(get_args(Source))}.",
         )
+    times: list[float] = []
     with open_video(video) as reader:
         placement = place(reader.info.frame_size, ANALYSED_PX)
         (height, width), (top, left) = placement.content, placement.offset
@@ -74,26 +81,27 @@ def find_boxes(
             for frame in reader.decode():
                 if progress is not None:
                     progress(1)
+                times.append(frame.time_s)
                 yield frame.prepared(placement)[top : top + height, left : left + width]
 
-        masks: Iterator[fg.Masks]
-        if source == "background":
-            masks = map(fg.without_limbs, _masks_against(small_images(), background))
-        else:  # A change between two frames does not have the shape of the animal: there are no limbs to remove.
-            masks = _masks_between(small_images(), gap)
-        regions = [largest_regions(mask, animals) for mask in masks]
+        if source == "background" and animals == 1:
+            centres, length = choose_path(list(_candidates(small_images(), background)))
+            centres = centres[:, None]
+        else:
+            centres, length = link_regions(
+                list(_regions(small_images(), background, animals, source, gap)), animals
+            )
         info = reader.info
-    scale = max(info.frame_size) / ANALYSED_PX
-    centres, length = link_regions(regions, animals)
     if not np.isfinite(length):
         raise DataError(
             f"Nothing moves in {info.name}, so no animal can be found by its motion.",
             remedy="Look at the video with `kp inspect VIDEO --out DIR`, or give a fixed box with --data.boxes.",
         )
+    scale = max(info.frame_size) / ANALYSED_PX
     side = side_px or int(np.ceil(SIDE_IN_LENGTHS * length * scale))
     steady = hold_steady(fill_gaps(to_edges(centres) * scale), SLACK_SHARE * side)
     boxes = squares_around(steady, side, info.frame_size)
-    return AnimalBoxes(info, boxes, np.isfinite(centres[..., 0]).mean(axis=0))
+    return AnimalBoxes(info, boxes, np.isfinite(centres[..., 0]), np.asarray(times))
 
 
 def boxes_in_images(small: NDArray[np.uint8], frame_size: tuple[int, int]) -> NDArray[np.int64]:
@@ -103,7 +111,7 @@ def boxes_in_images(small: NDArray[np.uint8], frame_size: tuple[int, int]) -> ND
     pixels.  Returns squares (N, 4) as (left, top, right, bottom) in pixels of the original images, found as in
     :func:`find_boxes`.  Raises DataError if all images are alike.
     """
-    background = fg.median_background(small)
+    background = learn_background(small)
     edges = fg.edge_strength(background[..., 0])
     regions = [
         largest_regions(
@@ -125,13 +133,47 @@ def boxes_in_images(small: NDArray[np.uint8], frame_size: tuple[int, int]) -> ND
     return squares_around(fill_gaps(to_edges(centres) * scale), side, frame_size)[:, 0]
 
 
-def _masks_against(images: Iterable[NDArray[np.uint8]], background: NDArray[np.uint8]) -> Iterator[fg.Masks]:
-    """For each image (h, w, 3), yield where it differs from the background (h, w, 1) by more than noise: (h, w)."""
-    edges = fg.edge_strength(background[..., 0])
+def _regions(
+    images: Iterable[NDArray[np.uint8]], background: NDArray[np.uint8], animals: int, source: Source, gap: int
+) -> Iterator[MovingRegions]:
+    """The largest moving regions of each image (h, w, 3)."""
+    masks: Iterable[fg.Masks]
+    if source == "background":
+        edges = fg.edge_strength(_grey(background)[..., 0])
+        masks = (
+            fg.without_limbs(fg.without_ghosts(fg.without_specks(mask), fg.edge_strength(image), edges))
+            for image, mask in _differences(images, background)
+        )
+    else:  # A change between two frames does not have the shape of the animal: there are no limbs to remove.
+        masks = _masks_between(images, gap)
+    return (largest_regions(mask, animals) for mask in masks)
+
+
+def _candidates(
+    images: Iterable[NDArray[np.uint8]], background: NDArray[np.uint8]
+) -> Iterator[MovingRegions]:
+    """The regions of each image (h, w, 3) that may be the one animal."""
+    edges = fg.edge_strength(_grey(background)[..., 0])
+    return (candidate_regions(mask, image, edges) for image, mask in _differences(images, background))
+
+
+def _differences(
+    images: Iterable[NDArray[np.uint8]], background: NDArray[np.uint8]
+) -> Iterator[tuple[NDArray[np.uint8], fg.Masks]]:
+    """For each image (h, w, 3), yield it in grey (h, w), and where it differs from the background by more than noise.
+
+    Both are compared in grey, whether the background (h, w, C) has colours or not.
+    """
+    reference = _grey(background)
     for batch in _batched(images):
-        grey = np.stack(batch).mean(axis=-1, keepdims=True).astype(np.uint8)
-        for image, mask in zip(grey[..., 0], fg.changed(fg.changes(grey, background)), strict=True):
-            yield fg.without_ghosts(mask, fg.edge_strength(image), edges)
+        grey = _grey(np.stack(batch))
+        change = fg.changes(grey, reference)
+        yield from zip(grey[..., 0], change.magnitude > change.threshold, strict=True)
+
+
+def _grey(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Mean of the channels of images (..., C): (..., 1)."""
+    return np.asarray(images.mean(axis=-1, keepdims=True), dtype=np.uint8)
 
 
 def _batched(images: Iterable[NDArray[np.uint8]]) -> Iterator[tuple[NDArray[np.uint8], ...]]:

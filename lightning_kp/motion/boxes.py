@@ -119,18 +119,43 @@ def _parse(path: Path, line: int, row: dict[str, str]) -> tuple[int, Box]:
 class AnimalBoxes:
     """Boxes of the animals I in the T frames of one video.
 
-    ``boxes`` (T, I, 4): left, top, right and bottom edges in whole pixels of the displayed frames.  ``seen`` (I,): the
-    share of frames, 0 to 1, in which each animal was found; in the others it keeps its last box.
+    ``boxes`` (T, I, 4): left, top, right and bottom edges in whole pixels of the displayed frames.  ``found`` (T, I):
+    whether each animal was found in the frame; where it was not it keeps its last box.  ``time_s`` (T,): times of the
+    frames in seconds.
     """
 
     info: VideoInfo
     boxes: NDArray[np.int64]
-    seen: NDArray[np.float64]
+    found: NDArray[np.bool_]
+    time_s: NDArray[np.float64]
+
+    @property
+    def seen(self) -> NDArray[np.float64]:
+        """Share of frames, 0 to 1, in which each animal was found, (I,)."""
+        return np.asarray(self.found.mean(axis=0), dtype=np.float64)
+
+    def unseen_stretches(self, animal: int = 0, *, least_s: float = 0.5) -> list[tuple[float, float]]:
+        """First and last time, in seconds, of each stretch of ``least_s`` or longer without this animal."""
+        return stretches(~self.found[:, animal], self.time_s, least_s)
 
     @property
     def side_px(self) -> int:
         """Side of the squares in pixels; frames smaller than the squares limit it."""
         return int((self.boxes[0, 0, 2:] - self.boxes[0, 0, :2]).max())
+
+
+def stretches(
+    condition: NDArray[np.bool_], time_s: NDArray[np.float64], least_s: float
+) -> list[tuple[float, float]]:
+    """First and last time of each run of frames for which a condition (T,) holds, if they are ``least_s`` apart.
+
+    >>> stretches(np.array([True, True, False, True]), np.array([0.0, 0.5, 1.0, 1.5]), 0.5)
+    [(0.0, 0.5)]
+    """
+    change = np.diff(condition.astype(np.int8), prepend=0, append=0)
+    first, last = np.flatnonzero(change > 0), np.flatnonzero(change < 0) - 1
+    times = zip(time_s[first].tolist(), time_s[last].tolist(), strict=True)
+    return [(start, end) for start, end in times if end - start >= least_s]
 
 
 def write_boxes(found: Sequence[AnimalBoxes], path: Path) -> None:

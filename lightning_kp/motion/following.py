@@ -22,19 +22,17 @@ from lightning_kp.errors import DataError, VideoError
 from lightning_kp.files import default_cache_dir, file_fingerprint, writing_cache
 from lightning_kp.geometry import Region, pixel_centres, place
 from lightning_kp.images.resize import prepare
-from lightning_kp.motion import foreground as fg
 from lightning_kp.motion.animals import ANALYSED_PX, boxes_in_images, find_boxes
+from lightning_kp.motion.background import FrameSampler, learn_background
 from lightning_kp.motion.boxes import Box, boxes_to_csv
 from lightning_kp.video.opening import open_video
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 """To be raised whenever the same video would give other boxes or another background."""
-MIN_SAMPLED_FRAMES = 101
-"""The background is the median of at least this many frames, if the video has them, and of fewer than twice as many."""
 BACKGROUND_PX = 512
 """Longest side of a background in pixels; crops of it are compared with crops of frames."""
 MIN_SCENE_IMAGES = 6
-"""Labelled images of one scene that are needed: the median of fewer may show the animal."""
+"""Labelled images of one scene that are needed: the background of fewer may show the animal."""
 
 
 def follow_animal(video: Path) -> Path:
@@ -64,15 +62,15 @@ def follow_animal(video: Path) -> Path:
 
 
 def scene_background(video: Path) -> NDArray[np.uint8]:
-    """Return the background (h, w, 3), uint8: the median of frames spread over the video, computed once and cached.
+    """Return the background (h, w, 3), uint8: what is there when no animal is, computed once and cached.
 
-    Its longer side is at most BACKGROUND_PX.
+    Its longer side is at most BACKGROUND_PX.  See :mod:`lightning_kp.motion.background`.
     """
     target = _cache_path(video, "background", ".npy")
     if not target.is_file():
-        median = _median(video)
+        learnt = _learnt(video)
         with writing_cache(target) as file:
-            np.save(file, median)
+            np.save(file, learnt)
     return np.asarray(np.load(target, allow_pickle=False), dtype=np.uint8)
 
 
@@ -156,23 +154,16 @@ def _cache_path(video: Path, kind: str, suffix: str) -> Path:
     return default_cache_dir() / f"{video.stem[:40]}-{kind}-{digest}{suffix}"
 
 
-def _median(video: Path) -> NDArray[np.uint8]:
-    """Median (h, w, 3) of evenly spread frames of a video.
-
-    Whenever the buffer is full, every second frame in it is dropped and the interval doubled, so that the number of
-    frames need not be known in advance.
-    """
-    kept: list[NDArray[np.uint8]] = []
-    every = 1
+def _learnt(video: Path) -> NDArray[np.uint8]:
+    """Background (h, w, 3) of a video."""
+    sampler = FrameSampler()
     with open_video(video) as reader:
         placement = place(reader.info.frame_size, min(BACKGROUND_PX, max(reader.info.frame_size)))
         (height, width), (top, left) = placement.content, placement.offset
         with tqdm(desc=f"background {video.stem}", unit="frame", delay=2.0, leave=False) as bar:
             for frame in reader.decode():
                 bar.update()
-                if frame.index % every:
-                    continue
-                kept.append(frame.prepared(placement)[top : top + height, left : left + width].copy())
-                if len(kept) == 2 * MIN_SAMPLED_FRAMES:
-                    kept, every = kept[::2], 2 * every
-    return fg.median_background(np.stack(kept), max_images=2 * MIN_SAMPLED_FRAMES)
+                if sampler.wants(frame.index):
+                    image = frame.prepared(placement)[top : top + height, left : left + width]
+                    sampler.add(frame.index, image)
+    return learn_background(sampler.images())

@@ -7,7 +7,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 
-from lightning_kp.motion.foreground import Floats, Masks
+from lightning_kp.motion.foreground import Floats, Images, Masks
 
 TOUCHING_AREA = 1.4
 """A region larger than this, in typical areas of one animal, holds two animals."""
@@ -23,9 +23,9 @@ UNSEEN_COST = 1e4
 class MovingRegions:
     """The regions R of one mask, largest first.
 
-    ``table`` (R, 4) holds area, centre x, centre y and length of each, in pixels of the mask; one array, since a video
-    of hours has one object per frame.  ``pixels`` (P, 2) are the (x, y) of all pixels of the mask; None where a single
-    animal needs no separation from others.
+    ``table`` (R, 5) holds area, centre x, centre y and length of each, in pixels of the mask, and its mean grey value,
+    NaN if that is unknown; one array, since a video of hours has one object per frame.  ``pixels`` (P, 2) are the
+    (x, y) of all pixels of the mask; None where a single animal needs no separation from others.
     """
 
     table: Floats
@@ -47,8 +47,8 @@ class MovingRegions:
         return self.table[:, 3]
 
 
-def largest_regions(mask: Masks, animals: int) -> MovingRegions:
-    """Return the ``animals`` largest connected regions of a mask (h, w).
+def largest_regions(mask: Masks, animals: int, image: Images | None = None) -> MovingRegions:
+    """Return the ``animals`` largest connected regions of a mask (h, w), with their grey values in an image (h, w).
 
     The pixels are kept where several animals may touch, so that they can be separated.
     """
@@ -56,12 +56,13 @@ def largest_regions(mask: Masks, animals: int) -> MovingRegions:
     slices = ndimage.find_objects(labels)
     area = np.bincount(labels.ravel(), minlength=count + 1)[1:].astype(np.float64)
     order = np.argsort(-area, kind="stable")[:animals].tolist()
-    table = np.empty((len(order), 4))
+    table = np.empty((len(order), 5))
     for row, region in zip(table, order, strict=True):
         rows, columns = slices[region]
         y, x = np.nonzero(labels[rows, columns] == region + 1)
         length = max(rows.stop - rows.start, columns.stop - columns.start)
-        row[:] = area[region], columns.start + x.mean(), rows.start + y.mean(), length
+        grey = np.nan if image is None else image[rows, columns][y, x].mean()
+        row[:] = area[region], columns.start + x.mean(), rows.start + y.mean(), length, grey
     return MovingRegions(table, np.argwhere(mask)[:, ::-1].astype(np.float64) if animals > 1 else None)
 
 

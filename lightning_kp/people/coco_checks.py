@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lightning_kp.errors import DataError
 from lightning_kp.geometry import from_edges
+from lightning_kp.images.files import image_size as size_of
 from lightning_kp.labels.checks import TOLERANCE_PX
 from lightning_kp.labels.frames import find_file
 from lightning_kp.people.crowds import Crowd, Person, Scene
@@ -132,8 +133,6 @@ def _described(scene: Scene, person: Person) -> str:
 
 def check_images(crowds: Iterable[Crowd], folders: Sequence[Path], file: Path) -> None:
     """Raise DataError for images that cannot be opened, or whose size differs from the one in the file."""
-    from PIL import Image as Pillow
-
     wrong: dict[str, str] = {}
     checked: set[str] = set()
     for crowd in crowds:
@@ -143,8 +142,7 @@ def check_images(crowds: Iterable[Crowd], folders: Sequence[Path], file: Path) -
         if found is None:
             continue
         try:
-            with Pillow.open(found) as image_file:
-                size = image_file.height, image_file.width
+            size = size_of(found)
         except OSError as error:
             wrong[name] = f"cannot be opened ({error})"
             continue
@@ -186,14 +184,11 @@ def image_size(image: dict[str, Any], folders: Sequence[Path], path: Path) -> tu
     height, width = image.get("height"), image.get("width")
     if isinstance(height, int) and isinstance(width, int) and min(height, width) > 0:
         return height, width
-    from PIL import Image as Pillow
-
     file = find_file(image["file_name"], folders, loose=True)
     try:
         if file is None:
             raise FileNotFoundError("it is missing")
-        with Pillow.open(file) as image_file:
-            return image_file.height, image_file.width
+        return size_of(file)
     except OSError as error:
         raise DataError(
             f"{path}: image {image['id']} has no height and width, and {image['file_name']} cannot be read: {error}.",

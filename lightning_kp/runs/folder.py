@@ -11,7 +11,7 @@ from typing import Any
 
 from lightning_kp.errors import DataError
 from lightning_kp.files import read_json, write_whole
-from lightning_kp.metrics.names import current_names
+from lightning_kp.runs.metric_names import current_names
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,17 @@ from lightning_kp.metrics.regression import fit_linear, fit_matched, mean_pose_e
 from lightning_kp.scoring.untrained import untrained_like
 
 MIN_FRAMES = 8  # labelled frames
+PERCENT_OF_FRAME = "% of the frame's side"
+"""Unit of the errors: of the side of the square that the whole frame becomes, also where squares follow the animal."""
 
 
 @dataclass(frozen=True)
 class RegressionMetrics:
-    """Mean distances in % of the image side, see :mod:`lightning_kp.metrics.regression`.
+    """Mean distances, see :mod:`lightning_kp.metrics.regression`, in % of the side of the whole frame.
+
+    That is the square that the network would see without following an animal: with ``fit: pad`` its side is the longer
+    side of the frame, with ``crop`` the shorter one, with ``squash`` width and height each count as the side; of a
+    fixed box (``boxes: [LEFT, TOP, RIGHT, BOTTOM]``) it is the square of the box.
 
     Attributes:
         linear: Error of the linear regressor.
@@ -53,7 +59,7 @@ class RegressionMetrics:
     def lines(self) -> list[str]:
         """A small table for the terminal."""
         rows = [
-            f"{'% of the image side':<22}{'linear':>9}{'matched':>9}",
+            f"{PERCENT_OF_FRAME:<22}{'linear':>9}{'matched':>9}",
             f"{'this run':<22}{self.linear:>9.2f}{self.matched:>9.2f}",
             f"{'untrained network':<22}{self.untrained_linear:>9.2f}{self.untrained_matched:>9.2f}",
             f"{'mean pose':<22}{self.mean_pose:>9.2f}{self.mean_pose:>9.2f}",

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from lightning_kp.errors import DataError
 from lightning_kp.frames.stream import stream_frames
 from lightning_kp.frames.view import ViewSettings
+from lightning_kp.labels.frames import find_file
 from lightning_kp.labels.truth import is_truth, open_truth
 from lightning_kp.method import KeypointMethod
 from lightning_kp.metrics.animals import (
@@ -31,6 +32,7 @@ from lightning_kp.metrics.animals import (
     split_points,
 )
 from lightning_kp.metrics.regression import fit_linear, mean_pose_error
+from lightning_kp.scoring.field_measures import FieldMeasures, field_measures
 from lightning_kp.scoring.untrained import untrained_like
 from lightning_kp.tracks.identity import IdentityTracker, estimate_body, order_by_height
 from lightning_kp.tracks.pixels import original_pixels
@@ -63,20 +65,23 @@ class LookAlikeMetrics:
         nodes_own_px: Mean error in pixels of the true points when predicted from the animal's own discovered points,
             by one least-squares fit with bias for all animals; NaN for a method with one set of points for all.
         nodes_all_px: Mean error in pixels when predicted from the points of all animals together.
+        field: MOTA and IDF1 with identities from assignment; None where py-motmetrics is not installed.
     """
 
     assignment: AnimalMetrics
     height: AnimalMetrics
     nodes_own_px: float
     nodes_all_px: float
+    field: FieldMeasures | None = None
 
 
-def read_tracked_truth(labels: Path, video: Path | None = None) -> Truth:
+def read_tracked_truth(labels: Path, video: Path | None = None, root: Path | None = None) -> Truth:
     """Read true points whose animals keep their identity over the whole video.
 
     Args:
         labels: A file of tracks, such as a SLEAP file, or the ``.truth.npz`` of a rendered arena.
-        video: The labelled video; by default the one that the file names or that lies beside it.
+        video: The labelled video; by default the one that the file names, or that lies below ``root`` or beside it.
+        root: A folder with the video.
 
     Raises:
         DataError: The labels or the video cannot be read.
@@ -90,22 +95,22 @@ def read_tracked_truth(labels: Path, video: Path | None = None) -> Truth:
         points = np.stack([frame.points_px for frame in arena.frames])
         return Truth(Path(arena.video.path), points, arena.video.frame_size)
     tracks = read_tracks(labels)
-    video = video or _video_beside(labels, tracks.video)
+    video = video or _video_beside(labels, tracks.video, root)
     with open_video(video) as reader:
         return Truth(video, np.asarray(tracks.points_px, np.float64), reader.info.frame_size)
 
 
-def _video_beside(labels: Path, named: str) -> Path:
-    """The video that a label file names, or the one of that name beside the file."""
-    found = [
-        path for path in (Path(named), labels.parent / Path(named.replace("\\", "/")).name) if path.is_file()
-    ]
-    if not found:
+def _video_beside(labels: Path, named: str, root: Path | None) -> Path:
+    """The video that a label file names, or the one of that name below ``root`` or beside the file."""
+    if Path(named).is_file():
+        return Path(named)
+    folders = [*([root] if root is not None else []), labels.parent]
+    if (found := find_file(named, folders, loose=True)) is None:
         raise DataError(
             f"{labels} belongs to the video {named}, which was not found.",
-            remedy="Give the video: --video FILE",
+            remedy="Give the video: --video FILE, or its folder: --root FOLDER",
         )
-    return found[0]
+    return found
 
 
 def track_with(
@@ -174,11 +179,13 @@ def score_tracks(tracks: Tracks, truth: Truth) -> LookAlikeMetrics:
         followed = _rows(points, _followed_centres(points))
     everything = tracks.points_px[:, 0][:, None].astype(np.float64) if single else followed
     own = float("nan") if single else _own_error(followed, truth)
+    by_assignment = score_animals(followed, truth.points_px)
     return LookAlikeMetrics(
-        score_animals(followed, truth.points_px),
+        by_assignment,
         score_animals(points, truth.points_px),
         own,
         _all_error(everything, truth),
+        field_measures(followed, truth.points_px, by_assignment.reach_px),
     )
 
 
@@ -232,5 +239,9 @@ def mean_pose_px(truth: Truth) -> float:
 
 
 def as_metrics(metrics: LookAlikeMetrics) -> dict[str, object]:
-    """Metrics by name, for ``metrics.json``."""
-    return asdict(metrics)
+    """Metrics by name, for ``metrics.json``; MOTA and IDF1 stand with the identities that they measure."""
+    found = asdict(metrics)
+    del found["field"]
+    if metrics.field is not None:
+        found["assignment"] |= metrics.field.as_metrics()
+    return found

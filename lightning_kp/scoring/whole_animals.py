@@ -26,8 +26,8 @@ from lightning_kp.metrics.animals import (
     centroids,
     match_centroids,
 )
-from lightning_kp.metrics.names import WHOLE_ANIMALS
 from lightning_kp.metrics.oks import OKSAveragePrecision
+from lightning_kp.runs.metric_names import WHOLE_ANIMALS
 
 REACH_WITHOUT_BODY = 5.0  # % of the longer side, for animals of one point, which have no length (ours)
 OKS_METRICS = ("AP", "AP50", "AR")
@@ -37,7 +37,7 @@ OKS_METRICS = ("AP", "AP50", "AR")
 class WholeAnimalMetrics:
     """Metrics over all labelled frames; distances in % of the longer side of what the network sees.
 
-    The names are keys of ``metrics.json``; :mod:`lightning_kp.metrics.names` lists former ones.
+    The names are keys of ``metrics.json``; :mod:`lightning_kp.runs.metric_names` lists former ones.
 
     Attributes:
         frames: Number of labelled frames.

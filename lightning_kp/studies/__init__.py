@@ -1,5 +1,5 @@
 """Studies: comparisons of many trainings, each started by ``python -m lightning_kp.studies.NAME``.
 
-``label_efficiency`` (with ``label_halves``, its data, and ``label_curves``, its plot), ``fusion_table``, ``scenes`` and
-``mean_pose`` can be started; ``trainings`` holds what they share.
+``label_efficiency`` (with ``label_halves``, its data, and ``label_curves``, its plot), ``fusion_table``, ``scenes``,
+``mean_pose`` and ``resting`` (no training: backgrounds) can be started; ``trainings`` holds what they share.
 """

@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from lightning_kp.files import write_whole
 from lightning_kp.studies.trainings import options_suffix
 
 SCENES: Mapping[str, dict[str, Any]] = {
@@ -224,8 +225,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         {"scene": job.scene, "treatment": job.treatment, "seed": job.seed, **(job.scores() or {})}
         for job in jobs
     ]
-    (out / "scenes.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    (out / "scenes.md").write_text(table(jobs) + "\n", encoding="utf-8")
+    write_whole(out / "scenes.json", json.dumps(found, indent=2) + "\n")
+    write_whole(out / "scenes.md", table(jobs) + "\n")
     print(table(jobs), *problems, sep="\n")
     return 1 if problems else 0
 

@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from lightning_kp.files import write_whole
-from lightning_kp.metrics.names import current_name
 from lightning_kp.runs.loggers import markdown
+from lightning_kp.runs.metric_names import current_name
 from lightning_kp.sweeps.file import SEED, Setting
 from lightning_kp.sweeps.study import Study, Trial
 from lightning_kp.sweeps.trial import read_result

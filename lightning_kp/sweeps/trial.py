@@ -31,7 +31,7 @@ def write_result(
 def read_result(folder: Path) -> dict[str, Any]:
     """Contents of ``trial.json``, metrics of older versions under their present names; empty without a file."""
     from lightning_kp.files import read_json
-    from lightning_kp.metrics.names import current_names
+    from lightning_kp.runs.metric_names import current_names
 
     content = read_json(folder / RESULT_FILE)
     return content | {"figures": current_names(content["figures"])} if content.get("figures") else content

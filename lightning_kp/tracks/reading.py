@@ -1,8 +1,9 @@
 """Reads tracks from files: the tidy table exactly, SLEAP and DeepLabCut files as far as they go.
 
-DeepLabCut's csv and h5 are read here, SLEAP's .slp as well.
+Columns count by their names and rows by the frame numbers in the index, never by their position.
 """
 
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,17 +12,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_kp.errors import DataError
+from lightning_kp.deeplabcut.columns import LIKELIHOOD, X, Y, frame_numbers, looks_like_coordinate
+from lightning_kp.deeplabcut.csv_files import open_csv
+from lightning_kp.deeplabcut.hdf import AS_CSV, open_hdf
+from lightning_kp.errors import DataError, one_line
+from lightning_kp.tracks.sleap import read_slp, split_video
 from lightning_kp.tracks.table import (
     KEYPOINTS_PER_PIECE,
     TrackInfo,
     Tracks,
     TrackSource,
+    check_size,
     concatenate,
     make_tracks,
     rows_per_piece,
 )
 from lightning_kp.tracks.writing import TIDY_COLUMNS, read_sidecar
+
+REMEDY = (
+    "Give a .slp, .csv, .dlc.csv or .dlc.h5 file that `kp track` wrote, or tracks of SLEAP or DeepLabCut whose rows "
+    "are frame numbers."
+)
 
 
 def read_tracks(path: Path) -> Tracks:
@@ -36,25 +47,28 @@ def read_tracks(path: Path) -> Tracks:
 
 
 def open_tracks(path: Path) -> TrackSource:
-    """Open a file that :func:`read_tracks` reads; the tidy table is read piece by piece, in constant memory."""
+    """Open a file that :func:`read_tracks` reads; the tidy table is read piece by piece, in constant memory.
+
+    ``FILE.slp#VIDEO`` is one video, by its name or number, of a SLEAP file of several.
+    """
     from h5py import is_hdf5
 
-    path = Path(path)
+    path, video = split_video(Path(path))
     try:
-        if path.suffix in (".slp", ".h5") and not is_hdf5(path):
-            raise ValueError("it is not an HDF5 file")  # h5py and tables raise many kinds of errors
         if path.suffix == ".slp":
-            return _read_slp(path)
+            if not is_hdf5(path):
+                raise ValueError("it is not an HDF5 file")  # sleap-io raises many kinds of errors
+            return _read_slp(path, video)
         if path.suffix == ".h5":
-            return _read_dlc(path)
+            return _read_deeplabcut(path)
         if path.suffix == ".csv":
-            with path.open() as file:
-                is_tidy = file.readline().strip() == ",".join(TIDY_COLUMNS)
-            return TidyFile(path) if is_tidy else _read_dlc(path)
-    except (OSError, KeyError, ValueError, IndexError) as error:
+            return TidyFile(path) if is_tidy(path) else _read_deeplabcut(path)
+    except DataError:
+        raise
+    except (OSError, ValueError, LookupError) as error:
         raise DataError(
-            f"{path} cannot be read as a keypoint file: {error}.",
-            remedy="Give a .slp, .csv, .dlc.csv or .dlc.h5 file that `kp track` wrote.",
+            f"{path} cannot be read as a keypoint file: {one_line(str(error))}.",
+            remedy=AS_CSV if path.suffix == ".h5" and "pickled" in str(error) else REMEDY,
         ) from error
     raise DataError(f"{path} is not a keypoint file.", remedy="Give a .slp, .csv or .h5 file.")
 
@@ -68,17 +82,40 @@ def _companion_info(path: Path, names: Iterable[str], animals: int) -> TrackInfo
     return TrackInfo("", (0, 0), 0.0, tuple(names), animals)
 
 
+def is_tidy(path: Path) -> bool:
+    """Whether a csv file is a tidy table: by its first columns.  Raises ValueError if one of the others is missing."""
+    with path.open(encoding="utf-8-sig") as file:
+        header = file.readline().strip().replace(";", ",").replace('"', "").split(",")
+    if not set(TIDY_COLUMNS[:4]) <= set(header):
+        return False
+    missing = [name for name in TIDY_COLUMNS if name not in header]
+    repeated = [name for name in TIDY_COLUMNS if header.count(name) > 1]
+    if missing or repeated:
+        problem = f"no column {missing[0]}" if missing else f"several columns called {repeated[0]}"
+        raise ValueError(f"it has {problem}")
+    return True
+
+
 class TidyFile:
     """Tracks in a tidy table, read piece by piece.  Raises DataError if it has no frame."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        with path.open(encoding="utf-8-sig") as file:
+            self._separator = ";" if ";" in file.readline() else ","
+            self._decimal = "," if self._separator == ";" and "," in file.readline() else "."
         first = self._read(nrows=KEYPOINTS_PER_PIECE)
         if not len(first):
             raise DataError(f"{path} contains no frame.")
         first = first[first["frame"] == first["frame"].iloc[0]]
         self._rows = first[["animal", "keypoint"]].to_numpy()
         names = tuple(first["keypoint"].unique())
+        repeated = first["keypoint"][first.duplicated(["animal", "keypoint"])]
+        if len(repeated):
+            raise DataError(
+                f"{path} has several keypoints called {repeated.iloc[0]}.",
+                remedy="Give each keypoint a name of its own.",
+            )
         self._info = _companion_info(path, names, len(first) // len(names))
         if not self._info.fps:
             # without the .json the mean rate is the best estimate
@@ -131,68 +168,65 @@ class TidyFile:
             "keypoint": str,
             "animal": str,
         }
-        wanted = options.get("usecols", TIDY_COLUMNS)
+        wanted = options.setdefault("usecols", list(TIDY_COLUMNS))
         kinds = {name: kind for name, kind in kinds.items() if name in wanted}
         options["na_values"] = {name: [""] for name in kinds if kinds[name] is np.float64}
         return pd.read_csv(
-            self.path, float_precision="round_trip", dtype=kinds, keep_default_na=False, **options
+            self.path,
+            float_precision="round_trip",
+            dtype=kinds,
+            keep_default_na=False,
+            sep=self._separator,
+            decimal=self._decimal,
+            encoding="utf-8-sig",
+            **options,
         )
 
 
-def _plain_tracks(info: TrackInfo, points: NDArray[Any], confidence: NDArray[Any]) -> Tracks:
-    """Tracks from a format with points (N, I, K, 2) and confidence (N, I, K) only."""
-    missing = np.isnan(points).any(-1)
+def _plain_tracks(path: Path, info: TrackInfo, points: NDArray[Any], confidence: NDArray[Any]) -> Tracks:
+    """Tracks from a format with points (N, I, K, 2) and confidence (N, I, K) only; an unknown confidence is 0."""
+    unknown = np.isnan(confidence)
+    doubtful = int((unknown & ~np.isnan(points).any(-1)).sum())
+    if doubtful:
+        warnings.warn(f"{path}: {doubtful} points have no confidence; it counts as 0.", stacklevel=4)
     arrays = {
         "times_s": np.arange(len(points)) / (info.fps or 1.0),
         "points_px": points.astype(np.float32),
-        "confidence": np.where(missing & np.isnan(confidence), 0, confidence).astype(np.float32),
+        "confidence": np.where(unknown, 0, confidence).astype(np.float32),
         "covariance_px": np.full((*points.shape[:3], 3), np.nan, np.float32),
     }
     return make_tracks(info, arrays)
 
 
-def _read_slp(path: Path) -> Tracks:
-    import sleap_io as sio
-
-    labels = sio.load_slp(str(path), open_videos=False)
-    video = labels.videos[0]
-    known = video.backend_metadata
-    frames, height, width = (known.get("shape") or (0, 0, 0))[:3]
-    labelled = [frame for frame in labels if frame.video is video]
-    frames = max([frames or 0, *(frame.frame_idx + 1 for frame in labelled)])
-    animals = len(labels.tracks) or max((len(frame.instances) for frame in labelled), default=1)
-    names = labels.skeletons[0].node_names
-    # not labels.numpy, which confuses animals that are never in the same frame
-    values = np.full((frames, animals, len(names), 3), np.nan)
-    for frame in labelled:
-        for number, instance in enumerate([*frame.predicted_instances, *frame.user_instances]):
-            animal = number if instance.track is None else labels.tracks.index(instance.track)
-            points = values[frame.frame_idx, min(animal, animals - 1)]
-            points[:, :2], points[:, 2] = instance.numpy(), 1
-            if isinstance(instance, sio.PredictedInstance):
-                points[:, 2] = instance.points["score"]
-    info = _companion_info(path, names, animals)
-    if not info.video:
-        size, fps = (height or 0, width or 0), float(known.get("fps") or 0)
-        info = replace(info, video=str(video.filename), frame_size=size, fps=fps)
-    return _plain_tracks(info, values[..., :2], values[..., 2])
+def _read_slp(path: Path, video: str) -> Tracks:
+    found = read_slp(path, video)
+    info = _companion_info(path, found.info.keypoint_names, found.info.animals)
+    # the file beside it describes what `kp track` wrote, which is one video
+    use_own = not info.video or video
+    return _plain_tracks(path, found.info if use_own else info, found.points_px, found.confidence)
 
 
-def _read_dlc(path: Path) -> Tracks:
-    import pandas as pd
-
+def _read_deeplabcut(path: Path) -> Tracks:
+    """Rows count by the frame number in the index, columns by their names; frames without a row are empty."""
     if path.suffix == ".h5":
-        table: Any = pd.read_hdf(path)
+        columns, index, values = open_hdf(path)
     else:
-        with path.open() as file:
-            depth = 4 if [file.readline(), file.readline()][1].startswith("individuals") else 3
-        # index_col=0 would read a first row of empty cells as the name of the index
-        table = pd.read_csv(path, header=list(range(depth)))
-        table = table.set_index(table.columns[0])
-    columns = table.columns
-    names = list(columns.get_level_values(-2).unique())
-    animals = len(columns.get_level_values(1).unique()) if columns.nlevels == 4 else 1
-    per_point = columns.get_level_values(-1).nunique()
-    values = table.to_numpy(dtype=np.float64).reshape(len(table), animals, len(names), per_point)
-    confidence = values[..., 2] if per_point == 3 else np.where(np.isnan(values[..., 0]), 0.0, 1.0)
-    return _plain_tracks(_companion_info(path, names, animals), values[..., :2], confidence)
+        table = open_csv(path)
+        columns, (index, values) = table.columns, table.numbers()
+    if not len(index):
+        raise ValueError("it contains no frame")
+    number = frame_numbers(index)
+    animals, names = len(columns.individuals), columns.parts
+    check_size(int(number.max()) + 1, animals, len(names))
+    shape = (int(number.max()) + 1, animals, len(names))
+    points, confidence = np.full((*shape, 2), np.nan, np.float32), np.zeros(shape, np.float32)
+    for axis, coord in enumerate((X, Y)):
+        points[number, ..., axis] = columns.values(coord, values)
+    is_there = np.isfinite(points[number]).all(-1)
+    confidence[number] = np.where(columns.of(LIKELIHOOD) >= 0, columns.values(LIKELIHOOD, values), is_there)
+    unused = [name for name in columns.ignored if looks_like_coordinate(name)]
+    if unused:
+        warnings.warn(
+            f"{path}: of the coordinates, x and y are read; {', '.join(unused)} are not.", stacklevel=3
+        )
+    return _plain_tracks(path, _companion_info(path, names, animals), points, confidence)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pictures
 
+from lightning_kp.errors import DataError
 from lightning_kp.files import replacing, write_whole
 from lightning_kp.tracks.table import animal_names
 from lightning_kp.tracks.writing import DLC_KEY
@@ -68,7 +69,13 @@ def _video(info: VideoInfo) -> Any:
     path = info.path.resolve()
     if path.is_dir():
         # Decodes all images, because SLEAP counts every listed image, but a reader only those that can be read.
-        return sio.Video.from_filename([str(frame.path) for frame in ImageFolderReader(path).decode()])
+        names = [str(frame.path) for frame in ImageFolderReader(path).decode()]
+        if len(set(names)) < len(names):
+            raise DataError(
+                f"{path} holds files of several pictures, of which SLEAP would show the first only.",
+                remedy="Save each picture as a file of its own, and track these.",
+            )
+        return sio.Video.from_filename(names)
     known = {"filename": str(path), "shape": [info.n_frames, height, width, 3], "fps": info.fps}
     return sio.Video(filename=str(path), backend_metadata=known, open_backend=False)
 

@@ -6,6 +6,7 @@ top left pixel of the original video is (0, 0).
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from lightning_kp.errors import DataError
 
 Floats = NDArray[np.float32]
+MAX_KEYPOINTS = 2**29  # of a table in memory, which then takes 13 GB; a file may name any frame number (ours)
 KEYPOINTS_PER_PIECE = 16_384  # held in memory while a table is written or read (ours: about 10 MB as text)
 
 
@@ -79,7 +81,7 @@ class Tracks:
         keypoint_names: Names of the K keypoints.
 
     Raises:
-        DataError: if the shapes contradict each other.
+        DataError: if the shapes contradict each other, or two keypoints have one name.
     """
 
     video: str
@@ -105,6 +107,12 @@ class Tracks:
         if len(self.keypoint_names) != keypoints:
             raise DataError(
                 f"Tracks of {keypoints} keypoints need as many names, got {len(self.keypoint_names)}."
+            )
+        if len(set(self.keypoint_names)) < keypoints:
+            repeated = [name for name, count in Counter(self.keypoint_names).items() if count > 1]
+            raise DataError(
+                f"The tracks of {self.video or 'a video'} have several keypoints called {', '.join(repeated)}.",
+                remedy="Give each keypoint a name of its own.",
             )
 
     def __len__(self) -> int:
@@ -143,6 +151,19 @@ class TrackSource(Protocol):
 def rows_per_piece(info: TrackInfo) -> int:
     """Number of frames handled at a time, so that memory does not grow with the video."""
     return max(1, KEYPOINTS_PER_PIECE // max(1, info.animals * len(info.keypoint_names)))
+
+
+def fits_in_memory(frames: int, animals: int, keypoints: int) -> bool:
+    """Whether a table of this size can be read as a whole."""
+    return frames * animals * keypoints <= MAX_KEYPOINTS
+
+
+def check_size(frames: int, animals: int, keypoints: int) -> None:
+    """Raise ValueError for a table that cannot be read as a whole, such as one with a wrong frame number."""
+    if not fits_in_memory(frames, animals, keypoints):
+        raise ValueError(
+            f"its last frame has the number {frames - 1:,}, which {animals} x {keypoints} keypoints are too many for"
+        )
 
 
 def make_tracks(info: TrackInfo, arrays: dict[str, Any]) -> Tracks:

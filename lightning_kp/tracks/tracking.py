@@ -17,6 +17,7 @@ from lightning_kp.frames.view import ViewSettings
 from lightning_kp.keypoints import Keypoints
 from lightning_kp.method import KeypointMethod, Prediction
 from lightning_kp.motion.boxes import FOLLOW, box_file, boxes_per_animal
+from lightning_kp.tracks.engine import Engine
 from lightning_kp.tracks.identity_files import keep_identities
 from lightning_kp.tracks.pixels import Regions
 from lightning_kp.tracks.store import TrackStore
@@ -73,6 +74,7 @@ def track_video(
     batch_size: int = 32,
     formats: Iterable[str] | None = None,
     threshold: float = 0.0,
+    engine: Engine | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> TrackingReport:
     """Track one video and write ``<stem>.*``; continues after an earlier, interrupted call.
@@ -86,6 +88,7 @@ def track_video(
         batch_size: Frames predicted at a time.
         formats: Keys of :data:`~lightning_kp.tracks.writing.FORMATS`; all by default.
         threshold: Instances with a score (mean confidence of their keypoints) below it are left out.
+        engine: Computes the network; torch by default.  Engines agree to rounding and are no part of ``origin``.
         progress: Called with the number of frames done so far.
 
     Raises:
@@ -108,8 +111,9 @@ def track_video(
     with reader, TrackStore(stem, info) as store:
         done_before = len(store)
         computing, writing = fill_store(
-            store, method, reader, view, batch_size=batch_size, threshold=threshold, progress=progress
-        )
+            store, method, reader, view,
+            batch_size=batch_size, threshold=threshold, engine=engine, progress=progress,
+        )  # fmt: skip
         frames = len(store) - done_before
         tick = time.perf_counter()
         if isinstance(reader, ImageFolderReader):
@@ -139,6 +143,7 @@ def fill_store(
     *,
     batch_size: int = 32,
     threshold: float = 0.0,
+    engine: Engine | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[float, float]:
     """Predict the frames that ``store`` lacks and give each instance its own row over time.
@@ -153,7 +158,9 @@ def fill_store(
         )
         for boxes in boxes_per_animal(view.boxes)
     ]  # fmt: skip
-    computing, writing = _fill(store, method, streams, threshold, progress)
+    engine = engine or Engine(method)
+    engine.expect(len(streams) * max(0, (reader.info.n_frames or 0) - len(store)))
+    computing, writing = _fill(store, engine, streams, threshold, progress)
     tick = time.perf_counter()
     if store.info.animals > 1:
         keep_identities(store, regroup=not method.finds_whole_animals)
@@ -162,7 +169,7 @@ def fill_store(
 
 def _name_images(reader: ImageFolderReader, stem: Path) -> None:
     """Write ``<stem>.images.txt``, which lists the image of each frame number; needs a complete pass."""
-    rows = "".join(f"{number}\t{path.name}\n" for number, path in enumerate(reader.images))
+    rows = "".join(f"{number}\t{name}\n" for number, name in enumerate(reader.image_names()))
     write_whole(companion(stem, ".images.txt"), f"frame\timage\n{rows}")
 
 
@@ -185,7 +192,7 @@ def _refuse_other_video(stem: Path, info: TrackInfo) -> None:
 
 def _fill(
     store: TrackStore,
-    method: KeypointMethod,
+    engine: Engine,
     streams: Sequence[Iterable[FrameBatch]],
     threshold: float,
     progress: Callable[[int], None] | None,
@@ -194,7 +201,7 @@ def _fill(
     computing = writing = 0.0
     for batches in zip(*streams, strict=True):
         tick = time.perf_counter()
-        predictions = [_above(predict(method, batch), threshold) for batch in batches]
+        predictions = [_above(predict(engine.method, batch, engine), threshold) for batch in batches]
         tock = time.perf_counter()
         regions = [_regions(batch) for batch in batches]
         store.append_crops(predictions, regions, batches[0].time_s.tolist())
@@ -215,13 +222,14 @@ def _above(found: Prediction, threshold: float) -> Prediction:
 
 
 @torch.inference_mode()
-def predict(method: KeypointMethod, batch: FrameBatch) -> Prediction:
-    """Predict a batch of frames (B, 3, H, W), uint8, of one video on the method's device.
+def predict(method: KeypointMethod, batch: FrameBatch, engine: Engine | None = None) -> Prediction:
+    """Predict a batch of frames (B, 3, H, W), uint8, of one video on the method's device, by default with torch.
 
     Points (B, I, K, 2) and covariances refer to the images as they were cropped, before any registration.
     """
     image = floats_in_unit_range(batch.image.to(method.device, non_blocking=True))
-    found = method.predict_step(Frames(image, torch.zeros_like(batch.index), batch.index))
+    frames = Frames(image, torch.zeros_like(batch.index), batch.index)
+    found = method.predict_step(frames) if engine is None else engine.predict(frames)
     if bool((batch.transforms == torch.eye(3)).all()):
         return found
     points = points_in_frame(found.keypoints.points, batch.transforms)

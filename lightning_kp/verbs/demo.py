@@ -26,9 +26,9 @@ def run(arguments: list[str]) -> int:
     given = parser.parse_args(own)
 
     from lightning_kp.api.discovery import discover
+    from lightning_kp.api.reporting import report
     from lightning_kp.api.scoring import score
     from lightning_kp.arena.recording import ArenaSettings, write_arena
-    from lightning_kp.reports.document import write_report
     from lightning_kp.runs.folder import RunFolder
 
     folder = RunFolder(Path(given.out)).create()
@@ -39,9 +39,11 @@ def run(arguments: list[str]) -> int:
     with messages_on_terminal():
         found = discover(video, out=folder.path, preset=PRESET, settings=SETTINGS | epochs, options=options)
         errors = score(found, labels=unseen.with_suffix(".truth.npz"), animals=False)
-    write_report(folder)
+    report(found)
     assert errors.labels is not None  # an arena's ground truth labels every frame
     print(
-        "Against the ground truth, on a second video with other movements:", *errors.labels.lines(), sep="\n"
+        "Against the ground truth, on a second video with different movements:",
+        *errors.labels.lines(),
+        sep="\n",
     )
     return 0

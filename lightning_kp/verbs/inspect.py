@@ -34,7 +34,7 @@ def run(arguments: list[str]) -> int:
     if given.boxes:
         _write_boxes(found, given)
     if not (given.out or given.boxes or given.json):
-        print("\n--out DIR also saves this with a picture of where, when and how far things move.")
+        print("\n--out DIR also saves this with a picture of where, when and how far animals move.")
     return 0
 
 
@@ -59,7 +59,9 @@ def _parser() -> VerbParser:
         "--boxes", metavar="FILE", help="write a csv file with a box around each animal, for --data.boxes"
     )
     parser.add_argument(
-        "--animals", type=positive, help="with --boxes: number of animals (default: the things seen moving)"
+        "--animals",
+        type=positive,
+        help="with --boxes: number of animals (default: the number of moving regions)",
     )
     parser.add_argument(
         "--boxes-from",
@@ -85,5 +87,8 @@ def _write_boxes(found: "VideoReport", given: argparse.Namespace) -> None:
             f"seen in {shares} of the frames",
             file=sys.stderr,
         )
+        for animal in range(animals):
+            for start, end in each.unseen_stretches(animal, least_s=1.0):
+                print(f"  {start:.1f} to {end:.1f} s: animal {animal + 1} not found", file=sys.stderr)
     path = Path(given.boxes)
     print(f"Written: {path}. Next: kp discover VIDEOS --data.boxes={path.resolve()}", file=sys.stderr)

@@ -16,6 +16,9 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("labels", help="SLEAP, DeepLabCut, Lightning Pose, COCO or Label Studio labels")
     parser.add_argument("--names", help="points to use, comma-separated (default: all)")
     parser.add_argument("--root", help="folder with the images of the labels (default: where the file says)")
+    parser.add_argument(
+        "--predicted", action="store_true", help="take the predictions of a SLEAP file for labels"
+    )
     parser.add_argument("--out", help="folder of the new run (default: RUN-named)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
     given = parser.parse_args(arguments)
@@ -25,7 +28,7 @@ def run(arguments: list[str]) -> int:
     with messages_on_terminal():
         named = name(
             given.run, given.labels, names=given.names.split(",") if given.names else None, root=given.root,
-            out=given.out, device=given.device,
+            predicted=given.predicted, out=given.out, device=given.device,
         )  # fmt: skip
     print(*named.lines(), f"Named points: `kp track {named.path} VIDEOS`", sep="\n")
     return 0

@@ -12,16 +12,19 @@ from lightning_kp.command.terminal import messages_on_terminal
 SUMMARY = (
     "Discovered keypoints: fit labelled points from them on the first half of the labelled frames and measure errors "
     "on the second, beside the same network untrained and the mean pose. Methods that find whole animals: the share "
-    "of labelled animals found and the errors of their points. Labelled tracks of several animals: also detection, "
-    "centroid error and identity switches."
+    "of labelled animals found and the errors of their points. Named points: also their errors in pixels and the share "
+    "found (PCK). Labelled tracks of several animals: also detection, centroid error and identity switches. Labelled "
+    "frames that trained the run or named its points are left out."
 )
 
-SIDE, LONGER = "% of the image side", "% of the longer side"
+SIDE, FRAME, LONGER = "% of the image side", "% of the frame's side", "% of the longer side"
+NAMED = "named_mean_px"
 OVER_RUNS = {
-    "linear": ("linear", SIDE),
-    "matched": ("matched", SIDE),
+    "linear": ("linear", FRAME),
+    "matched": ("matched", FRAME),
     "part_median": ("parts, median,", LONGER),
     "part_mean": ("parts, mean,", LONGER),
+    NAMED: ("named points, mean,", "px"),
 }
 """Metrics that are summarised over several runs: their name and unit in the printed line."""
 
@@ -37,7 +40,8 @@ def run(arguments: list[str]) -> int:
     with messages_on_terminal():
         for found in score_each(
             given.run, labels=given.labels, human36m=given.human36m, stride=given.stride, prefix=given.prefix,
-            animals=given.animals, video=given.video, device=given.device,
+            animals=given.animals, video=given.video, root=given.root, include_trained=given.include_trained,
+            predicted=given.predicted, device=given.device,
         ):  # fmt: skip
             if given.human36m:
                 print(*found.labels.lines() if found.labels else (), sep="\n")
@@ -46,6 +50,8 @@ def run(arguments: list[str]) -> int:
             print(*found.lines(), sep="\n", flush=True)
             for name in (each for each in OVER_RUNS if hasattr(found.labels, each)):
                 values.setdefault(name, []).append(getattr(found.labels, name))
+            if found.named is not None:
+                values.setdefault(NAMED, []).append(found.named.overall.mean_px)
     for name, of_runs in values.items():
         if len(of_runs) > 1:
             print(over_runs(*OVER_RUNS[name], of_runs))
@@ -70,6 +76,17 @@ def _parser() -> VerbParser:
         help="score tracks of several animals (default: if the labels hold such and the network finds several)",
     )
     parser.add_argument("--video", help="the video of labelled tracks, if the file does not lead to it")
+    parser.add_argument(
+        "--root", help="folder with the images or videos of the labels (default: where the file says)"
+    )
+    parser.add_argument(
+        "--include-trained",
+        action="store_true",
+        help="score frames that trained the run or named its points, too, apart from the others",
+    )
+    parser.add_argument(
+        "--predicted", action="store_true", help="take the predictions of a SLEAP file for labels"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
     return parser
 

@@ -70,12 +70,12 @@ def _check_commands(sweep: "SweepFile", *, shown: bool) -> None:
     import shlex
 
     from lightning_kp.command.training import refuse_wrong_options
-    from lightning_kp.command.trials import fit_options
+    from lightning_kp.command.trials import training_options
 
     for setting in sweep.probes():
         words = sweep.command_line(setting)
         if words[1:4] == ["-m", "lightning_kp", "trial"]:
-            refuse_wrong_options(fit_options(words[4:]))
+            refuse_wrong_options(training_options(words[4:]))
         if shown:
             print(shlex.join(["kp", *words[3:]] if words[1:3] == ["-m", "lightning_kp"] else words))
 
@@ -175,7 +175,7 @@ class Runner:
 
     def _outcome(self, ended: _Running) -> tuple[float | None, str]:
         """The value of the sweep's metric, or None if the trial failed; and a text that describes the outcome."""
-        from lightning_kp.metrics.names import current_name
+        from lightning_kp.runs.metric_names import current_name
         from lightning_kp.sweeps.trial import read_result, write_result
 
         folder, metric = self.study.trial_folder(ended.trial.number), current_name(self.study.sweep.metric)

@@ -23,6 +23,13 @@ def run(arguments: list[str]) -> int:
     )
     parser.add_argument("--batch-size", type=positive, default=32, help="frames per network pass")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
+    parser.add_argument(
+        "--engine",
+        default="auto",
+        choices=("auto", "torch", "onnx"),
+        help="what computes the network: torch, onnx (ONNX Runtime; faster on a CPU, needs lightning-kp[onnx]), or "
+        "auto: onnx where it is installed, agrees with torch and is worth an export (default)",
+    )
     parser.add_argument("--formats", default="slp,csv,dlc_csv,dlc_h5", help="which files to write")
     parser.add_argument("--overlay", action="store_true", help="also draw overlays/<video>.mp4")
     given = parser.parse_args(arguments)
@@ -34,7 +41,8 @@ def run(arguments: list[str]) -> int:
     with messages_on_terminal():
         found = track(
             given.checkpoint, given.videos, out=given.out, boxes=given.boxes, threshold=given.least,
-            batch_size=given.batch_size, device=given.device, formats=formats, overlay=given.overlay,
+            batch_size=given.batch_size, device=given.device, engine=given.engine, formats=formats,
+            overlay=given.overlay,
         )  # fmt: skip
     for line in summary_lines(found.swaps or {}):
         print(line)

@@ -12,26 +12,19 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_kp.command.arguments import VerbParser
-from lightning_kp.command.trials import SUMMARY
+from lightning_kp.command.trials import trial_parser
 from lightning_kp.sweeps.trial import EXIT_FAILED, write_result
 
 if TYPE_CHECKING:
     from lightning_kp.method import KeypointMethod
     from lightning_kp.runs.folder import RunFolder
     from lightning_kp.scoring.discovered import RegressionMetrics
-    from lightning_kp.scoring.whole_animals import WholeAnimalMetrics
+    from lightning_kp.scoring.results import Score
 
 
 def run(arguments: list[str]) -> int:
     """Entry point of the verb; returns the exit code."""
-    parser = VerbParser("trial", SUMMARY)
-    parser.add_argument("--out", help="run folder (default: runs/trials/ID with W&B's run id, else a number)")
-    parser.add_argument("--labels", help="labelled frames to score on, as for kp score")
-    parser.add_argument(
-        "--prepare", action="store_true", help="only prepare the data, before parallel trials start"
-    )
-    own, options = parser.parse_known_args(arguments)
+    own, options = trial_parser().parse_known_args(arguments)
 
     from lightning_kp.runs.folder import RunFolder
 
@@ -113,19 +106,23 @@ def _trained_and_scored(folder: "RunFolder", options: list[str], labels: str | N
     return figures | folder.read_metrics()
 
 
-def _scored(
-    method: "KeypointMethod", data: Any, labels: str | None
-) -> "RegressionMetrics | WholeAnimalMetrics | None":
-    """Score against a label file, or against the ground truth of a datamodule that renders its videos."""
+def _scored(method: "KeypointMethod", data: Any, labels: str | None) -> "RegressionMetrics | Score | None":
+    """Score against a label file, or against the ground truth of a datamodule that renders its videos.
+
+    Labelled frames that trained are scored apart: their metrics begin with ``trained_``.
+    """
     from lightning_kp.frames.view import ViewSettings
     from lightning_kp.scoring.discovered import score_regression
     from lightning_kp.scoring.label_file import score_file
+    from lightning_kp.scoring.results import Score
 
     if labels is not None:
         seen = {
             name: getattr(data, name) for name in ("fit", "boxes", "preprocessing") if hasattr(data, name)
         }
-        return score_file(method, labels, ViewSettings(data.size, **seen))[0]
+        marks = getattr(data, "trained_on", None) or ()
+        view = ViewSettings(data.size, **seen)
+        return Score.of_file("", score_file(method, labels, view, trained_on=marks, include_trained=True))
     known = getattr(data, "labels", None)  # elsewhere `labels` is the option that names training labels
     return score_regression(method, known()) if callable(known) else None
 

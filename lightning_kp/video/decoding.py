@@ -26,6 +26,8 @@ MIN_RATE_VARIATION = 0.25
 """Variation of the frame interval, as a share of the shortest one, above which the frame rate counts as variable."""
 MIN_RATE_VARIATION_S = 0.0021
 """Lower limit of this variation in seconds: containers that store whole milliseconds alternate 33, 33, 34 ms."""
+MAX_EXCESS = 4
+"""How many times more frames a header may promise than its file has room for, or holds, before they are counted."""
 VARIABLE_RATE = "the frame rate varies: gaps are counted in frames, and each frame keeps its own time stamp"
 # Since PyAV 17 swscale uses all cores by default, which is slower on frames of this size.
 ONE_THREAD: dict[str, int] = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
@@ -236,10 +238,13 @@ def _probe(path: Path) -> VideoInfo:
     if not 0 < fps < 10_000:
         fps = FALLBACK_FPS
         problems.append(f"the file states no frame rate; {fps:g} frames per second are assumed")
-    length_is_unknown = metadata["n_frames"] is None and duration is None
-    is_variable, count = _probe_packets(path, count_all=length_is_unknown)
-    if length_is_unknown:
+    announced = metadata["n_frames"] or (None if duration is None else round(duration * fps))
+    is_variable, count = _probe_packets(path, announced)
+    if announced is None:
         metadata["n_frames"] = count
+    elif count is not None and announced > MAX_EXCESS * max(1, count):
+        metadata["n_frames"], metadata["duration_s"] = count, count / fps
+        problems.append(f"its header promises {announced} frames, but it holds {count}, which are used")
     if is_variable:
         problems.append(VARIABLE_RATE)
     if rotation % 90:
@@ -265,21 +270,29 @@ def _duration(container: Any, stream: Any) -> float | None:
     return container.duration / av.time_base if container.duration else None
 
 
-def _probe_packets(path: Path, count_all: bool) -> tuple[bool, int]:
-    """Return whether the first packets are unevenly spaced in time, and the number of packets read."""
+def _probe_packets(path: Path, announced: int | None) -> tuple[bool, int | None]:
+    """Return whether the first packets are unevenly spaced in time, and the number of all packets.
+
+    All are counted only if the number of frames is not ``announced``, or if the file is too small for so many; else
+    the number is None.
+    """
     times: list[float] = []
-    count = 0
+    count = size = 0
+    is_counted, room = True, MAX_EXCESS * path.stat().st_size
     try:
         with _open(path) as container:
             for packet in container.demux(container.streams.video[0]):
                 count += packet.size > 0
+                size += packet.size
                 if count <= PROBED_PACKETS and packet.pts is not None and packet.time_base is not None:
                     times.append(float(packet.pts * packet.time_base))
-                if count == PROBED_PACKETS and not count_all:
+                if count == PROBED_PACKETS and announced is not None and announced * size <= room * count:
+                    is_counted = False
                     break
     except av.error.FFmpegError:
         pass
     if count >= PROBED_PACKETS:
         times = sorted(times)[:-REORDERED_PACKETS]
     steps = np.diff(sorted(times))
-    return len(steps) > 1 and _varies(float(steps.min()), float(steps.max())), count
+    is_variable = len(steps) > 1 and _varies(float(steps.min()), float(steps.max()))
+    return is_variable, count if is_counted else None

@@ -157,3 +157,15 @@ def test_a_network_of_crops_warns_about_whole_frames(
     caplog.clear()
     model.predict(frames[:1], boxes=(0, 0, 24, 24))
     assert caplog.text == ""
+
+
+def test_onnx_runtime_predicts_what_torch_predicts(run: Path, frames: np.ndarray) -> None:
+    pytest.importorskip("onnxruntime")
+    model = kp.load(run, device="cpu", engine="onnx")
+    found, wanted = model.predict(frames, batch_size=4), kp.load(run, device="cpu").predict(frames)
+    assert model.engine is not None
+    assert model.engine.name == "onnx"
+    np.testing.assert_allclose(found.points_px, wanted.points_px, atol=0.02)
+    np.testing.assert_allclose(found.confidence, wanted.confidence, atol=1e-4)
+    with pytest.raises(ConfigurationError, match="no engine 'fast'"):
+        kp.load(run, engine="fast")

@@ -16,6 +16,7 @@ from lightning_kp.behaviour.bouts import (
     to_labels,
     write_bouts,
 )
+from lightning_kp.behaviour.clock import Clock
 from lightning_kp.errors import DataError
 
 NAMES = ("attack", "mount", "other")
@@ -129,3 +130,81 @@ def test_seconds_are_not_taken_for_frames(tmp_path: Path) -> None:
         read_bouts(path, 30.0)
     path.write_text("behavior,start,stop\ngroom,46.0,118\n")
     assert [bout[:3] for bout in read_bouts(path, 30.0)[""]] == [("groom", 46, 118)]
+
+
+SECONDS = "behaviour,start_s,stop_s\n"
+UNEVEN = np.concatenate(
+    (np.arange(25) / 25, 1 + np.arange(20) / 5, 5 + np.arange(25) / 25)
+)  # 25, 5, 25 frames/s
+PAUSED = np.concatenate((np.arange(100) / 25, 60 + np.arange(100) / 25))  # off from 4 to 60 s
+
+
+@pytest.mark.parametrize(
+    ("times", "start", "stop", "frames"),
+    [
+        (UNEVEN, 2, 3, (30, 34)),  # 1 s are 25 frames, 2 s five more
+        (UNEVEN, 5, 5.4, (45, 54)),
+        (UNEVEN, 2.05, 2.95, (30, 34)),  # the nearest frames
+        (UNEVEN, 5.6, 99, (60, 2394)),  # goes on after the last frame: 0.04 s each
+        (np.arange(50) / 25 + 0.2, 0, 0.4, (0, 4)),  # the first frame comes late
+        (PAUSED, 3, 61, (75, 124)),
+        (PAUSED, 3, 30, (75, 99)),  # stops within the pause
+        (PAUSED, 30, 61, (100, 124)),  # starts within the pause
+        (PAUSED, 30, 31, None),
+    ],
+)
+def test_seconds_fall_on_the_frames_of_their_times(
+    times: np.ndarray, start: float, stop: float, frames: tuple[int, int] | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"{SECONDS}groom,{start},{stop}\n")
+    found = read_bouts(path, 12.0, times_s=times)[""]
+    assert [bout[1:3] for bout in found] == ([] if frames is None else [frames])
+
+
+@given(st.integers(0, 500), st.integers(1, 500), st.floats(-0.49, 0.49))
+def test_even_times_are_the_rate(first: int, length: int, off: float) -> None:
+    clock = Clock.of(np.arange(600) / 30, 30.0)
+    for frame in (first, first + length):
+        assert clock.frame_at(max(0.0, (frame + off) / 30)) == Clock.of(None, 30.0).frame_at(
+            max(0.0, (frame + off) / 30)
+        )
+
+
+BORIS = "Observation id,Subject,Behavior,Behavior type,Start (s),Stop (s),Media file name\n"
+
+
+@pytest.mark.parametrize("before", ["", "videos/", "C:\\data\\day 1\\", "\\\\server\\lab\\"])
+def test_newer_boris_tables_name_each_video(before: str, tmp_path: Path) -> None:
+    path = tmp_path / "boris.csv"
+    rows = f"o,s,groom,STATE,2,4,{before}cam1.mp4\no,s,rear,STATE,6,8,{before}cam2.mp4\n"
+    path.write_text(BORIS + rows)
+    assert [bout[:3] for bout in read_bouts(path, 25.0, video="cam1")[""]] == [("groom", 50, 99)]
+    assert [bout[:3] for bout in read_bouts(path, 25.0, video="cam2")[""]] == [("rear", 150, 199)]
+
+
+def test_videos_of_one_name_are_not_mixed(tmp_path: Path) -> None:
+    path = tmp_path / "boris.csv"
+    path.write_text(f"{BORIS}o,s,groom,STATE,2,4,day1/cam.mp4\no,s,rear,STATE,6,8,day2/cam.mp4\n")
+    with pytest.raises(
+        DataError, match=r"bouts of day1/cam\.mp4 and of day2/cam\.mp4, and both are called cam"
+    ):
+        read_bouts(path, 25.0, video="cam")
+    path.write_text(f"{BORIS}o,s,groom,STATE,2,4,day1/cam.mp4\no,s,rear,STATE,6,8,cam.mp4\n")
+    assert len(read_bouts(path, 25.0, video="cam")[""]) == 2
+
+
+def test_point_events_have_no_stop(tmp_path: Path) -> None:
+    path = tmp_path / "boris.csv"
+    path.write_text(f"{BORIS}o,s,sniff,POINT,2,NA,a.mp4\n")
+    assert [bout[:3] for bout in read_bouts(path, 25.0, video="a")[""]] == [("sniff", 50, 50)]
+    path.write_text(f"{BORIS}o,s,groom,STATE,2,NA,a.mp4\n")
+    with pytest.raises(DataError, match=r"line 2: groom starts at 2 and has no stop\. Give the time"):
+        read_bouts(path, 25.0, video="a")
+
+
+def test_tables_with_tabs_or_semicolons(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    for mark in "\t;":
+        path.write_text(f"{SECONDS}groom,1,2\n".replace(",", mark))
+        assert [bout[:3] for bout in read_bouts(path, 10.0)[""]] == [("groom", 10, 19)]

@@ -13,6 +13,7 @@ from lightning_kp.batches import LabelledImages, PairsAndLabels
 from lightning_kp.datamodules import LabelledFramePairs, LabelledFrames, VideoFramePairs
 from lightning_kp.errors import ConfigurationError, DataError
 from lightning_kp.labels.bases import divide
+from lightning_kp.labels.reading import read_animals
 
 
 @pytest.fixture(scope="module")
@@ -190,3 +191,23 @@ def test_the_options_of_pairs_keep_their_flat_names() -> None:
     assert (data.hparams["gap"], data.hparams["size"], data.hparams["boxes"]) == (3, 128, [0, 0, 9, 9])
     with pytest.raises(ArgumentError):
         parser.parse_args(["--data.videos=a.mp4", "--data.labels=b.csv", "--data.boxes=follow"])
+
+
+@pytest.mark.parametrize("kind", ["frames", "pairs"])
+def test_the_frames_that_train_are_remembered(kind: str, root: Path) -> None:
+    marks = read_animals(root / "arena.truth.npz", 32)
+    if kind == "frames":
+        module: LabelledFrames | LabelledFramePairs = frames(root, val_fraction=0.25)
+        rows = module.datasets["train"].rows.tolist()  # type: ignore[attr-defined]
+    else:
+        module = pairs(root, label_val_fraction=0.25)
+        rows = module.datasets["train"].labelled.rows.tolist()  # type: ignore[attr-defined]
+    assert len(rows) == 18
+    assert module.trained_on == marks.marks_of(rows)
+    held_out = sorted(set(range(24)) - set(rows))
+    assert not set(marks.marks_of(held_out)) & set(module.trained_on)
+
+
+def test_chosen_rows_are_remembered_alone(root: Path) -> None:
+    marks = read_animals(root / "arena.truth.npz", 32)
+    assert frames(root, rows=[3, 7], val_fraction=0).trained_on == marks.marks_of([3, 7])

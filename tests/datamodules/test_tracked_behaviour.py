@@ -1,5 +1,6 @@
 """One's own tracks with a table of bouts; raters; the truth of an arena; files that do not fit."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +149,54 @@ def test_real_open_field(kp_data: Path) -> None:
         votes = stored["labels"][:, 0].sum(axis=0) >= 2  # the supported rears that two of three saw
     assert ((recording.labels == 0) == votes).mean() > 0.99
     assert recording.tracks.points_px.shape == (1998, 1, 18, 2)
+
+
+def write_recording(root: Path, name: str, *bouts: tuple[str, int, int]) -> None:
+    np.savez(
+        root / f"{name}.npz", points=np.random.default_rng(len(name)).uniform(0, 99, (60, 2, 2)), fps=25.0
+    )
+    rows = "".join(f"{behaviour},{first},{last}\n" for behaviour, first, last in bouts)
+    (root / f"{name}.behaviour.csv").write_text(f"behaviour,start_frame,stop_frame\n{rows}")
+
+
+def test_behaviours_that_training_does_not_know_are_told(tmp_path: Path) -> None:
+    options: dict[str, Any] = {
+        "root": str(tmp_path), "tracks": ".", "labels": "{name}.behaviour.csv", "train": ["a"], "test": ["bb"],
+        "frame_size": [100, 100], "past": 2, "future": 2,
+    }  # fmt: skip
+    write_recording(tmp_path, "a", ("groom", 5, 20), ("rest", 30, 40))
+    write_recording(tmp_path, "bb", ("groom", 5, 20), ("digging", 30, 40))
+    with pytest.warns(
+        UserWarning, match=r"test labels \(bb\) have digging, which no training recording shows"
+    ):
+        TrackedBehaviour(**options).setup("fit")
+    write_recording(tmp_path, "bb", ("groom", 5, 20), ("rest", 30, 40))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        TrackedBehaviour(**options, behaviours=["groom"]).setup("fit")  # rest is left out on purpose
+    write_recording(tmp_path, "bb", ("Groom", 5, 20))
+    with pytest.raises(DataError, match="call a behaviour both Groom and groom"):
+        TrackedBehaviour(**options).setup("fit")
+
+
+def test_seconds_fall_on_the_times_of_the_tracks(tmp_path: Path) -> None:
+    """The camera was off from frame 30 on, for ten seconds."""
+    times = np.arange(60) / 25 + 10 * (np.arange(60) >= 30)
+    info = TrackInfo("cam.mp4", (100, 100), 25.0, ("nose",), 1)
+    arrays = {
+        "times_s": times, "points_px": np.full((60, 1, 1, 2), 9, np.float32),
+        "confidence": np.ones((60, 1, 1), np.float32), "covariance_px": np.full((60, 1, 1, 3), np.nan, np.float32),
+    }  # fmt: skip
+    write_tracks(make_tracks(info, arrays), tmp_path / "cam", ["csv"])
+    (tmp_path / "cam.behaviour.csv").write_text("behaviour,start_s,stop_s\ngroom,11.4,11.6\n")
+    data = TrackedBehaviour(
+        root=str(tmp_path),
+        tracks=".",
+        labels="{name}.behaviour.csv",
+        train=["cam"],
+        test=[],
+        past=1,
+        future=1,
+    )
+    data.setup("fit")
+    assert np.flatnonzero(data.recordings["train"][0].labels == 0).tolist() == [35, 36, 37, 38, 39]

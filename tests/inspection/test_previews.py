@@ -43,6 +43,6 @@ def test_the_command_draws_it(video, tmp_path, capsys):
     assert (out / "preprocessing_arena.png").stat().st_size > 10_000
     capsys.readouterr()
     assert main(["inspect", str(video), "--preview", "hsv"]) == 2
-    assert "Add --out DIR" in capsys.readouterr().err
+    assert "Give out (--out DIR)" in capsys.readouterr().err
     assert main(["inspect", str(video), "--out", str(out), "--preview", "hvs"]) == 2
     assert "Choose all, or some of hsv,ssim,filter,translation,similarity" in capsys.readouterr().err

@@ -203,6 +203,34 @@ def test_a_hand_in_the_picture_is_named_and_left_out() -> None:
     assert after[1].gap.value == before[1].gap.value
 
 
+def test_an_animal_that_sleeps_is_measured_where_it_sleeps() -> None:
+    """For two thirds of the time it lies in one place, where the plain median shows it."""
+    path = np.concatenate((np.repeat([[30.0, 40.0]], 40, axis=0), walk((33, 41), (3.0, 1.0), 20)))
+    measured, _, troubles = advice(scene((path, 8, 250)))
+    assert measured.things == 1
+    assert measured.size_px == pytest.approx(4 * 8 * math.sqrt(math.pi), rel=0.12)
+    assert measured.occupancy[40, 30] > 0.6
+    assert np.abs(measured.background[36:44, 26:34].astype(float) - 250).mean() > 50
+    assert Trouble.ABSENT not in troubles
+
+
+def test_stretches_without_an_animal_are_listed_with_what_is_there_instead() -> None:
+    images = scene((walk((15, 20), (1.6, 0.9), 200), 8, 250), frames=200)[:60]
+    images = np.concatenate((scene(frames=45), images))
+    images[:40, 70:94, 4:44] = 240  # a cloth, four times as large
+    looked_at = sampled(images)
+    measured = measure(looked_at)
+    ((start, end, large_at),) = measured.absences
+    assert (start, end) == pytest.approx((0.0, 44 / FPS))
+    assert large_at == "bottom left"
+    (note,) = (
+        each
+        for each in notes_on(looked_at, measured, suggest(looked_at.info, measured))
+        if each.trouble is Trouble.ABSENT
+    )
+    assert note.text.startswith("0.0 to 1.5 s: no animal found, something large at the bottom left. ")
+
+
 def test_a_moving_background_is_warned_about() -> None:
     generator = np.random.default_rng(3)
     leaves = [

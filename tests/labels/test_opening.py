@@ -2,21 +2,23 @@
 
 import json
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from clips import number_of, numbered, write_video
 from PIL import Image as Pictures
 
 from lightning_kp.arena.body import ArenaSettings
 from lightning_kp.arena.recording import write_arena
 from lightning_kp.errors import DataError
 from lightning_kp.labels.checks import MAX_PROBLEMS_SHOWN, load_images
-from lightning_kp.labels.frames import OpenFrame, OpenLabels, find_file, image_reader
+from lightning_kp.labels.frames import OpenFrame, OpenLabels, find_file, find_files, image_reader
 from lightning_kp.labels.opening import open_labels
 from lightning_kp.labels.reading import read_animals, scene_of
+from lightning_kp.labels.sleap import from_sleap_io
 from lightning_kp.labels.tables import read_table
 
 HEIGHT, WIDTH = 20, 40
@@ -110,7 +112,8 @@ def label_studio_tasks() -> list[dict[str, Any]]:
     for number, points in POINTS.items():
         results = [
             {"id": f"{number}{name}", "type": "keypointlabels", "original_width": WIDTH, "original_height": HEIGHT,
-             "value": {"x": 100 * point[0] / WIDTH, "y": 100 * point[1] / HEIGHT, "keypointlabels": [name]}}
+             "value": {"x": 100 * (point[0] + 0.5) / WIDTH, "y": 100 * (point[1] + 0.5) / HEIGHT,
+                       "keypointlabels": [name]}}
             for name, point in zip(NAMES, points, strict=True) if point
         ]  # fmt: skip
         image = f"/data/upload/3/0a1b2c3d-img{number:03d}.png"
@@ -348,6 +351,17 @@ def test_a_frame_that_is_labelled_twice_in_a_sleap_file(project: Path) -> None:
     assert "img010.png is labelled 2 times" in problems_of(open_labels(path))
 
 
+@pytest.mark.parametrize("number", [-1, 3, 10**9])
+def test_a_frame_that_its_list_of_images_lacks(number: int, project: Path) -> None:
+    import sleap_io as sio
+
+    labels = sio.load_slp(str(write_sleap(project, project / "labeled-data" / "session")))
+    labels.labeled_frames[1].frame_idx = number
+    found = from_sleap_io(Path("labels.slp"), labels, [])
+    assert found.problems == [f"frame {number} is labelled, but its video has no such frame"]
+    assert len(found.frames) == 2
+
+
 def test_where_a_file_may_lie(tmp_path: Path) -> None:
     place = tmp_path / "labeled-data" / "a"
     [file] = write_images(place, [1])
@@ -454,3 +468,215 @@ def test_sixteen_bit_images_are_scaled(tmp_path: Path) -> None:
     found = image_reader(tmp_path / "wide.png")()
     assert found.shape == (8, 8, 3)
     np.testing.assert_array_equal(found[..., 0], wide // 257)
+
+
+# ---------------------------------------------------------------- names of other computers
+
+
+def touched(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(name.encode())
+    return folder
+
+
+def test_relative_names_are_found_beside_the_file_and_below_the_root(tmp_path: Path) -> None:
+    place = touched(tmp_path / "here", "mouse.mp4")
+    for name in ("videos/mouse.mp4", "data/day 1/mouse.mp4", "videos\\mouse.mp4", "../videos/mouse.mp4"):
+        assert find_files([name], [tmp_path / "root", place]).by_name == {name: place / "mouse.mp4"}, name
+
+
+def test_two_names_never_become_one_file(tmp_path: Path) -> None:
+    names = ["/lab/rig/day1/video.mp4", "D:\\lab\\rig\\day2\\video.mp4"]
+    both = touched(tmp_path / "both", "day1/video.mp4", "day2/video.mp4")
+    found = find_files(names, [both])
+    assert list(found.by_name.values()) == [both / "day1" / "video.mp4", both / "day2" / "video.mp4"]
+    assert found.problems == []
+    flat = touched(tmp_path / "flat", "video.mp4")
+    found = find_files(names, [flat])
+    assert list(found.by_name.values()) == [None, None]
+    [told] = found.problems
+    assert told.startswith(f"{names[0]}, {names[1]} would all be taken from {flat / 'video.mp4'}, but ")
+    found = find_files(names, [touched(tmp_path / "a" / "day1", "video.mp4")])  # its folder tells whose it is
+    assert found.by_name[names[0]] is not None
+    assert found.problems == [f"{names[1]} is missing"]
+
+
+def test_images_of_two_folders_are_not_taken_from_one(tmp_path: Path) -> None:
+    """Frames of different videos have the same names: img007 here need not be the other video's."""
+    place = touched(tmp_path / "s", "img001.png", "img007.png", "img9.png")
+    found = find_files(["/lab/day1/img001.png", "/lab/day2/img007.png"], [place])
+    assert list(found.by_name.values()) == [None, None]
+    assert "/lab/day1/img001.png, /lab/day2/img007.png would all be taken from" in found.problems[0]
+    found = find_files(["labeled-data/s/img001.png", "labeled-data/t/img007.png"], [place])
+    assert list(found.by_name.values()) == [place / "img001.png", None]
+    # The others of its folder lie in s/, so the one beside the folder is another image.
+    touched(tmp_path, "img9.png")
+    (place / "img9.png").unlink()
+    found = find_files(["s/img001.png", "s/img9.png"], [tmp_path])
+    assert found.problems == ["s/img9.png is missing"]
+
+
+def test_coco_images_of_two_folders_of_which_one_is_here(project: Path) -> None:
+    path = write_coco(project, project / "labeled-data" / "session")
+    content = json.loads(path.read_text())
+    for image, day in zip(content["images"], ("day1", "day2", "day2"), strict=False):
+        image["file_name"] = f"{day}/{image['file_name']}"
+    path.write_text(json.dumps(content))
+    told = problems_of(open_labels(path))
+    assert "day1/img001.png, day2/img002.png, day2/img010.png would all be taken from" in told
+
+
+# ---------------------------------------------------------------- the picture that was labelled
+
+
+def lying_copy(path: Path) -> None:
+    """Store an image as a camera does that was turned: lying, with a note; its upright size is 20x40."""
+    rotation = Pictures.Exif()
+    rotation[0x0112] = 6
+    Pictures.fromarray(np.full((HEIGHT, WIDTH), 90, np.uint8)).save(path, exif=rotation)
+
+
+def test_labelled_pictures_are_read_upright(tmp_path: Path) -> None:
+    lying_copy(tmp_path / "a.png")
+    assert image_reader(tmp_path / "a.png")().shape == (WIDTH, HEIGHT, 3)
+
+
+@pytest.mark.parametrize("name", ["COCO", "Label Studio"])
+def test_points_follow_an_image_that_was_enlarged(name: str, project: Path) -> None:
+    folder = project / "labeled-data" / "session"
+    path = FORMATS[name](project, folder)
+    for image in folder.glob("*.png"):
+        with Pictures.open(image) as opened:
+            opened.resize((3 * WIDTH, 3 * HEIGHT)).save(image)
+    with pytest.warns(UserWarning, match=r"3 image\(s\) have another size than the labels state"):
+        labels = open_labels(path)
+    nose = labels.frames[0].points_px[0, labels.names.index("nose")]
+    np.testing.assert_allclose(nose, [3 * 5.5 - 0.5, 3 * 3.5 - 0.5], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["COCO", "Label Studio"])
+def test_an_image_of_another_shape_is_refused(name: str, project: Path) -> None:
+    folder = project / "labeled-data" / "session"
+    path = FORMATS[name](project, folder)
+    with Pictures.open(folder / "img001.png") as opened:
+        opened.crop((0, 0, 30, 20)).save(folder / "img001.png")
+    lying_copy(folder / "img002.png")
+    told = problems_of(open_labels(path))
+    assert "img001.png has 30x20 pixels, but was labelled with 40x20" in told
+    assert "img002.png has 20x40 pixels, but was labelled with 40x20; it may have been labelled lying" in told
+
+
+def test_two_keypoints_of_one_name_in_coco(project: Path) -> None:
+    path = write_coco(project, project / "labeled-data" / "session")
+    path.write_text(path.read_text().replace('"tail"', '"nose"'))
+    assert "category 1 has 2 keypoints called nose" in problems_of(open_labels(path))
+
+
+# ---------------------------------------------------------------- Label Studio
+
+
+def ls_point(name: str, x: float, y: float, **more: Any) -> dict[str, Any]:
+    value = {"x": 100 * (x + 0.5) / WIDTH, "y": 100 * (y + 0.5) / HEIGHT, "keypointlabels": [name]}
+    size = {"original_width": WIDTH, "original_height": HEIGHT}
+    return {"id": f"{name}{x}", "type": "keypointlabels", "value": value, **size, **more}
+
+
+def ls_box(name: str, left: float, right: float) -> dict[str, Any]:
+    value = {"x": left, "y": 0, "width": right - left, "height": 100, "rectanglelabels": ["mouse"]}
+    return {"id": name, "type": "rectanglelabels", "value": value}
+
+
+def ls_labels(project: Path, *annotations: dict[str, Any]) -> OpenLabels:
+    image = str(project / "labeled-data" / "session" / "img001.png")
+    path = project / "tasks.json"
+    path.write_text(json.dumps([{"id": 1, "data": {"image": image}, "annotations": list(annotations)}]))
+    return open_labels(path)
+
+
+@pytest.mark.parametrize("how", ["parentID", "relation", "neither"])
+def test_points_belong_to_their_boxes(how: str, project: Path) -> None:
+    """The right box is drawn first; of the left animal no tail is labelled."""
+    results = [ls_box("r", 50, 100), ls_box("l", 0, 50)]
+    for box, name, x in (("l", "nose", 5.0), ("r", "tail", 30.0), ("r", "nose", 25.0)):
+        point = ls_point(name, x, 8.0, **({"parentID": box} if how == "parentID" else {}))
+        results.append(point)
+        if how == "relation":
+            results.append({"type": "relation", "from_id": point["id"], "to_id": box})
+    labels = ls_labels(project, {"result": results})
+    assert labels.names == ("nose", "tail")
+    wanted = [[[25, 8], [30, 8]], [[5, 8], [np.nan, np.nan]]]
+    np.testing.assert_allclose(labels.frames[0].points_px, wanted, atol=1e-9)
+
+
+def test_a_point_in_two_boxes_is_not_guessed(project: Path) -> None:
+    results = [ls_box("r", 40, 100), ls_box("l", 0, 60), ls_point("nose", 20, 8), ls_point("tail", 2, 8)]
+    assert "nose lies in 2 boxes; set the box as its parent" in problems_of(
+        ls_labels(project, {"result": results})
+    )
+
+
+def test_two_noses_without_boxes_are_refused(project: Path) -> None:
+    results = [ls_point("nose", 2, 8), ls_point("nose", 20, 8)]
+    assert "an animal has 2 points called nose" in problems_of(ls_labels(project, {"result": results}))
+
+
+def test_submitted_annotations_count_before_cancelled_ones(project: Path) -> None:
+    first = {"was_cancelled": True, "result": [ls_point("nose", 1, 1)]}
+    labels = ls_labels(project, first, {"result": [ls_point("nose", 20, 8)]})
+    np.testing.assert_allclose(labels.frames[0].points_px, [[[20, 8]]])
+    with pytest.warns(UserWarning, match=r"1 task\(s\) have cancelled annotations only"):
+        labels = ls_labels(project, first)
+    np.testing.assert_allclose(labels.frames[0].points_px, [[[1, 1]]])
+    assert ls_labels(project, first, {"result": []}).frames == []  # submitted as "nothing to see"
+
+
+def test_the_form_that_sleap_io_writes(project: Path) -> None:
+    import sleap_io as sio
+
+    labels = sio.load_slp(str(write_sleap(project, project / "labeled-data" / "session")))
+    for frame in labels.labeled_frames:
+        frame.instances = frame.user_instances
+    sio.save_labelstudio(labels, str(project / "tasks.json"))
+    found = open_labels(project / "tasks.json")
+    assert [int(image[0, 0, 0]) for image in images_of(found)] == [10, 20, 100]
+    order = [found.names.index(name) for name in NAMES]
+    for frame, (nose, tail) in zip(found.frames, POINTS.values(), strict=True):
+        wanted = [nose, tail or (np.nan, np.nan)]
+        np.testing.assert_allclose(frame.points_px[0, order], wanted, atol=1e-6)
+
+
+# ---------------------------------------------------------------- frames are counted as in tracks
+
+
+def write_film_labels(film: Path, path: Path, numbers: Sequence[int]) -> Path:
+    import sleap_io as sio
+
+    skeleton = sio.Skeleton(["nose"])
+    video = sio.Video(str(film), open_backend=False)
+    frames = [
+        sio.LabeledFrame(video, number, [sio.Instance.from_numpy(np.full((1, 2), 9.0), skeleton=skeleton)])
+        for number in numbers
+    ]
+    sio.save_slp(sio.Labels(frames, [video], [skeleton]), str(path), verbose=False)
+    return path
+
+
+@pytest.mark.filterwarnings("ignore::lightning_kp.video.reader.VideoWarning")
+def test_labels_of_an_uneven_video_lie_on_the_frames_of_its_tracks(tmp_path: Path) -> None:
+    times = [*range(0, 400, 40), *range(400, 1400, 200), *range(1400, 1800, 40)]
+    film = write_video(tmp_path / "a.mp4", [numbered(n) for n in range(len(times))], times_ms=times)
+    labels = open_labels(write_film_labels(film, tmp_path / "labels.slp", (3, 11, 13, 20)))
+    for _ in range(2):  # a second look starts again
+        assert [number_of(image) for image in images_of(labels)] == [3, 11, 13, 20]
+    beyond = open_labels(write_film_labels(film, tmp_path / "beyond.slp", (3, 25)))
+    assert "a.mp4 has 25 frames, so there is no frame 25" in problems_of(beyond)
+
+
+@pytest.mark.filterwarnings("ignore::lightning_kp.video.reader.VideoWarning")
+def test_pages_of_a_stack_can_be_labelled(tmp_path: Path) -> None:
+    pages = [Pictures.fromarray(numbered(number)) for number in range(5)]
+    pages[0].save(tmp_path / "film.tif", save_all=True, append_images=pages[1:])
+    labels = open_labels(write_film_labels(tmp_path / "film.tif", tmp_path / "labels.slp", (0, 3)))
+    assert [number_of(image) for image in images_of(labels)] == [0, 3]
+    assert labels.problems == []

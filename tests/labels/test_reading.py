@@ -1,6 +1,7 @@
 """Labels of other tools, brought into the network's view."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from PIL import Image as Pictures
 from lightning_kp.arena.recording import ArenaSettings, read_truth, write_arena
 from lightning_kp.errors import DataError
 from lightning_kp.labels.animals import thinned
-from lightning_kp.labels.reading import read_labels
+from lightning_kp.labels.reading import read_animals, read_labels
+from lightning_kp.motion.boxes import FOLLOW
 
 HEIGHT, WIDTH = 20, 40
 POINTS = {1: ((5.0, 3.0), (30.0, 10.0)), 2: ((6.0, 4.0), None), 10: ((9.0, 9.0), (31.0, 11.0))}
@@ -85,6 +87,66 @@ def test_sleap_labels(tmp_path: Path) -> None:
     assert read.points[:, 0, 0].tolist() == pytest.approx([(2 * 1 + 1) / 40 - 1, (2 * 3 + 1) / 40 - 1])
     assert read.points[:, 2, 0].tolist() == pytest.approx([(2 * 5 + 1) / 40 - 1, (2 * 7 + 1) / 40 - 1])
     assert torch.isnan(read.points[:, 1]).all()
+
+
+def test_predictions_are_labels_only_where_they_are_asked_for(tmp_path: Path) -> None:
+    import sleap_io as sio
+
+    images = write_images(tmp_path / "images")
+    skeleton, video = sio.Skeleton(["nose"]), sio.Video.from_filename([str(path) for path in images])
+    points = np.array([[3.0, 2.0]])
+    guess = sio.PredictedInstance.from_numpy(points, skeleton=skeleton, point_scores=np.ones(1), score=1.0)
+    corrected = sio.Instance.from_numpy(points + 1, skeleton=skeleton)
+    for name, second in (("guessed.slp", guess), ("mixed.slp", corrected)):
+        frames = [
+            sio.LabeledFrame(video=video, frame_idx=index, instances=[animal])
+            for index, animal in enumerate((guess, second))
+        ]
+        labels = sio.Labels(videos=[video], skeletons=[skeleton], labeled_frames=frames)
+        sio.save_slp(labels, str(tmp_path / name), verbose=False)
+    for read in (read_labels, read_animals):
+        with pytest.raises(DataError, match=r"guessed\.slp holds the predictions of a network.*--predicted"):
+            read(tmp_path / "guessed.slp", 40)
+        with pytest.warns(UserWarning, match=r"predictions in .*guessed\.slp are taken for labels"):
+            assert len(read(tmp_path / "guessed.slp", 40, predicted=True).image) == 2
+        assert len(read(tmp_path / "mixed.slp", 40).image) == 1
+
+
+def test_frames_are_marked_by_what_they_show_and_where_they_lie(deeplabcut: Path, tmp_path: Path) -> None:
+    animals = read_animals(deeplabcut, 40)
+    everything = animals.marks_of(range(3))
+    assert len(set(everything)) == 6
+    assert animals.marks_of([2]) == everything[4:]
+    assert animals.only([2, 0]).marks_of([1]) == everything[:2]
+    assert read_labels(deeplabcut, 40).marks == animals.marks
+    moved = (tmp_path / "labeled-data").rename(tmp_path / "moved") / "session" / deeplabcut.name
+    moved.write_text(moved.read_text().replace("labeled-data/session/", ""))
+    again = read_animals(moved, 20).marks_of(range(3))
+    assert again[::2] == everything[::2]
+    assert not set(again[1::2]) & set(everything)
+
+
+@pytest.mark.parametrize("read", [read_labels, read_animals])
+def test_problems_of_a_file_come_before_the_search_for_its_animal(read: Any, deeplabcut: Path) -> None:
+    (deeplabcut.parent / "img002.png").write_text("no image")
+    with pytest.raises(DataError, match=r"img002\.png cannot be read"):
+        read(deeplabcut, 40, boxes=FOLLOW)
+    for number in POINTS:
+        (deeplabcut.parent / f"img{number:03d}.png").unlink()
+    with pytest.raises(DataError, match=r"img001\.png is missing.*img010\.png is missing"):
+        read(deeplabcut, 40, boxes=FOLLOW)
+    deeplabcut.write_text("\n".join(deeplabcut.read_text().splitlines()[:3]) + "\n")
+    with pytest.raises(DataError, match="has no labelled frame"):
+        read(deeplabcut, 40, boxes=FOLLOW)
+
+
+def test_labelled_images_below_a_root(deeplabcut: Path, tmp_path: Path) -> None:
+    table = tmp_path / "elsewhere" / "tables" / "deep" / "CollectedData_Me.csv"
+    table.parent.mkdir(parents=True)
+    deeplabcut.rename(table)
+    with pytest.raises(DataError, match=r"img001\.png is missing"):
+        read_labels(table, 40)
+    assert len(read_labels(table, 40, root=tmp_path).image) == 3
 
 
 def test_truth_of_the_arena(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ def test_average_precision_by_hand() -> None:
     assert average_precision(score, positive).item() == pytest.approx((1 + 2 / 3) / 2)
     assert average_precision(torch.zeros(4), positive).item() == pytest.approx(0.5)  # one step: all at once
     assert math.isnan(average_precision(score, torch.zeros(4).bool()).item())
+    assert math.isnan(average_precision(score, torch.ones(4).bool()).item())  # nothing was to be found
 
 
 @pytest.mark.parametrize("levels", [5, 10_000])
@@ -51,11 +52,20 @@ def test_every_behaviour_of_interest_weighs_the_same() -> None:
 
 
 def test_what_never_occurs_and_what_is_unlabelled_is_left_out() -> None:
-    probability = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]])
-    figures = behaviour_metrics(probability, torch.tensor([0, 0, -1]), ("a", "b"))
+    probability = torch.tensor([[0.9, 0.1, 0.0], [0.2, 0.2, 0.6], [0.4, 0.6, 0.0]])
+    figures = behaviour_metrics(probability, torch.tensor([0, 2, -1]), ("a", "b", "c"))
     assert figures.map == figures.precision["a"] == 1
     assert math.isnan(figures.precision["b"])
-    assert math.isnan(behaviour_metrics(probability, torch.tensor([-1, -1, -1]), ("a", "b")).map)
+    assert math.isnan(behaviour_metrics(probability, torch.tensor([-1, -1, -1]), ("a", "b", "c")).map)
+
+
+def test_where_all_frames_are_alike_nothing_was_found() -> None:
+    """A recording without any bout would give the background an average precision of 1 for any classifier."""
+    probability = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]])
+    figures = behaviour_metrics(probability, torch.tensor([1, 1, 1]), ("a", "other"), "other")
+    assert math.isnan(figures.precision["other"])
+    assert math.isnan(figures.map)
+    assert figures.f1["other"] == pytest.approx(0.8)  # 2 of 3 are named right
 
 
 def test_batches_and_processes_agree_with_everything_at_once() -> None:

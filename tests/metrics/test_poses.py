@@ -11,7 +11,7 @@ from torch import Tensor, tensor
 from two_processes import on_two_processes
 
 from lightning_kp.keypoints import Keypoints
-from lightning_kp.metrics.points import PCK
+from lightning_kp.metrics.pck import PCK
 from lightning_kp.metrics.pose_scores import PoseScores
 from lightning_kp.metrics.poses import PCP, DoubleCounting, DoubleCounts
 from lightning_kp.metrics.protocols import HEAD_BOX, LSP, MPII, Limb, PoseProtocol, Ruler, reference_lengths

@@ -22,6 +22,7 @@ from lightning_kp.labels.animals import LabelledAnimals
 from lightning_kp.labels.reading import read_animals
 from lightning_kp.method import KeypointMethod
 from lightning_kp.metrics.oks import OKSAveragePrecision
+from lightning_kp.scoring.label_file import FileScore
 from lightning_kp.scoring.whole_animals import score_whole_animals
 from lightning_kp.verbs.score import over_runs
 
@@ -179,7 +180,9 @@ def test_runs_are_told_together_in_the_unit_of_each(
     moved = TWO.clone()
     moved[..., 0] += 0.02
     found = score_whole_animals(Fixed(moved), labels())
-    monkeypatch.setattr("lightning_kp.scoring.label_file.score_file", lambda *given: (found, FRAMES))
+    monkeypatch.setattr(
+        "lightning_kp.scoring.label_file.score_file", lambda *given, **options: FileScore(found, FRAMES)
+    )
     files = [str(checkpoint("DirectPose", tmp_path / name)) for name in ("a", "b")]
     assert main(["score", *files, "--labels", "labels.npz"]) == 0
     told = "parts, median, over 2 runs: median 1.00, mean 1.00 ± 0.00 % of the longer side"

@@ -15,7 +15,7 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from lightning_kp.cli import main
 from lightning_kp.command.training import refuse_wrong_options
-from lightning_kp.command.trials import fit_options
+from lightning_kp.command.trials import training_options
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.sweeps.file import SEED, SweepFile, read_sweep
 from lightning_kp.sweeps.study import Study
@@ -96,7 +96,7 @@ def test_every_command_is_one_that_runs(file: Path) -> None:
     for setting in settings_of(sweep):
         words = sweep.command_line(setting)
         assert words[:4] == [sys.executable, "-m", "lightning_kp", "trial"]
-        refuse_wrong_options(fit_options(words[4:]))
+        refuse_wrong_options(training_options(words[4:]))
 
 
 @EVERY_FILE

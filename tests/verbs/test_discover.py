@@ -92,7 +92,7 @@ def test_ctrl_c_says_how_to_go_on(
     assert main(arguments) == 130
     assert (
         error_line(capsys)
-        == "kp: stopped. The training so far is kept; type the same command again to continue."
+        == "kp: stopped. The training so far is kept; repeat the same command or call to continue."
     )
 
 
@@ -120,8 +120,8 @@ def test_the_verdict_is_on_pairs_as_in_training(
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--trainer.default_root_dir=x"], "Use --out DIR"),
-        (["--data.videos=[a.mp4]"], "Name the videos without an option"),
+        (["--trainer.default_root_dir=x"], "Give out (--out DIR)"),
+        (["--data.videos=[a.mp4]"], "Give the videos as such"),
         (["--preset=none"], "There is no preset 'none'. Use follow, laptop"),
         (["--outt=x"], "Did you mean --out?"),
         # Before the videos are looked at: there is no run folder yet.

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as Pictures
+from tiny_runs import error_line
 from trained_networks import checkpoint
 
 import lightning_kp as kp
@@ -75,7 +77,7 @@ def test_labels_network_and_option_decide_about_tracks(
 def test_tracks_without_labelled_frames_are_scored_alone(
     two_animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def refuse(*given: object) -> None:
+    def refuse(*given: object, **options: object) -> None:
         raise DataError("There is no labelled frame.")
 
     monkeypatch.setattr("lightning_kp.scoring.label_file.score_file", refuse)
@@ -107,12 +109,19 @@ def test_tracks_of_a_sleap_file_count_where_most_frames_have_them(two_animals: P
         return str(kp.Poses(tracks).to_sleap(tmp_path / f"{name}.slp"))
 
     folder = run_folder("MultiInstanceBKinD", tmp_path)
-    score = kp.score(folder, labels=labels(points, "all"), device="cpu")
+    everything = labels(points, "all")
+    with pytest.raises(DataError, match="predictions of a network"):
+        kp.score(folder, labels=everything, device="cpu")
+    score = kp.score(folder, labels=everything, predicted=True, device="cpu")
     assert score.animals is not None
     assert score.animals.truth.points_px.shape == shape
     sparse = points.copy()
     sparse[np.arange(24) % 3 > 0] = np.nan
-    assert kp.score(folder, labels=labels(sparse, "sparse"), device="cpu").animals is None
+    few = kp.score(folder, labels=labels(sparse, "sparse"), predicted=True, device="cpu")
+    assert few.animals is None
+    asked = kp.score(folder, labels=everything, animals=True, device="cpu")
+    assert asked.animals is not None
+    assert asked.labels is None
 
 
 def test_the_old_name_still_works(
@@ -124,3 +133,57 @@ def test_the_old_name_still_works(
     assert {"animals_trained", "animals_untrained"} <= json.loads(
         (folder / "metrics.json").read_text()
     ).keys()
+
+
+def labelled_images(folder: Path, images: Path, *, count: int = 10) -> Path:
+    """A table of labelled noise, beside or away from its images."""
+    for each in (folder, images):
+        each.mkdir(parents=True, exist_ok=True)
+    rows = ["scorer,me,me,me,me", "bodyparts,snout,snout,tail_base,tail_base", "coords,x,y,x,y"]
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        Pictures.fromarray(rng.integers(0, 255, (48, 48, 3), np.uint8)).save(images / f"p{number}.png")
+        rows.append(f"p{number}.png,{10 + number},20,{30 + number},20")
+    table = folder / "CollectedData_me.csv"
+    table.write_text("\n".join(rows) + "\n")
+    return table
+
+
+def test_labelled_images_are_looked_for_below_the_root(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = labelled_images(tmp_path / "tables" / "of" / "me", tmp_path / "images")
+    assert main(["score", str(run), "--labels", str(table)]) == 2
+    assert "`kp score`" in capsys.readouterr().err
+    assert main(["score", str(run), "--labels", str(table), "--root", str(tmp_path / "images")]) == 0
+    assert "10 labelled frames" in capsys.readouterr().out
+
+
+def test_frames_that_named_the_points_are_no_measure(
+    named: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = str(folder / "arena.truth.npz")
+    assert main(["score", str(named), "--labels", labels]) == 2
+    assert "--include-trained" in error_line(capsys)
+    assert main(["score", str(named), "--labels", labels, "--include-trained", "--prefix", "own_"]) == 0
+    printed = capsys.readouterr().out
+    assert "24 of 24 labelled frames trained this run or named its points" in printed
+    assert "PCK: share of labelled points found within 10 % of the body" in printed
+    kept = json.loads((named / "metrics.json").read_text())
+    assert kept["own_trained_named_mean_px"] > 0
+    assert "own_named_mean_px" not in kept
+
+
+def test_named_points_are_scored_as_they_are(
+    named: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = labelled_images(tmp_path, tmp_path)
+    assert main(["score", str(named), "--labels", str(table), "--prefix", "new_"]) == 0
+    printed = capsys.readouterr().out
+    assert "this run" in printed
+    assert "% of the frame's side" in printed
+    assert "left out" not in printed
+    kept = json.loads((named / "metrics.json").read_text())
+    assert set(kept["new_named_per_point"]) == {"snout", "tail_base"}
+    assert 0 <= kept["new_named_pck"] <= 1
+    assert kept["new_matched"] >= 0

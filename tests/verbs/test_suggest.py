@@ -104,7 +104,7 @@ def test_with_labels_predictions_come_over_the_bridge_and_labelled_frames_are_av
 
 def test_a_discovering_run_has_to_be_told_the_names(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["suggest", str(folder / "run")]) == 2
-    assert "--names nose,tail or --labels FILE" in capsys.readouterr().err
+    assert "names (--names nose,tail) or labels (--labels FILE)" in capsys.readouterr().err
 
 
 def test_names_that_a_named_run_does_not_know(named: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,7 +120,7 @@ def test_labelled_suggestions_are_never_overwritten(
     table.write_text(table.read_text() + "labelled by hand")
     options = ["suggest", str(folder / "run"), "--names", "nose,tail", "--count", "2"]
     assert main([*options, "--out", str(tmp_path / "mine")]) == 2
-    assert "perhaps labelled ones. Choose another --out." in capsys.readouterr().err
+    assert "perhaps labelled ones. Choose another folder (--out DIR)." in capsys.readouterr().err
     assert table.read_text().endswith("labelled by hand")
     for name in ("suggestions", "suggestions-2", "suggestions-3"):
         assert not (folder / "run" / name).exists()

@@ -1,6 +1,7 @@
 """kp track: discovered keypoints and networks for several labelled animals, boxes, broken videos, what it refuses."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -232,3 +233,32 @@ def test_boxes_are_looked_for_where_training_found_them(
     monkeypatch.setattr(checkpoints, "data_settings", lambda path: settings)
     _, view = load_for_tracking(run / "checkpoints" / "last.ckpt", "cpu")
     assert (view.size, view.fit, view.boxes) == (48, "crop", tmp_path / "boxes.csv")
+
+
+def test_engines_write_the_same_points(
+    video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnxruntime")
+    file = checkpoint("BKinD", tmp_path)
+    found = {}
+    for engine in ("torch", "onnx", "auto"):  # auto finds the graph that onnx has left
+        out = tmp_path / engine
+        arguments = ["track", str(file), str(video), "--out", str(out), "--formats=csv", "--device=cpu"]
+        assert main([*arguments, "--engine", engine]) == 0
+        assert ("Computed with ONNX Runtime" in capsys.readouterr().out) == (engine != "torch")
+        found[engine] = read_tracks(out / "tracks" / "arena.csv").points_px
+    np.testing.assert_allclose(found["onnx"], found["torch"], atol=0.02)
+    np.testing.assert_allclose(found["auto"], found["torch"], atol=0.02)
+
+
+def test_an_engine_that_is_not_installed_is_one_error_line(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    arguments = ["track", str(checkpoint("BKinD", tmp_path)), str(video), "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--engine=onnx"]) == 2
+    line = error_line(capsys)
+    assert "The engine onnx needs onnxruntime. Install them: pip install 'lightning-kp[onnx]'." in line
+    assert not (tmp_path / "out" / "tracks").exists()
+    assert main([*arguments, "--engine=fast"]) == 2
+    assert "invalid choice: 'fast'" in error_line(capsys)

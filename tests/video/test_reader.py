@@ -1,8 +1,10 @@
 """Reading videos: every displayed frame once and in order, from sound, unusual and damaged files."""
 
+import struct
 import warnings
 import wave
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -315,6 +317,68 @@ def test_sixteen_bit_grey_image(tmp_path: Path) -> None:
     folder.mkdir()
     Pillow.fromarray(np.full((8, 8), 0x8080, np.uint16)).save(folder / "a.png")
     assert next(iter(open_video(folder))).image[0, 0].tolist() == [0x80, 0x80, 0x80]
+
+
+def save_stack(path: Path, numbers: range, **options: Any) -> Path:
+    from PIL import Image as Pillow
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    first, *others = [Pillow.fromarray(numbered(number)) for number in numbers]
+    first.save(path, save_all=True, append_images=others, **options)
+    return path
+
+
+def test_every_page_of_a_stack_is_a_frame(tmp_path: Path) -> None:
+    """Also in a folder, beside images of one page; the names tell the order."""
+    reader = open_video(save_stack(tmp_path / "film.tif", range(7)))
+    assert [number_of(frame.image) for frame in reader] == list(range(7))
+    assert (reader.info.n_frames, reader.info.name, reader.info.fps) == (7, "film", 25)
+    save_stack(tmp_path / "s" / "b2.tif", range(5))
+    save_stack(tmp_path / "s" / "b10.tif", range(5, 8))
+    save_stack(tmp_path / "s" / "c.png", range(8, 9))
+    folder = open_video(tmp_path / "s")
+    assert folder.info.n_frames == 9
+    assert [number_of(frame.image) for frame in folder] == list(range(9))
+    assert [frame.time_s for frame in folder] == pytest.approx([number / 25 for number in range(9)])
+    assert folder.image_names()[4:] == ["b2.tif 4", "b10.tif 0", "b10.tif 1", "b10.tif 2", "c.png"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("suffix", ["webp", "png"])
+def test_animated_images_keep_their_times(suffix: str, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"lossless": True} if suffix == "webp" else {}
+    reader = open_video(
+        save_stack(tmp_path / f"a.{suffix}", range(4), duration=[100, 100, 300, 100], **options)
+    )
+    frames = list(reader)
+    assert [number_of(frame.image) for frame in frames] == list(range(4))
+    assert [frame.time_s for frame in frames] == pytest.approx([0, 0.1, 0.2, 0.5])
+    assert (reader.info.n_frames, reader.info.is_variable_rate) == (4, True)
+    assert reader.info.fps == pytest.approx(4 / 0.6)
+
+
+def test_a_damaged_page_ends_its_stack_only(tmp_path: Path) -> None:
+    stack = save_stack(tmp_path / "s" / "a.tif", range(6))
+    save_stack(tmp_path / "s" / "b.tif", range(6, 8))
+    whole = stack.read_bytes()
+    place = whole.rfind(numbered(5).tobytes()[:200])  # the last page's pixels are stored as they are
+    assert place > 0
+    reader = open_video(tmp_path / "s")
+    stack.write_bytes(whole[: place + 100])
+    found = [number_of(frame.image) for frame in reader]
+    assert found[-2:] == [6, 7]
+    assert found[:-2] == list(range(len(found) - 2))
+    assert any("a.tif cannot be read and is skipped" in problem for problem in reader.info.problems)
+
+
+def test_a_header_that_promises_too_much_is_not_believed(tmp_path: Path) -> None:
+    path = write_numbered(tmp_path / "cut.avi", 20, codec="mjpeg", pixel_format="yuvj420p")
+    content = bytearray(path.read_bytes())
+    for tag, offset in ((b"avih", 24), (b"strh", 40)):
+        struct.pack_into("<I", content, content.find(tag) + offset, 0x7FFFFFFF)
+    path.write_bytes(content)
+    info = open_video(path).info
+    assert (info.n_frames, info.duration_s) == (20, pytest.approx(20 / info.fps))
+    assert info.problems[0].startswith("its header promises 2147483647 frames, but it holds 20")
 
 
 # ---------------------------------------------------------------- which videos are meant

@@ -1,95 +1,15 @@
-"""PCK, MPJPE and PA-MPJPE of keypoints as torchmetrics.
-
-States are sums, so that several processes agree with one.  Labelled points with confidence 0 are ignored.
-``compute()`` returns :class:`lightning_kp.metrics.scores.Scores` (mean, per keypoint, counted).  In a method::
-
-    self.pck.update(self(batch.image), labels, length)                 # validation_step
-    self.log("val/pck", self.pck.compute().mean)                       # on_validation_epoch_end
-    self.pck.reset()
-
-Letters as elsewhere: B images, I instances, K keypoints, D = 2 or 3 dimensions.
-"""
+"""MPJPE and PA-MPJPE of 3-D joints as torchmetrics; see :mod:`lightning_kp.metrics.pck` for how to use them."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
-from lightning_kp.errors import ConfigurationError
 from lightning_kp.keypoints import Keypoints
-from lightning_kp.metrics.scores import Scores, average
+from lightning_kp.metrics.scores import KeypointAverage, check_same_shape
 
 
-class _KeypointAverage(Metric):
-    """Mean of a value over all instances, for each of K keypoints."""
-
-    is_differentiable = False
-    full_state_update = False
-    total: Tensor
-    count: Tensor
-
-    def __init__(self, num_keypoints: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.add_state("total", torch.zeros(num_keypoints), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros(num_keypoints, dtype=torch.long), dist_reduce_fx="sum")
-
-    def compute(self) -> Scores:
-        return average(self.total, self.count)
-
-    def _add(self, values: Tensor, present: Tensor) -> None:
-        """Add the values (B, I, K) of the points that are ``present`` (B, I, K) bool."""
-        self.total += torch.where(present, values, 0).to(self.total).sum(dim=(0, 1))
-        self.count += present.sum(dim=(0, 1))
-
-
-class PCK(_KeypointAverage):
-    """Percentage of correct keypoints, as a share in [0, 1].
-
-    A prediction is correct if its distance from the label is at most ``threshold`` times a reference length, which
-    the data set's protocol defines: side of the image or bounding box, head, torso.  A prediction with confidence 0 is
-    wrong.  Instances must be matched beforehand.
-
-    Args:
-        num_keypoints: Number of keypoints K.
-        threshold: Largest distance of a correct keypoint, in reference lengths.
-
-    Example:
-        >>> metric = PCK(2, threshold=0.1)
-        >>> labelled = Keypoints(torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2))
-        >>> predicted = labelled._replace(points=torch.tensor([[[[0.1, 0.0], [0.3, 0.4]]]]))
-        >>> metric.update(predicted, labelled, length=2.0)
-        >>> metric.compute().per_keypoint
-        tensor([1., 0.])
-    """
-
-    higher_is_better = True
-
-    def __init__(self, num_keypoints: int, threshold: float = 0.1, **kwargs: Any) -> None:
-        super().__init__(num_keypoints, **kwargs)
-        self.threshold = threshold
-
-    def update(self, predicted: Keypoints, labelled: Keypoints, length: Tensor | float = 2.0) -> None:
-        """Add images.
-
-        Args:
-            predicted: Keypoints (B, I, K, D).
-            labelled: Keypoints (B, I, K, D), in the same unit.
-            length: Reference lengths (B,) or (B, I), or one for all, in the unit of the points; the image side is 2
-                in normalised coordinates.
-
-        Raises:
-            ConfigurationError: The shapes differ, or K is not ``num_keypoints``.
-        """
-        _check_same_shape(predicted, labelled, len(self.count))
-        lengths = torch.as_tensor(length).to(labelled.points)
-        lengths = lengths.reshape(lengths.shape + (1,) * (3 - lengths.ndim))
-        distance = (predicted.points - labelled.points).norm(dim=-1)
-        hit = (distance <= self.threshold * lengths) & predicted.present
-        self._add(hit, labelled.present)
-
-
-class MPJPE(_KeypointAverage):
+class MPJPE(KeypointAverage):
     """Mean per-joint position error: distance of predicted and labelled joints, in the unit of the points.
 
     Each labelled joint counts, whatever the confidence of its prediction.  In 3-D the unit is usually millimetres.
@@ -119,7 +39,7 @@ class MPJPE(_KeypointAverage):
 
         Raises ConfigurationError if the shapes differ or K is not ``num_keypoints``.
         """
-        _check_same_shape(predicted, labelled, len(self.count))
+        check_same_shape(predicted, labelled, len(self.count))
         source, target, present = predicted.points, labelled.points, labelled.present
         if self.root is not None:
             source = source - source[:, :, self.root, None]
@@ -128,7 +48,7 @@ class MPJPE(_KeypointAverage):
         self._add((source - target).norm(dim=-1), present)
 
 
-class PAMPJPE(_KeypointAverage):
+class PAMPJPE(KeypointAverage):
     """Procrustes-aligned MPJPE: each predicted pose is first moved onto its label by the best similarity.
 
     A similarity is a rotation, scaling and translation, never a reflection.  It fits any two points exactly, so that
@@ -152,7 +72,7 @@ class PAMPJPE(_KeypointAverage):
 
         Raises ConfigurationError if the shapes differ or K is not ``num_keypoints``.
         """
-        _check_same_shape(predicted, labelled, len(self.count))
+        check_same_shape(predicted, labelled, len(self.count))
         present = labelled.present
         present = present & (present.sum(dim=-1, keepdim=True) >= 3)
         aligned = align_similarity(predicted.points, labelled.points, present)
@@ -193,13 +113,3 @@ def align_similarity(source: Tensor, target: Tensor, present: Tensor | None = No
     scale = (singular * sign).sum(dim=-1) / spread.clamp_min(torch.finfo(spread.dtype).tiny)
     aligned: Tensor = scale[..., None, None] * (source @ rotation.mT) + target_mean
     return aligned
-
-
-def _check_same_shape(predicted: Keypoints, labelled: Keypoints, num_keypoints: int) -> None:
-    shapes = predicted.points.shape, labelled.points.shape
-    if shapes[0] != shapes[1] or shapes[0][2] != num_keypoints:
-        raise ConfigurationError(
-            f"The metric needs predicted and labelled points of the same shape (B, I, {num_keypoints}, D), "
-            f"got {tuple(shapes[0])} and {tuple(shapes[1])}.",
-            remedy="Match the instances first, and create the metric with this number of keypoints.",
-        )

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from lightning_kp.metrics.names import RENAMED, WHOLE_ANIMALS, current_name, current_names
 from lightning_kp.reports.parts import metrics
 from lightning_kp.runs.folder import RunFolder
+from lightning_kp.runs.metric_names import RENAMED, WHOLE_ANIMALS, current_name, current_names
 from lightning_kp.scoring.whole_animals import WholeAnimalMetrics
 from lightning_kp.sweeps.trial import RESULT_FILE, read_result, write_result
 
