@@ -91,8 +91,8 @@ def test_the_notebook(
     tracked = kp.track(run, videos[1], out="new", formats=["csv"])
     assert len(tracked.poses("b.2")) == FRAMES
     score = kp.score(run, labels=videos[1].with_name("b.2.truth.npz"))
-    assert score.labels is not None
-    assert run.metrics["linear"] == score.labels.linear  # type: ignore[union-attr]
+    assert score.labelled is not None
+    assert run.metrics["linear"] == score.labelled.linear  # type: ignore[union-attr]
     named = kp.name(run, videos[1].with_name("b.2.truth.npz"))
     assert kp.load(named, device="cpu").keypoint_names == tuple(point.name for point in named.points)
     assert len(kp.suggest(run, count=3, names=["nose"])) == 3

@@ -103,7 +103,7 @@ def score(
 
     Example:
         score = kp.score("runs/me", labels="new.truth.npz")
-        print(score, score.labels.matched)
+        print(score, score.labelled.matched)
     """
     found = list(
         score_each(
@@ -192,7 +192,7 @@ def _score_labels(
             raise
         logger.warning("Only the tracks are scored, not labelled frames: %s", error)
         found = Score(run, 0)
-    return found if truth is None else replace(found, animals=_score_tracks(method, view, truth))
+    return found if truth is None else replace(found, tracked=_score_tracks(method, view, truth))
 
 
 def _score_tracks(

@@ -19,7 +19,7 @@ def warn_unfiltered(method: "KeypointMethod", threshold: float) -> None:
     if method.finds_whole_animals and not threshold:
         logger.warning(
             "All animals are kept, whatever their score. `kp score RUN --labels FILE` prints the best threshold; "
-            "--least SCORE leaves out animals below it."
+            "--threshold SCORE leaves out animals below it."
         )
 
 
@@ -35,9 +35,9 @@ def origin_with_threshold(origin: str, method: "KeypointMethod", threshold: floa
         return origin
     if not method.finds_whole_animals:
         raise ConfigurationError(
-            f"{type(method).__name__} finds the same points in every frame; --least is for methods that find whole "
+            f"{type(method).__name__} finds the same points in every frame; a threshold is for methods that find whole "
             "animals (DirectPose, SemiMultiPose, PersonParser).",
-            remedy="Leave --least out; the files hold the confidence of every point.",
+            remedy="Leave --threshold out; the files hold the confidence of every point.",
         )
     return f"{origin}:least {threshold:g}"
 

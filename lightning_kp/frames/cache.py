@@ -32,11 +32,14 @@ from lightning_kp.frames.stream import DECODED_AHEAD, in_background
 from lightning_kp.frames.thinning import Thinning, parse_gap
 from lightning_kp.geometry import Fit, Region
 from lightning_kp.motion.boxes import Boxes, boxes_per_animal
+from lightning_kp.video.image_folder import ImageFolderReader
 from lightning_kp.video.opening import open_video
 from lightning_kp.video.reader import VideoReader, VideoWarning
 
 CACHE_VERSION = 1
 """Part of the key, to be raised whenever the same settings would give other bytes."""
+IMAGE_READING = "depth 1"
+"""Part of the key of images, whose 16-bit and float pixels version 0.1 cached black."""
 
 
 @dataclass
@@ -210,6 +213,7 @@ class _Job:
             self.layers > 1 and self.gap,
             *self.thinning,
             *([self.preprocessing.fingerprint] if self.preprocessing.is_on else []),
+            *([IMAGE_READING] if isinstance(self.reader, ImageFolderReader) else []),
         ]
         return hashlib.sha256(repr(settings).encode()).hexdigest()[:20]
 

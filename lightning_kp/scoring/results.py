@@ -62,16 +62,16 @@ class LookAlikeScore:
         return [self.trained.field.line(name), self.untrained.field.line(f"{name}, untrained")]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Score:
     """Errors of one run.
 
     Attributes:
         run: The run folder or checkpoint, as it was given.
         frames: Number of labelled frames or images that are scored and did not train the run.
-        labels: Metrics against labelled frames; None where the labels are tracks only, or name points in too few
+        labelled: Metrics against labelled frames; None where the labels are tracks only, or name points in too few
             frames for a regression.
-        animals: Metrics against tracks of several animals; None without such.
+        tracked: Metrics against tracks of several animals; None without such.
         named: Errors of the points that the run names; None where it names none of the labelled ones.
         left_out: Number of labelled frames that trained the run or named its points.
         trained: The errors on those, if they were asked for.
@@ -79,8 +79,8 @@ class Score:
 
     run: str
     frames: int
-    labels: "RegressionMetrics | WholeAnimalMetrics | ActivityMetrics | None" = None
-    animals: LookAlikeScore | None = None
+    labelled: "RegressionMetrics | WholeAnimalMetrics | ActivityMetrics | None" = None
+    tracked: LookAlikeScore | None = None
     named: "NamedMetrics | None" = None
     left_out: int = 0
     trained: "Score | None" = None
@@ -91,34 +91,35 @@ class Score:
         trained = None if found.trained is None else cls.of_file(run, found.trained)
         return cls(run, found.frames, found.metrics, None, found.named, found.left_out, trained)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return "\n".join(self.lines())
 
     def as_metrics(self, prefix: str = "") -> dict[str, Any]:
         """Metrics by name, for ``metrics.json``."""
-        found: dict[str, Any] = dict(self.labels.as_metrics(prefix)) if self.labels else {}
+        found: dict[str, Any] = dict(self.labelled.as_metrics(prefix)) if self.labelled else {}
         found |= self.named.as_metrics(prefix) if self.named else {}
         found |= self.trained.as_metrics(f"{prefix}trained_") if self.trained else {}
-        return found | (self.animals.as_metrics(f"{prefix}animals_") if self.animals else {})
+        return found | (self.tracked.as_metrics(f"{prefix}animals_") if self.tracked else {})
 
     def lines(self) -> list[str]:
         """Tables for a terminal."""
-        head = [f"{self.run}: {self.frames} labelled frames"] if self.labels or self.named else []
+        head = [f"{self.run}: {self.frames} labelled frames"] if self.labelled or self.named else []
         return [
             *head,
             *self._left_out_line(),
-            *(self.labels.lines() if self.labels else []),
+            *(self.labelled.lines() if self.labelled else []),
             *(self.named.lines() if self.named else []),
             *self._trained_lines(),
-            *(self.animals.lines(self.run) if self.animals else []),
+            *(self.tracked.lines(self.run) if self.tracked else []),
         ]
 
     def _left_out_line(self) -> list[str]:
         if not self.left_out:
             return []
-        told = f"{self.left_out} of {self.frames + self.left_out} labelled frames trained this run or named its points"
+        total = self.frames + self.left_out
+        excluded = f"{self.left_out} of {total} labelled frames trained this run or named its points"
         more = "scored apart" if self.trained else "left out (--include-trained scores them apart)"
-        return [f"{told}: {more}"]
+        return [f"{excluded}: {more}"]
 
     def _trained_lines(self) -> list[str]:
         if self.trained is None:

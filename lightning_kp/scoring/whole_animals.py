@@ -87,7 +87,7 @@ class WholeAnimalMetrics:
             f"median error    {self.part_median:>7.2f}  % of the longer side (mean {self.part_mean:.2f}): {parts}",
             f"best threshold  {self.best_threshold:>7.2f}  on the score: {self.recall_at_best:.1%} found, "
             f"{self.false_positives_at_best:.2f} false positives per frame "
-            f"(`kp track --least {self.best_threshold:.2f}`)",
+            f"(`kp track --threshold {self.best_threshold:.2f}`)",
             f"precision       {precision} (sigma {sigma})",
         ]
 

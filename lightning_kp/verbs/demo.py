@@ -40,10 +40,10 @@ def run(arguments: list[str]) -> int:
         found = discover(video, out=folder.path, preset=PRESET, settings=SETTINGS | epochs, options=options)
         errors = score(found, labels=unseen.with_suffix(".truth.npz"), animals=False)
     report(found)
-    assert errors.labels is not None  # an arena's ground truth labels every frame
+    assert errors.labelled is not None  # an arena's ground truth labels every frame
     print(
         "Against the ground truth, on a second video with different movements:",
-        *errors.labels.lines(),
+        *errors.labelled.lines(),
         sep="\n",
     )
     return 0

@@ -44,12 +44,12 @@ def run(arguments: list[str]) -> int:
             predicted=given.predicted, device=given.device,
         ):  # fmt: skip
             if given.human36m:
-                print(*found.labels.lines() if found.labels else (), sep="\n")
-                activities.append(found.labels.linear["all"])  # type: ignore[union-attr, index]
+                print(*found.labelled.lines() if found.labelled else (), sep="\n")
+                activities.append(found.labelled.linear["all"])  # type: ignore[union-attr, index]
                 continue
             print(*found.lines(), sep="\n", flush=True)
-            for name in (each for each in OVER_RUNS if hasattr(found.labels, each)):
-                values.setdefault(name, []).append(getattr(found.labels, name))
+            for name in (each for each in OVER_RUNS if hasattr(found.labelled, each)):
+                values.setdefault(name, []).append(getattr(found.labelled, name))
             if found.named is not None:
                 values.setdefault(NAMED, []).append(found.named.overall.mean_px)
     for name, of_runs in values.items():

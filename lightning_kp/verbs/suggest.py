@@ -18,7 +18,7 @@ def run(arguments: list[str]) -> int:
     with messages_on_terminal():
         found = suggest(
             given.run, videos=given.videos, count=given.count, labels=given.labels, root=given.root,
-            names=given.names.split(",") if given.names else None, threshold=given.least, scorer=given.scorer,
+            names=given.names.split(",") if given.names else None, threshold=given.threshold, scorer=given.scorer,
             out=given.out, device=given.device,
         )  # fmt: skip
     print(*found.lines(), sep="\n")
@@ -38,7 +38,10 @@ def _parser() -> VerbParser:
         "--names", help="points to label, comma-separated (default: those of the run, else of the labels)"
     )
     parser.add_argument(
+        "--threshold",
         "--least",
+        dest="threshold",
+        metavar="SCORE",
         type=share,
         default=0.0,
         help="leave out animals whose points' mean confidence is lower, as in `kp track`",

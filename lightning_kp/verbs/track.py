@@ -16,7 +16,10 @@ def run(arguments: list[str]) -> int:
         "--boxes", help="crop frames: follow, FILE.csv or left,top,right,bottom (default: as in training)"
     )
     parser.add_argument(
+        "--threshold",
         "--least",
+        dest="threshold",
+        metavar="SCORE",
         type=share,
         default=0.0,
         help="leave out animals whose points' mean confidence is lower (`kp score` prints the best threshold)",
@@ -40,7 +43,7 @@ def run(arguments: list[str]) -> int:
     formats = [name.strip() for name in given.formats.split(",") if name.strip()]
     with messages_on_terminal():
         found = track(
-            given.checkpoint, given.videos, out=given.out, boxes=given.boxes, threshold=given.least,
+            given.checkpoint, given.videos, out=given.out, boxes=given.boxes, threshold=given.threshold,
             batch_size=given.batch_size, device=given.device, engine=given.engine, formats=formats,
             overlay=given.overlay,
         )  # fmt: skip

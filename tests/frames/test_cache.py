@@ -21,6 +21,7 @@ import torch
 from clips import cache_files, number_of, numbered, write_numbered, write_video
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image as Pictures
 
 from lightning_kp.errors import ConfigurationError, DataError, KeypointError, VideoError
 from lightning_kp.files import default_cache_dir
@@ -120,6 +121,22 @@ def test_key_is_the_one_that_users_caches_have(
     settings = {"size": 32, "fit": "pad", "gap": None, "preprocessing": NO_PREPROCESSING} | options
     job = frame_cache._Job.plan(reader, boxes=boxes, folder=tmp_path, **settings)
     assert job.path(".frames").name == f"clip-{key}.frames"
+
+
+def test_images_that_were_cached_black_are_read_again(
+    tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    Pictures.fromarray(np.full((48, 64, 3), 90, np.uint8)).save(folder / "0.png")
+    names = []
+    for reading in ("depth 0", "depth 1"):
+        monkeypatch.setattr(frame_cache, "IMAGE_READING", reading)
+        for video in (folder, clip):
+            job = frame_cache._Job.plan(open_video(video), 32, "pad", None, None, tmp_path, NO_PREPROCESSING)
+            names.append(job.path(".frames").name)
+    assert names[0] != names[2]
+    assert names[1] == names[3]
 
 
 def test_pickled_video_opens_its_file_itself(tmp_path: Path, clip: Path) -> None:

@@ -113,15 +113,15 @@ def test_tracks_of_a_sleap_file_count_where_most_frames_have_them(two_animals: P
     with pytest.raises(DataError, match="predictions of a network"):
         kp.score(folder, labels=everything, device="cpu")
     score = kp.score(folder, labels=everything, predicted=True, device="cpu")
-    assert score.animals is not None
-    assert score.animals.truth.points_px.shape == shape
+    assert score.tracked is not None
+    assert score.tracked.truth.points_px.shape == shape
     sparse = points.copy()
     sparse[np.arange(24) % 3 > 0] = np.nan
     few = kp.score(folder, labels=labels(sparse, "sparse"), predicted=True, device="cpu")
-    assert few.animals is None
+    assert few.tracked is None
     asked = kp.score(folder, labels=everything, animals=True, device="cpu")
-    assert asked.animals is not None
-    assert asked.labels is None
+    assert asked.tracked is not None
+    assert asked.labelled is None
 
 
 def test_the_old_name_still_works(

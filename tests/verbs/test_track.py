@@ -53,7 +53,7 @@ def test_unsure_animals_are_left_out(video: Path, tmp_path: Path, capsys: pytest
     everybody = read_tracks(tmp_path / "tracks" / "arena.csv").confidence
     scores = everybody.sum(axis=-1) / np.maximum(1, (everybody > 0).sum(axis=-1))
     cut = float(np.median(scores[scores > 0]))
-    assert main([*track, "--least", str(cut)]) == 0
+    assert main([*track, "--threshold", str(cut)]) == 0
     kept = read_tracks(tmp_path / "tracks" / "arena.csv").confidence.mean(axis=-1)
     assert np.sort(kept[kept > 0]) == pytest.approx(np.sort(scores[scores >= cut]), abs=1e-4)
     assert main([*track, "--least", "2"]) == 2
@@ -65,7 +65,7 @@ def test_every_frame_has_the_discovered_points(
 ) -> None:
     file = checkpoint("BKinD", tmp_path)
     assert main(["track", str(file), str(video), "--out", str(tmp_path), "--least", "0.5"]) == 2
-    assert "Leave --least out" in capsys.readouterr().err
+    assert "Leave --threshold out" in capsys.readouterr().err
 
 
 def test_a_network_of_crops_says_that_it_sees_whole_frames(
