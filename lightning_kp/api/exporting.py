@@ -31,20 +31,27 @@ BATCHES_PER_SIZE = 4
 """Batches of a video that are compared, at most."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ExportedNetwork:
-    """An ONNX file that gives what torch gives.
+    """An ONNX file whose outputs agree with torch.
 
     Attributes:
         path: The file.
         differences: Largest difference between torch and ONNX of each output by name; ``points`` in pixels of the
             network's image.
         notes: What a program that uses the file has to do itself.
+
+    Example:
+        exported = kp.export("runs/me", out="network.onnx")
+        print(exported, exported.notes)
     """
 
     path: Path
     differences: dict[str, float]
     notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return "\n".join([f"Result: {self.path}", *self.lines()])
 
     def lines(self) -> list[str]:
         """The notes and differences for a terminal."""

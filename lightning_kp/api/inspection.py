@@ -91,6 +91,11 @@ class VideoReport:
     Attributes:
         inspection: The measurements of each video.
         frames: How many frames of each were read at most.
+
+    Example:
+        found = kp.inspect("videos/", frames=200)
+        print(found.suggestion.size.value, found.suggestion.size.reason)
+        found.write("inspected/")
     """
 
     inspection: Inspection

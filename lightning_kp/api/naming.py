@@ -33,13 +33,17 @@ class NamedPoint:
     error: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NamedRun(Run):
     """The folder of a run that predicts named points.
 
     Attributes:
         path: The folder; ``kp.load``, ``kp.track`` and the other functions accept it.
         points: The labelled points with their errors.
+
+    Example:
+        named = kp.name("runs/me", "new.truth.npz", out="runs/me-points")
+        print({point.name: point.error for point in named.points})
     """
 
     points: tuple[NamedPoint, ...] = ()

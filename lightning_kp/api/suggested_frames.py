@@ -42,6 +42,10 @@ class SuggestedFrames:
     Attributes:
         path: Folder with suggestions.slp for SLEAP, labeled-data for DeepLabCut, and suggestions.csv.
         frames: The frames.
+
+    Example:
+        found = kp.suggest("runs/me", count=2, names=["nose"], out="to_label/")
+        print(len(found), found.frames[0].video, found.frames[0].time_s)
     """
 
     path: Path

@@ -97,7 +97,7 @@ def track(
     return TrackedVideos(path, tuple(reports), swaps)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrackedVideos(Run):
     """The folder with the tracks of videos; ``tracks`` and ``poses(video)`` give them.
 
@@ -105,6 +105,10 @@ class TrackedVideos(Run):
         path: The folder.
         reports: Frames, seconds and files of each video of this call.
         swaps: By video with several instances, the frames in which two of them may have been exchanged.
+
+    Example:
+        tracked = kp.track("runs/me", "new.mp4", out="tracked/", formats=["csv"])
+        print(tracked.tracks["new"], tracked.poses("new").points_px.shape)
     """
 
     reports: "tuple[TrackingReport, ...]" = ()
@@ -122,7 +126,7 @@ def parse_boxes(text: str) -> Boxes:
         left, top, right, bottom = (int(each) for each in text.strip("[]").split(","))
     except ValueError:
         raise ConfigurationError(
-            f"--boxes {text} is neither a file, nor {FOLLOW}, nor four whole numbers.",
+            f"The boxes {text} are neither a file, nor {FOLLOW}, nor four whole numbers.",
             remedy="Use --boxes follow, --boxes FILE.csv (as `kp inspect --boxes` writes) or --boxes 10,20,200,210.",
         ) from None
     return (left, top, right, bottom)

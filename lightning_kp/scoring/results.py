@@ -75,6 +75,10 @@ class Score:
         named: Errors of the points that the run names; None where it names none of the labelled ones.
         left_out: Number of labelled frames that trained the run or named its points.
         trained: The errors on those, if they were asked for.
+
+    Example:
+        score = kp.score("runs/me", labels="new.truth.npz", animals=False)
+        print(score.frames, score.labelled.linear, score.as_metrics("new_")["new_matched"])
     """
 
     run: str
