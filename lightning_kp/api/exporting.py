@@ -72,7 +72,7 @@ def export(run: PathLike, *, out: PathLike | None = None, video: PathLike | None
 
     Raises:
         ConfigurationError: The extra ``onnx`` is not installed.
-        ExportError: The method has no ONNX graph, or its graph computes something else.
+        ExportError: The method has no ONNX graph, or its graph computes different values.
 
     Example:
         exported = kp.export("runs/me")

@@ -44,8 +44,8 @@ def inspect(
         preview: With ``out``, also draw the effect of preprocessing: ``all``, or some of hsv, ssim, filter,
             translation, similarity.
         boxes: Write a csv file with a box around each animal, for the setting ``data.boxes``.
-        animals: With ``boxes``, the number of animals; by default the number of things seen moving.
-        boxes_from: With ``boxes``, where animals are found: in the difference from the median frame (``background``)
+        animals: With ``boxes``, the number of animals; by default the number of moving regions.
+        boxes_from: With ``boxes``, where animals are found: in the difference from the background (``background``)
             or from the frame one gap later (``ssim``, for changing scenes).
         box_side: With ``boxes``, side of the squares in pixels.
 

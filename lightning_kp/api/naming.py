@@ -72,7 +72,7 @@ def name(
     out: PathLike | None = None,
     device: str = "auto",
 ) -> NamedRun:
-    """Fit a linear map from the keypoints that ``run`` discovered to labelled points; leaves a network that names them.
+    """Fit a map from the keypoints that ``run`` discovered to labelled points, and save a network that predicts these.
 
     Args:
         run: A run folder or checkpoint of a method that discovered keypoints.

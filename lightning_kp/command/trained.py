@@ -55,7 +55,7 @@ def warn_whole_frames(method: "KeypointMethod", checkpoint: Path, remedy: str) -
 
 
 def warn_trained_on(labels: str, checkpoint: Path) -> None:
-    """Warn where the label file that is scored may have trained the network."""
+    """Warn if the label file that is scored may have trained the network."""
     from lightning_kp.checkpoints import data_settings
     from lightning_kp.labels.archives import split_part
 

@@ -80,7 +80,7 @@ def page_count(path: Path) -> int:
     try:
         with _pillow(path) as opened:
             return int(getattr(opened, "n_frames", 1))
-    except Exception:  # noqa: BLE001  (told when the image itself is read)
+    except Exception:  # noqa: BLE001  (reported when the image itself is read)
         return 1
 
 

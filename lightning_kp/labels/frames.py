@@ -36,7 +36,7 @@ class OpenLabels(NamedTuple):
     """All labelled frames of a file, in its order, the names of their K points, and the file's problems.
 
     ``video``: the video whose frames are all labelled (ground truth of a rendered arena); None for annotations.
-    ``predicted``: whether a network predicted all points, and nobody set or corrected any.
+    ``predicted``: whether a network predicted all points, and no point was set or corrected by hand.
     """
 
     path: Path
@@ -157,7 +157,7 @@ def scale_factors(file: Path, width: Any, height: Any) -> Points:
     """
     try:
         real_height, real_width = image_size(file)
-    except Exception:  # noqa: BLE001  (told when the image is read)
+    except Exception:  # noqa: BLE001  (reported when the image is read)
         return np.ones(2)
     known = [isinstance(each, int | float) and each > 0 for each in (width, height)]
     if not all(known) or (width, height) == (real_width, real_height):

@@ -133,7 +133,7 @@ def large_scenes(scenes: Sequence[str]) -> list[bool]:
         ignored = sum(counts[scene] for scene in too_small)
         warnings.warn(
             f"{ignored} labelled image(s) of {len(too_small)} scene(s) ({too_small[0]}, ...) are ignored: with fewer "
-            f"than {MIN_SCENE_IMAGES} images per scene the background cannot be told from the animal.",
+            f"than {MIN_SCENE_IMAGES} images per scene the background cannot be distinguished from the animal.",
             stacklevel=2,
         )
     return [counts[scene] >= MIN_SCENE_IMAGES for scene in scenes]

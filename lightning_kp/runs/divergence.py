@@ -23,7 +23,7 @@ def refuse_broken_weights(method: L.LightningModule, trainer: L.Trainer | None) 
     if broken:
         raise DivergenceError(
             f"{broken[0]}{f' and {len(broken) - 1} other weights are' if broken[1:] else ' is'} not finite, "
-            "although the loss was: a gradient was not finite.",
+            "although the loss was finite; a gradient was not.",
             remedy=advice(trainer),
         )
 

@@ -197,7 +197,7 @@ def _rows(points: Floats, order: NDArray[np.int64]) -> Floats:
 def _followed_centres(points: Floats) -> NDArray[np.int64]:
     """Order (N, I) of the animals in which the centres of the points (N, I, K, 2) keep their identity over time."""
     centres = _tracks(Path(), centroids(points)[:, :, None], np.ones((*points.shape[:2], 1)))
-    # The tracker carries confidences along, so that numbers in their place tell where each animal went.
+    # The tracker carries confidences along, so numbers passed in their place show where each animal went.
     numbers = np.broadcast_to(np.arange(points.shape[1], dtype=np.float32)[:, None], centres.confidence.shape)
     numbered = dataclasses.replace(centres, confidence=np.array(numbers))
     return IdentityTracker(estimate_body([centres])).follow(numbered).confidence[..., 0].astype(np.int64)

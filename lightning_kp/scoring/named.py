@@ -103,7 +103,7 @@ def score_named(method: KeypointMethod, labels: LabelledSet) -> NamedMetrics | N
     known = np.isfinite(distance)
     if not known.any():
         return None
-    reach, told = _reach(labels)
+    reach, reach_text = _reach(labels)
     correct = distance <= reach[:, None]
     per_point = {
         name: _point_error(distance[known[:, i], i], correct[known[:, i], i])
@@ -111,7 +111,7 @@ def score_named(method: KeypointMethod, labels: LabelledSet) -> NamedMetrics | N
         if known[:, i].any()
     }
     unknown = tuple(name for name in names if name not in columns)
-    return NamedMetrics(_point_error(distance[known], correct[known]), per_point, told, unknown)
+    return NamedMetrics(_point_error(distance[known], correct[known]), per_point, reach_text, unknown)
 
 
 def _plain_names(labels: LabelledSet, known: Sequence[str]) -> tuple[str, ...]:
@@ -129,13 +129,13 @@ def _sizes_px(labels: LabelledSet) -> Tensor:
 
 
 def _reach(labels: LabelledSet) -> tuple[Floats, str]:
-    """Reach (N,) of each image in pixels, and how it is told."""
+    """Reach (N,) of each image in pixels, and a text that states it."""
     size = _sizes_px(labels)
     points_px = (labels.points.double() / 2 * size.unsqueeze(1)).unflatten(1, (labels.animals, -1))
     if (length := body_length(points_px.numpy())) > 0:
         reach = BODY_SHARE * length
-        told = f"{100 * BODY_SHARE:.0f} % of the body: {reach:.1f} px (median body length {length:.0f} px)"
-        return np.full(len(size), reach), told
+        text = f"{100 * BODY_SHARE:.0f} % of the body: {reach:.1f} px (median body length {length:.0f} px)"
+        return np.full(len(size), reach), text
     side = size.amax(dim=1)
     if labels.shown is not None:  # a square that follows the animal is no measure
         side = (labels.shown[:, 1, 2:] - labels.shown[:, 1, :2]).double().amax(dim=1)

@@ -84,8 +84,8 @@ def rearranged(truth: ArenaTruth, indices: Sequence[Index]) -> ArenaTruth:
 
 def empty_arena(settings: ArenaSettings, truth: ArenaTruth) -> fg.Images:
     """The arena without animals and noise, (h, w, 3), uint8."""
-    nobody = dataclasses.replace(truth, midline_px=truth.midline_px[:1, :0], layer=truth.layer[:1, :0])
-    return next(render_frames(dataclasses.replace(settings, noise=0.0, frames=1), nobody))
+    empty = dataclasses.replace(truth, midline_px=truth.midline_px[:1, :0], layer=truth.layer[:1, :0])
+    return next(render_frames(dataclasses.replace(settings, noise=0.0, frames=1), empty))
 
 
 def standing_out(images: fg.Images, truth: ArenaTruth, background: fg.Images) -> tuple[float, float]:

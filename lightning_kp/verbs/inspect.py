@@ -67,7 +67,7 @@ def _parser() -> VerbParser:
         "--boxes-from",
         choices=("background", "ssim"),
         default="background",
-        help="with --boxes: find animals by the difference from the median frame, or from the frame one gap later "
+        help="with --boxes: find animals by the difference from the background, or from the frame one gap later "
         "(for changing scenes)",
     )
     parser.add_argument("--box-side", type=positive, metavar="PX", help="with --boxes: side of the squares")

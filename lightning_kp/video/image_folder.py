@@ -163,7 +163,7 @@ def _times_of(path: Path) -> list[float]:
     """Start of each picture of an animated file in seconds, then the end of the last; empty if the file tells none."""
     try:
         durations = [duration for _, duration in decode_pages(path)]
-    except Exception:  # noqa: BLE001  (told when the file is decoded)
+    except Exception:  # noqa: BLE001  (reported when the file is decoded)
         return []
     return list(accumulate(durations, initial=0.0)) if min(durations) > 0 else []
 
