@@ -60,6 +60,7 @@ class CachedVideo:
         regions: (left, top, right, bottom) in pixels of the frame that each row of ``frames`` shows: (N, 4), or (1, 4)
             if all rows show the same; see :class:`lightning_kp.geometry.Region`.
         file: The memory-mapped file.
+        seen: Whether the animal that the squares follow is seen in each row, (N,); true for all other views.
     """
 
     path: Path
@@ -74,6 +75,7 @@ class CachedVideo:
     times_s: NDArray[np.float64]
     regions: NDArray[np.float64]
     file: Path
+    seen: NDArray[np.bool_]
     _map: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -236,11 +238,12 @@ class _Job:
         rows, pixels = meta["rows"], meta["rows"] * self.layers * self.size * self.size * 3
         numbers = np.fromfile(self.path(".frames"), dtype=np.float64, offset=pixels)
         kept = np.arange(meta["n_frames"])
+        index = kept[np.isin(kept % self.thinning.period, self.thinning.residues)][:rows]
         return CachedVideo(
             path=info.path, name=info.name, frame_size=info.frame_size, fps=info.fps,
             n_frames=meta["n_frames"], problems=info.problems, size=self.size, layers=self.layers,
-            index=kept[np.isin(kept % self.thinning.period, self.thinning.residues)][:rows],
-            times_s=numbers[:rows], regions=numbers[rows:].reshape(-1, 4), file=self.path(".frames"),
+            index=index, times_s=numbers[:rows], regions=numbers[rows:].reshape(-1, 4), file=self.path(".frames"),
+            seen=np.array([self.placements.seen(number) for number in index.tolist()], dtype=bool),
         )  # fmt: skip
 
 
@@ -271,7 +274,7 @@ def _write_frames(job: _Job, file: BinaryIO, bytes_allowed: float, progress: boo
             times.append(frame.time_s)
             regions.append(job.placements(frame.index).region)
             for box_index in (frame.index, frame.index - (job.gap or 0))[: job.layers]:
-                squares.add(frame.prepared(job.placements(box_index)))
+                squares.add(job.placements.square(frame, box_index))
     squares.flush()
     if len(times) == rows_allowed:
         job.reader.note(

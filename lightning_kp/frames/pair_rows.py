@@ -30,9 +30,13 @@ class PairRows(NamedTuple):
 
 
 def pair_rows(video: CachedVideo, number: int, gap: int, stride: int = 1) -> PairRows:
-    """Every ``stride``-th pair of cached frames of video ``number`` that are ``gap`` displayed frames apart."""
+    """Every ``stride``-th pair of cached frames of video ``number`` that are ``gap`` displayed frames apart.
+
+    Pairs in which the animal that the squares follow is not seen are left out: there is nothing to learn from.
+    """
     later = np.searchsorted(video.index, video.index + gap)
     now = np.flatnonzero(np.isin(video.index + gap, video.index, assume_unique=True))[::stride]
+    now = now[video.seen[now] & video.seen[later[now]]]
     return PairRows(np.full(len(now), number), now, later[now])
 
 

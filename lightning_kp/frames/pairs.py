@@ -22,7 +22,7 @@ from lightning_kp.frames.stream import channels_last
 from lightning_kp.frames.thinning import parse_gap
 from lightning_kp.geometry import Fit
 from lightning_kp.loading import WholeBatches
-from lightning_kp.motion.boxes import FOLLOW
+from lightning_kp.motion.boxes import followed_animals
 from lightning_kp.video.paths import find_videos
 from lightning_kp.video.reader import VideoWarning
 
@@ -100,9 +100,9 @@ class FramePairsModule(KeypointDataModule):
         split: ``video`` holds out whole videos, ``time`` one block of each video, ``auto`` whole videos if there are
             at least 3.
         boxes: Crop before resizing: ``[left, top, right, bottom]`` in pixels; ``follow``, a square that follows the
-            one animal of each video (also of videos tracked later); or a csv file with the columns
-            ``frame,left,top,right,bottom`` (and ``video``, if it has the boxes of several).  Where boxes move, both
-            frames of a pair are cropped with the box of the first.
+            one animal of each video (also of videos tracked later), or ``follow:3``, a square for each of three; or a
+            csv file with the columns ``frame,left,top,right,bottom`` (and ``video``, if it has the boxes of several).
+            Where boxes move, both frames of a pair are cropped with the box of the first.
         preprocessing: Shadow removal (``shadow: hsv``, ``ssim`` or ``filter``) and registration of a moving camera
             (``registration: translation`` or ``similarity``); see
             :class:`lightning_kp.frames.preprocessing.Preprocessing`; ``kp inspect --preview`` draws what each does.
@@ -158,7 +158,8 @@ class FramePairsModule(KeypointDataModule):
         self.pair_stride = pair_stride
         self.val_fraction = val_fraction
         self.split = split
-        self.boxes = str(self.path(boxes)) if isinstance(boxes, str) and boxes != FOLLOW else boxes
+        is_file = isinstance(boxes, str) and not followed_animals(boxes)
+        self.boxes = str(self.path(str(boxes))) if is_file else boxes
         self.cache_dir = cache_dir
         self.cache_gb = cache_gb
         self.seed = seed

@@ -4,11 +4,14 @@ import hashlib
 from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.geometry import Fit, Placement, place
-from lightning_kp.motion.boxes import FOLLOW, Box, Boxes, read_boxes
-from lightning_kp.video.reader import VideoInfo
+from lightning_kp.images.files import Image
+from lightning_kp.images.resize import prepare
+from lightning_kp.motion.boxes import Box, Boxes, Row, followed_animals, read_boxes, read_other_boxes
+from lightning_kp.video.reader import DecodedFrame, VideoInfo
 
 
 class Placements:
@@ -26,27 +29,85 @@ class Placements:
             raise ConfigurationError(
                 f"size is {size}.", remedy="Give the side of the square in pixels, for example 128."
             )
-        if boxes == FOLLOW:
+        if number := followed_animals(boxes):
             # Imported here: only these boxes need to decode the video.
-            from lightning_kp.motion.following import follow_animal
+            from lightning_kp.motion.following import follow_animals
 
-            boxes = follow_animal(info.path)
-        table = {0: _one_box(boxes)} if not isinstance(boxes, (str, Path)) else read_boxes(boxes, info)
-        self._starts = sorted(table)
-        self._placements = [place(info.frame_size, size, fit, table[start]) for start in self._starts]
+            _, separator, animal = str(boxes).partition("#")
+            boxes = f"{follow_animals(info.path, number)}{separator}{animal}"
+        self._info = info
+        others: list[dict[int, Row]] = []
+        if isinstance(boxes, str | Path):
+            self._rows = read_boxes(boxes, info)
+            if any(row.body for row in self._rows.values()):
+                others = read_other_boxes(boxes, info)
+        else:
+            self._rows = {0: Row(_one_box(boxes) or (0, 0, info.frame_size[1], info.frame_size[0]))}
+        self._starts = sorted(self._rows)
+        self._others = others
+        self._placements = [
+            place(info.frame_size, size, fit, self._rows[start].box) for start in self._starts
+        ]
         self.is_fixed = len(set(self._placements)) == 1
+        self._background: Image | None = None
 
     def __call__(self, index: int) -> Placement:
         """Return the placement of displayed frame ``index``."""
         return self._placements[max(0, bisect_right(self._starts, index) - 1)]
 
+    def seen(self, index: int) -> bool:
+        """Whether the animal is seen in displayed frame ``index``; true for boxes that follow none."""
+        return self._rows[self._starts[max(0, bisect_right(self._starts, index) - 1)]].seen
+
+    def square(self, frame: DecodedFrame, index: int | None = None) -> Image:
+        """Square (size, size, 3), uint8, of a frame, cropped as displayed frame ``index``, by default its own number.
+
+        Other animals whose bodies are known are hidden in it, see :mod:`lightning_kp.frames.other_animals`.
+        """
+        placement = self(frame.index if index is None else index)
+        return self.without_others(frame.prepared(placement), placement, frame.index)
+
+    def without_others(self, square: Image, placement: Placement, index: int) -> Image:
+        """Hide other animals in a square (size, size, 3), uint8, that ``placement`` made of frame ``index``."""
+        own = self._rows.get(index)
+        if not self._others or own is None or own.body is None:
+            return square
+        rows = (table.get(index) for table in self._others)
+        bodies = [row.body for row in rows if row is not None and row.body is not None]
+        from lightning_kp.frames.other_animals import hide_others
+
+        return hide_others(square, placement, own.body, bodies, self._scene(), self._info.frame_size)
+
+    def _scene(self) -> Image:
+        if self._background is None:
+            from lightning_kp.motion.following import scene_background
+
+            self._background = scene_background(self._info.path)
+        return self._background
+
     @property
     def fingerprint(self) -> str:
         """Text that is equal for equal placements; part of the key of a cache."""
-        if self.is_fixed:
+        if self.is_fixed and not self._others:
             return repr(tuple(self._placements[0]))
-        rows = zip(self._starts, map(tuple, self._placements), strict=True)
-        return hashlib.sha256(repr(list(rows)).encode()).hexdigest()
+        rows = [*zip(self._starts, map(tuple, self._placements), strict=True)]
+        bodies = [*self._rows.items(), *self._others] if self._others else []
+        return hashlib.sha256(repr(rows + bodies).encode()).hexdigest()
+
+
+class Square(NamedTuple):
+    """How an image becomes a square; for ``frame`` of a video, ``placements`` are those of the video."""
+
+    placement: Placement
+    frame: int = 0
+    placements: Placements | None = None
+
+    def cut(self, image: Image) -> Image:
+        """Cut the square (S, S, 3) out of an image (H, W, 3), uint8, and hide other animals where they are known."""
+        square = prepare(image, self.placement)
+        if self.placements is None:
+            return square
+        return self.placements.without_others(square, self.placement, self.frame)
 
 
 def _one_box(boxes: Sequence[int] | None) -> Box | None:

@@ -41,6 +41,7 @@ class FrameBatch(NamedTuple):
             :class:`lightning_kp.geometry.Region`.
         transforms: (B, 3, 3), float64: map normalised points of the image to normalised points of the crop before
             registration; the identity without registration.
+        seen: Whether the animal that the square follows is seen in the frame, (B,), bool; true for all other views.
     """
 
     image: Tensor
@@ -48,6 +49,7 @@ class FrameBatch(NamedTuple):
     time_s: Tensor
     regions: Tensor
     transforms: Tensor
+    seen: Tensor
 
     def region(self, i: int) -> Region:
         """Return the region of the original frame that image ``i`` shows."""
@@ -92,7 +94,7 @@ def _batches(
         for frame in frames:
             if frame.index < start_index:
                 continue
-            kept.append((frame, frame.prepared(placements(frame.index))))
+            kept.append((frame, placements.square(frame)))
             if len(kept) == batch_size:
                 yield _collated(kept, placements, preprocessor)
                 kept = []
@@ -124,6 +126,7 @@ def _collated(
         torch.tensor([frame.time_s for frame, _ in kept], dtype=torch.float64),
         torch.tensor([placements(i).region for i in index], dtype=torch.float64),
         transforms,
+        torch.tensor([placements.seen(i) for i in index]),
     )
 
 

@@ -1,14 +1,17 @@
 """Labelled animals as the network sees them: types, thinning, joining."""
 
 import hashlib
+import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_kp.frames.preprocessing import Preprocessing, Preprocessor, points_in_registered
+from lightning_kp.geometry import Placement
 from lightning_kp.images.files import Image
 from lightning_kp.skeleton import numbered as numbered_names
 
@@ -91,6 +94,30 @@ class LabelledAnimals(NamedTuple):
         """Marks of these rows, all in one list, for the memory of a checkpoint."""
         return [mark for marks in _chosen(self.marks, rows) for mark in marks]
 
+    def warn_of_never_labelled(self, rows: Sequence[int], *, in_order: bool = True) -> None:
+        """Warn of points that none of these rows labels: a network that trains on them learns nothing of it.
+
+        With ``in_order`` the points of each animal are points of their own, as in :meth:`flat`.
+        """
+        known = self.points[list(rows)].isfinite().all(dim=-1).any(dim=0)  # (I, K)
+        names = self.names
+        if in_order:
+            names = numbered_names(self.names, len(known))
+        is_labelled = known.flatten() if in_order else known.any(dim=0)
+        never = [name for name, is_known in zip(names, is_labelled.tolist(), strict=True) if not is_known]
+        if not never or not len(rows):
+            return
+        remedy = "Label it in some of them"
+        some = known.any(dim=0).tolist()
+        left = [name for name, is_known in zip(self.names, some, strict=True) if is_known]
+        if 0 < len(left) < len(self.names):
+            remedy += f", or leave it out with --data.names=[{','.join(left)}]"
+        warnings.warn(
+            f"None of the {len(rows)} labelled frames that train labels {', '.join(never)}: the network learns nothing "
+            f"of it, and where it is tracked means nothing. {remedy}.",
+            stacklevel=3,
+        )
+
     @property
     def size_px(self) -> tuple[float, float] | None:
         """Height and width in pixels of what the first square shows, used for all squares; None if unknown.
@@ -136,7 +163,7 @@ def frame_marks(source: str, image: Image) -> tuple[str, ...]:
     shown.update(np.ascontiguousarray(image).data)
     if not source:
         return (shown.hexdigest(),)
-    return shown.hexdigest(), hashlib.blake2b(source.encode(), digest_size=MARK_BYTES).hexdigest()
+    return shown.hexdigest(), hashlib.blake2b(os.fsencode(source), digest_size=MARK_BYTES).hexdigest()
 
 
 def _of(values: Tensor | None, rows: Sequence[int]) -> Tensor | None:
@@ -170,3 +197,38 @@ def joined(parts: Sequence[LabelledAnimals]) -> LabelledAnimals:
         inside=None if any(each is None for each in inside) else torch.cat(inside),
         shown_px=None if any(each is None for each in sizes) else torch.cat(sizes),
     )  # fmt: skip
+
+
+def preprocess_labelled(
+    squares: Image,
+    points: Tensor,
+    placements: Sequence[Placement],
+    scenes: Sequence[Hashable],
+    settings: Preprocessing,
+) -> tuple[Image, Tensor]:
+    """Remove shadows from squares and register them; points move along.
+
+    Args:
+        squares: Images (N, S, S, 3) uint8, RGB.
+        points: Points (N, I, K, 2), normalised (x, y) in [-1, 1], NaN = not labelled.
+        placements: How each square was cut out of its image (N).
+        scenes: The video, or another name of the background, of each image (N).  Images of one video with
+            different placements count as different scenes.
+        settings: What to do.
+
+    Returns:
+        Squares (N, S, S, 3) uint8 and points (N, I, K, 2), as the network sees them.
+
+    Raises:
+        DataError: A scene has fewer than four images.
+    """
+    if not settings.is_on:
+        return squares, points
+    done, moved = squares.copy(), points.clone()
+    keys = list(zip(scenes, placements, strict=True))
+    for key in dict.fromkeys(keys):
+        chosen = [i for i, other in enumerate(keys) if other == key]
+        preprocessor = Preprocessor.learn(settings, key[1], squares[chosen], str(key[0]))
+        done[chosen], transforms = preprocessor(squares[chosen])
+        moved[chosen] = points_in_registered(points[chosen].double(), transforms).to(points)
+    return done, torch.as_tensor(moved)

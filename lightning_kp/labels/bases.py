@@ -146,6 +146,8 @@ class LabelledFramesModule(KeypointDataModule):
         self.shown_px = animals.size_px or self.shown_px
         train, val = divide(len(animals.image), self.val_fraction, self.train_frames, self.seed)
         self.trained_on = animals.marks_of(train.tolist())
+        if stage in (None, "fit"):
+            animals.warn_of_never_labelled(train.tolist())
         self.datasets = {
             "train": LabelledDataset(animals, train, len(train) * self.repeats),
             "predict": LabelledFrameList(animals.image),
@@ -201,6 +203,8 @@ class PairsAndLabelsModule(FramePairsModule):
         animals = self._read_labels()
         train, val = divide(len(animals.image), self.label_val_fraction, self.train_frames, self.seed)
         self.trained_on = animals.marks_of(train.tolist())
+        if stage in (None, "fit"):
+            animals.warn_of_never_labelled(train.tolist())
         for name, rows in (("train", train), ("val", val), ("test", val)):
             if name in self.datasets:
                 pairs: Any = self.datasets[name]

@@ -120,6 +120,8 @@ class LabelledGroupsModule(KeypointDataModule):
         animals, testing = self._animals()
         train, val, test, left = self._divided(len(animals.image))
         self.trained_on = animals.marks_of(train.tolist())
+        if stage in (None, "fit"):
+            animals.warn_of_never_labelled(train.tolist(), in_order=False)
         trained, rows = animals, train
         if self.pasted:
             inside = None if animals.inside is None else animals.inside[train]

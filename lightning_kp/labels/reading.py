@@ -4,7 +4,7 @@
 """
 
 import warnings
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -13,23 +13,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_kp.errors import DataError
-from lightning_kp.frames.placements import Placements
-from lightning_kp.frames.preprocessing import (
-    NO_PREPROCESSING,
-    Preprocessing,
-    Preprocessor,
-    points_in_registered,
-)
+from lightning_kp.frames.placements import Placements, Square
+from lightning_kp.frames.preprocessing import NO_PREPROCESSING, Preprocessing
 from lightning_kp.frames.view import ViewSettings
 from lightning_kp.geometry import Fit, Placement, place
 from lightning_kp.images.files import IMAGE_SUFFIXES, Image
-from lightning_kp.images.resize import prepare
-from lightning_kp.labels.animals import LabelledAnimals, LabelledSet, frame_marks, thinned
+from lightning_kp.labels.animals import (
+    LabelledAnimals,
+    LabelledSet,
+    frame_marks,
+    preprocess_labelled,
+    thinned,
+)
 from lightning_kp.labels.checks import load_images
 from lightning_kp.labels.frames import OpenFrame, OpenLabels
 from lightning_kp.labels.opening import open_labels
-from lightning_kp.motion.boxes import FOLLOW, Boxes
+from lightning_kp.motion.boxes import Boxes, boxes_per_animal, followed_animals
 from lightning_kp.motion.following import boxes_by_scene, large_scenes, small_grey
+from lightning_kp.motion.squares import animals_in_squares
+from lightning_kp.video.opening import open_video
 
 MAX_VIDEO_FRAMES = 600  # read of a video whose frames are all labelled: neighbours look alike (ours)
 MAX_MISSED = 0.1  # share of labelled images whose animal may lie outside its square without a warning (ours)
@@ -109,12 +111,13 @@ def _thinned(labels: OpenLabels, at_most: int) -> OpenLabels:
 
 
 def _view(size: int, fit: Fit, boxes: Boxes, preprocessing: Preprocessing) -> ViewSettings:
-    if isinstance(boxes, str | Path) and boxes != FOLLOW:
+    if isinstance(boxes, str | Path) and not followed_animals(boxes):
         raise DataError(
             f"Labels cannot be used with a file of boxes for each frame ({boxes}).",
-            remedy="Train with --data.boxes=follow, or with one box, --data.boxes=[LEFT,TOP,RIGHT,BOTTOM].",
+            remedy="Train with --data.boxes=follow (follow:N for N animals), or with one box, "
+            "--data.boxes=[LEFT,TOP,RIGHT,BOTTOM].",
         )
-    return ViewSettings(size, fit, FOLLOW if isinstance(boxes, str | Path) else boxes, preprocessing)
+    return ViewSettings(size, fit, boxes, preprocessing)
 
 
 def _fixed_placement(image: Image, view: ViewSettings) -> Placement:
@@ -126,11 +129,11 @@ def _fixed_placement(image: Image, view: ViewSettings) -> Placement:
 
 def _following_placements(
     labels: OpenLabels, view: ViewSettings, names: Sequence[str] | None, *, strict: bool
-) -> list[Placement]:
-    """How each labelled image becomes a square that follows the animal; all images have to be read once for it."""
-    if labels.video is not None:
-        in_video = Placements(labels.video, view.size, view.fit, FOLLOW)
-        return [in_video(frame.number or 0) for frame in labels.frames]
+) -> list[list[Square]]:
+    """How each labelled image becomes a square for each followed animal; all images have to be read once for it."""
+    animals = followed_animals(view.boxes)
+    if _are_of_videos(labels):
+        return _squares_in_videos(labels, view)
     sizes: list[tuple[int, int]] = []
     small: list[NDArray[np.uint8]] = []
 
@@ -139,8 +142,41 @@ def _following_placements(
         small.append(small_grey(image))
 
     load_images(labels, look, names=names, strict=strict)
-    boxes = boxes_by_scene(small, sizes, _scenes(labels))
-    return [place(size, view.size, view.fit, box) for size, box in zip(sizes, boxes, strict=True)]
+    boxes = boxes_by_scene(small, sizes, _scenes(labels), animals)
+    return [
+        [Square(place(size, view.size, view.fit, box)) for box in each]
+        for size, each in zip(sizes, boxes, strict=True)
+    ]
+
+
+def _frame_of_video(labels: OpenLabels, frame: OpenFrame) -> tuple[Path, int] | None:
+    """The video and the number of a labelled frame; None for an image."""
+    if labels.video is not None and frame.number is not None:
+        return labels.video.path, frame.number
+    name, separator, number = frame.source.rpartition(" frame ")
+    path = Path(name)
+    is_video = separator and path.suffix.lower() not in (*IMAGE_SUFFIXES, ".slp") and path.is_file()
+    return (path, int(number)) if is_video and number.isdigit() else None
+
+
+def _are_of_videos(labels: OpenLabels) -> bool:
+    """Whether all labelled frames are frames of videos, in which squares follow the animals over time."""
+    return bool(labels.frames) and all(_frame_of_video(labels, frame) for frame in labels.frames)
+
+
+def _squares_in_videos(labels: OpenLabels, view: ViewSettings) -> list[list[Square]]:
+    """The squares that tracking would see, for each labelled frame those of all animals that are seen in it."""
+    by_video: dict[Path, list[Placements]] = {}
+    squares = []
+    for video, number in filter(None, (_frame_of_video(labels, frame) for frame in labels.frames)):
+        if video not in by_video:
+            info = open_video(video).info
+            boxes = boxes_per_animal(view.boxes)
+            by_video[video] = [Placements(info, view.size, view.fit, each) for each in boxes]
+        several = len(by_video[video]) > 1
+        seen = [each for each in by_video[video] if each.seen(number) or not several]
+        squares.append([Square(each(number), number, each) for each in seen])
+    return squares
 
 
 def _scenes(labels: OpenLabels) -> list[str]:
@@ -150,36 +186,51 @@ def _scenes(labels: OpenLabels) -> list[str]:
 def _in_view(
     labels: OpenLabels, view: ViewSettings, *, names: Sequence[str] | None = None, strict: bool = True
 ) -> LabelledAnimals:
-    follows = view.boxes == FOLLOW
-    if follows and labels.video is None:
+    follows = followed_animals(view.boxes) > 0
+    if follows and not _are_of_videos(labels):
         labels = _of_large_scenes(labels, names, strict=strict)
     animals = max((len(frame.points_px) for frame in labels.frames), default=0)
-    prepared, points, placements, shown, marks = [], [], [], [], []
+    is_one_each = followed_animals(view.boxes) > 1
+    prepared, points, placements, shown, marks, sources, scenes = [], [], [], [], [], [], []
     planned = iter(_following_placements(labels, view, names, strict=strict) if follows else ())
 
-    def keep_square(frame: OpenFrame, image: Image) -> None:
-        """Keep the square only: thousands of whole video frames would not fit into memory."""
+    def keep_squares(frame: OpenFrame, image: Image) -> None:
+        """Keep the squares only: thousands of whole video frames would not fit into memory."""
         fixed = _fixed_placement(image, view)
-        placement = next(planned, fixed)
-        prepared.append(prepare(image, placement))
-        marks.append(frame_marks(frame.source, image))
-        placements.append(placement)
-        shown.append((placement.region, fixed.region))
+        squares = next(planned, [Square(fixed)])
         points_px = np.full((animals, len(labels.names), 2), np.nan)
         points_px[: len(frame.points_px)] = frame.points_px
-        points.append(placement.region.from_original_px(torch.from_numpy(points_px)))
+        boxes = [square.placement.box for square in squares]
+        whose = animals_in_squares(points_px, boxes) if is_one_each else [points_px]
+        for square, inside in zip(squares, whose, strict=True):
+            if inside is None:
+                continue
+            prepared.append(square.cut(image))
+            marks.append(frame_marks(frame.source, image))
+            sources.append(frame.source)
+            scenes.append(scene_of(frame.source or frame.name))
+            placements.append(square.placement)
+            shown.append((square.placement.region, fixed.region))
+            points.append(square.placement.region.from_original_px(torch.from_numpy(inside)))
 
-    load_images(labels, keep_square, names=names, strict=strict)
-    if follows and labels.video is None:
+    load_images(labels, keep_squares, names=names, strict=strict)
+    if not points:
+        raise DataError(
+            f"None of the squares that follow {followed_animals(view.boxes)} animals shows a labelled animal in "
+            f"{len(labels.frames)} labelled frames.",
+            remedy="Check that the labels belong to these videos, or train with one view of the whole frame "
+            "(--data.boxes=null).",
+        )
+    if follows and not is_one_each and not _are_of_videos(labels):
         _warn_of_missed(torch.stack(points))
     squares, moved = preprocess_labelled(
-        np.stack(prepared), torch.stack(points), placements, _scenes(labels), view.preprocessing
+        np.stack(prepared), torch.stack(points), placements, scenes, view.preprocessing
     )
     return LabelledAnimals(
         torch.from_numpy(squares).permute(0, 3, 1, 2),
         moved.float(),
         labels.names,
-        tuple(frame.source for frame in labels.frames),
+        tuple(sources),
         torch.tensor(shown, dtype=torch.float64) if follows else None,
         torch.tensor([placement.inside for placement in placements]),
         _sizes(placements),
@@ -220,41 +271,6 @@ def _sizes(placements: Sequence[Placement]) -> Tensor:
     """Height and width (N, 2) of the regions that are shown, in pixels of the originals."""
     regions = [placement.region for placement in placements]
     return torch.tensor([[each.bottom - each.top, each.right - each.left] for each in regions])
-
-
-def preprocess_labelled(
-    squares: Image,
-    points: Tensor,
-    placements: Sequence[Placement],
-    scenes: Sequence[Hashable],
-    settings: Preprocessing,
-) -> tuple[Image, Tensor]:
-    """Remove shadows from squares and register them; points move along.
-
-    Args:
-        squares: Images (N, S, S, 3) uint8, RGB.
-        points: Points (N, I, K, 2), normalised (x, y) in [-1, 1], NaN = not labelled.
-        placements: How each square was cut out of its image (N).
-        scenes: The video, or another name of the background, of each image (N).  Images of one video with
-            different placements count as different scenes.
-        settings: What to do.
-
-    Returns:
-        Squares (N, S, S, 3) uint8 and points (N, I, K, 2), as the network sees them.
-
-    Raises:
-        DataError: A scene has fewer than four images.
-    """
-    if not settings.is_on:
-        return squares, points
-    done, moved = squares.copy(), points.clone()
-    keys = list(zip(scenes, placements, strict=True))
-    for key in dict.fromkeys(keys):
-        chosen = [i for i, other in enumerate(keys) if other == key]
-        preprocessor = Preprocessor.learn(settings, key[1], squares[chosen], str(key[0]))
-        done[chosen], transforms = preprocessor(squares[chosen])
-        moved[chosen] = points_in_registered(points[chosen].double(), transforms).to(points)
-    return done, torch.as_tensor(moved)
 
 
 def scene_of(name: str) -> str:

@@ -24,9 +24,11 @@ from lightning_kp.geometry import place, to_edges
 from lightning_kp.images.differences import ssim_difference
 from lightning_kp.motion import foreground as fg
 from lightning_kp.motion.background import learn_background
+from lightning_kp.motion.bodies import Body, find_bodies
 from lightning_kp.motion.boxes import AnimalBoxes
 from lightning_kp.motion.one_animal import candidate_regions, choose_path
 from lightning_kp.motion.regions import MovingRegions, largest_regions, link_regions, typical_length
+from lightning_kp.motion.several_animals import Placed, place_animals
 from lightning_kp.motion.squares import SIDE_IN_LENGTHS, SLACK_SHARE, fill_gaps, hold_steady, squares_around
 from lightning_kp.video.opening import open_video
 
@@ -36,6 +38,12 @@ ANALYSED_PX = 256
 """Longest side in pixels of the images in which motion is searched."""
 BATCH_FRAMES = 64
 """Frames that are compared with the background at once."""
+COLOURED, COLOURED_SHARE = 16, 1e-3
+"""Difference of two channels that is a colour, and share of the pixels that have one in a coloured video."""
+COLOUR_SAMPLES = 8
+"""Frames of a batch in which colours are looked for."""
+FURTHER_BODIES = 4
+"""Moving bodies of a frame that are looked at beyond the number of animals."""
 MIN_DISSIMILARITY = 0.25
 """One minus SSIM above which a pixel has changed; compression alone leaves less between two frames."""
 
@@ -50,10 +58,11 @@ def find_boxes(
     side_px: int | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> AnimalBoxes:
-    """Find boxes around the ``animals`` largest moving regions of each frame.
+    """Find a box around each of ``animals`` animals in every frame.
 
-    A single animal that differs from the background is followed over the whole video by its usual area and grey value,
-    so that something large that is there for a part of the video does not attract the box (one_animal.py).
+    Animals that differ from the background are followed over the whole video by their usual area and grey value, so
+    that something large that is there for a part of the video does not attract a box (one_animal.py,
+    several_animals.py).  From the ``ssim`` image, they are the largest regions of each frame.
 
     Args:
         video: Video file or folder of images.
@@ -84,69 +93,75 @@ def find_boxes(
                 times.append(frame.time_s)
                 yield frame.prepared(placement)[top : top + height, left : left + width]
 
-        if source == "background" and animals == 1:
-            centres, length = choose_path(list(_candidates(small_images(), background)))
-            centres = centres[:, None]
-        else:
-            centres, length = link_regions(
-                list(_regions(small_images(), background, animals, source, gap)), animals
-            )
+        placed = _placed(small_images(), background, animals, source, gap)
         info = reader.info
-    if not np.isfinite(length):
+    if not np.isfinite(placed.length):
         raise DataError(
             f"Nothing moves in {info.name}, so no animal can be found by its motion.",
             remedy="Look at the video with `kp inspect VIDEO --out DIR`, or give a fixed box with --data.boxes.",
         )
     scale = max(info.frame_size) / ANALYSED_PX
-    side = side_px or int(np.ceil(SIDE_IN_LENGTHS * length * scale))
-    steady = hold_steady(fill_gaps(to_edges(centres) * scale), SLACK_SHARE * side)
-    boxes = squares_around(steady, side, info.frame_size)
-    return AnimalBoxes(info, boxes, np.isfinite(centres[..., 0]), np.asarray(times))
+    side = side_px or int(np.ceil(SIDE_IN_LENGTHS * placed.length * scale))
+    centre = to_edges(placed.centre) * scale
+    boxes = squares_around(hold_steady(fill_gaps(centre), SLACK_SHARE * side), side, info.frame_size)
+    found = np.isfinite(centre[..., 0])
+    return AnimalBoxes(info, boxes, found, np.asarray(times), centre, placed.covariance * scale**2)
 
 
-def boxes_in_images(small: NDArray[np.uint8], frame_size: tuple[int, int]) -> NDArray[np.int64]:
-    """Find a box around the one animal in each of several images of one scene, which need no order in time.
+def boxes_in_images(
+    small: NDArray[np.uint8], frame_size: tuple[int, int], animals: int = 1
+) -> NDArray[np.int64]:
+    """Find a box around each animal in each of several images of one scene, which need no order in time.
 
     ``small`` (N, h, w, 1) are the images in grey, reduced in size; ``frame_size`` = (H, W) is their original size in
-    pixels.  Returns squares (N, 4) as (left, top, right, bottom) in pixels of the original images, found as in
-    :func:`find_boxes`.  Raises DataError if all images are alike.
+    pixels.  Returns squares (N, I, 4) as (left, top, right, bottom) in pixels of the original images, around the
+    largest regions of each, in no order.  Raises DataError if all images are alike.
     """
     background = learn_background(small)
     edges = fg.edge_strength(background[..., 0])
     regions = [
         largest_regions(
-            fg.without_limbs(fg.without_ghosts(mask, fg.edge_strength(image[..., 0]), edges)), animals=1
+            fg.without_limbs(fg.without_ghosts(mask, fg.edge_strength(image[..., 0]), edges)), animals
         )
         for image, mask in zip(small, fg.foreground(small, background), strict=True)
     ]
     scale = max(frame_size) / max(small.shape[1:3])
-    unseen = np.full((1, 2), np.nan)
-    centres = np.stack([each.centre[:1] if len(each.centre) else unseen for each in regions])
+    centres = np.full((len(regions), animals, 2), np.nan)
+    for row, each in zip(centres, regions, strict=True):
+        row[: len(each.centre)] = each.centre
     areas = [each.area[0] for each in regions if len(each.area)]
     if not areas:
         raise DataError(
             "All labelled images of a scene are alike, so no animal can be found by its motion.",
             remedy="Label frames that show the animal at different positions.",
         )
-    length = typical_length(regions, 1, float(np.median(areas)))
+    length = typical_length(regions, animals, float(np.median(areas)))
     side = int(np.ceil(SIDE_IN_LENGTHS * length * scale))
-    return squares_around(fill_gaps(to_edges(centres) * scale), side, frame_size)[:, 0]
+    return squares_around(fill_gaps(to_edges(centres) * scale), side, frame_size)
 
 
-def _regions(
+def _placed(
     images: Iterable[NDArray[np.uint8]], background: NDArray[np.uint8], animals: int, source: Source, gap: int
-) -> Iterator[MovingRegions]:
-    """The largest moving regions of each image (h, w, 3)."""
-    masks: Iterable[fg.Masks]
+) -> Placed:
+    """Where the animals are in T images (h, w, 3); their extent is known only where several are followed."""
+    if source == "background" and animals > 1:
+        return place_animals(list(_bodies(images, background, animals)), animals)
     if source == "background":
-        edges = fg.edge_strength(_grey(background)[..., 0])
-        masks = (
-            fg.without_limbs(fg.without_ghosts(fg.without_specks(mask), fg.edge_strength(image), edges))
-            for image, mask in _differences(images, background)
-        )
+        centres, length = choose_path(list(_candidates(images, background)))
+        centres = centres[:, None]
     else:  # A change between two frames does not have the shape of the animal: there are no limbs to remove.
-        masks = _masks_between(images, gap)
-    return (largest_regions(mask, animals) for mask in masks)
+        regions = (largest_regions(mask, animals) for mask in _masks_between(images, gap))
+        centres, length = link_regions(list(regions), animals)
+    return Placed(centres, np.full((*centres.shape[:2], 3), np.nan), length)
+
+
+def _bodies(
+    images: Iterable[NDArray[np.uint8]], background: NDArray[np.uint8], animals: int
+) -> Iterator[list[Body]]:
+    """The moving bodies of each image (h, w, 3)."""
+    edges = fg.edge_strength(_grey(background)[..., 0])
+    for image, mask in _differences(images, background):
+        yield find_bodies(mask, image, edges, animals + FURTHER_BODIES)
 
 
 def _candidates(
@@ -162,18 +177,31 @@ def _differences(
 ) -> Iterator[tuple[NDArray[np.uint8], fg.Masks]]:
     """For each image (h, w, 3), yield it in grey (h, w), and where it differs from the background by more than noise.
 
-    Both are compared in grey, whether the background (h, w, C) has colours or not.
+    Both are compared in colour if both have colours: a brown animal can be as bright as a grey floor.
     """
-    reference = _grey(background)
     for batch in _batched(images):
-        grey = _grey(np.stack(batch))
-        change = fg.changes(grey, reference)
+        colours = np.stack(batch)
+        grey = _grey(colours)
+        if background.shape[-1] == 3 and _has_colours(colours):
+            change = fg.changes(colours, background)
+        else:
+            change = fg.changes(grey, _grey(background))
         yield from zip(grey[..., 0], change.magnitude > change.threshold, strict=True)
+
+
+def _has_colours(images: NDArray[np.uint8]) -> bool:
+    """Whether one in a thousand pixels of images (T, h, w, 3) has a colour."""
+    red, green, blue = np.moveaxis(images[:: max(1, len(images) // COLOUR_SAMPLES)].astype(np.int16), -1, 0)
+    apart = np.maximum(np.abs(red - green), np.abs(green - blue))
+    return bool((apart > COLOURED).mean() > COLOURED_SHARE)
 
 
 def _grey(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Mean of the channels of images (..., C): (..., 1)."""
-    return np.asarray(images.mean(axis=-1, keepdims=True), dtype=np.uint8)
+    if images.shape[-1] != 3:
+        return np.asarray(images.mean(axis=-1, keepdims=True), dtype=np.uint8)
+    total = sum(images[..., channel : channel + 1].astype(np.uint16) for channel in range(3))
+    return np.asarray(total // 3, dtype=np.uint8)  # far faster than a mean over a short axis
 
 
 def _batched(images: Iterable[NDArray[np.uint8]]) -> Iterator[tuple[NDArray[np.uint8], ...]]:

@@ -2,14 +2,17 @@
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_kp.errors import DataError
+from lightning_kp.errors import ConfigurationError, DataError
+from lightning_kp.files import write_whole
 from lightning_kp.video.reader import VideoInfo
 
 Box = tuple[int, int, int, int]
@@ -20,18 +23,75 @@ Boxes = Sequence[int] | str | Path | None
 The file has the columns ``frame,left,top,right,bottom``: frames from 0, edges in pixels of the displayed frame.  The
 column ``video`` (file name with or without suffix) is needed if the file serves several videos, the column ``animal``
 (from 1) if it has boxes of several animals; ``FILE#2`` stands for the boxes of animal 2.  A frame without a row takes
-the last box before it.  ``follow`` is a square that follows the animal, see following.py.
+the last one before it.  Further columns may say whether the animal is seen in the frame (``seen``, 1 or 0), and where
+its body is (``x,y,var_x,var_y,cov_xy``: centre in pixels from the frame's edges and covariance of its pixels); by the
+latter an animal is hidden in the squares of the others.
+
+``follow`` is a square that follows the one animal of a video, ``follow:3`` a square for each of three, see
+following.py; ``follow:3#2`` stands for the squares of animal 2.
 """
 FOLLOW = "follow"
+FOLLOWING = re.compile(rf"{FOLLOW}(?::(?P<animals>\d+))?(?:#(?P<animal>\d+))?")
+MAX_ANIMALS = 20
+"""Most animals that are followed (ours): a crowd whose members always touch has no separate regions."""
 COLUMNS = ("frame", "left", "top", "right", "bottom")
+BODY_COLUMNS = ("x", "y", "var_x", "var_y", "cov_xy")
+
+
+class Ellipse(NamedTuple):
+    """Where the body of an animal is in a frame.
+
+    ``centre`` (x, y) in pixels of the frame, counted from its edges; ``covariance`` (var x, var y, cov xy) of the
+    body's pixels, in square pixels.
+    """
+
+    centre: tuple[float, float]
+    covariance: tuple[float, float, float]
+
+
+class Row(NamedTuple):
+    """A row of a file of boxes: the box, whether the animal is seen, and its body where that is known."""
+
+    box: Box
+    seen: bool = True
+    body: Ellipse | None = None
+
+
+def follow(animals: int) -> str:
+    """Boxes that follow so many animals.  Raises ConfigurationError for less than 1 or more than MAX_ANIMALS.
+
+    >>> follow(1), follow(2)
+    ('follow', 'follow:2')
+    """
+    if not 1 <= animals <= MAX_ANIMALS:
+        raise ConfigurationError(
+            f"A square for each of {animals} animals cannot be found.",
+            remedy=f"Give 1 to {MAX_ANIMALS} animals, or none of these squares (--data.boxes=null).",
+        )
+    return FOLLOW if animals == 1 else f"{FOLLOW}:{animals}"
+
+
+def followed_animals(boxes: Boxes) -> int:
+    """Number of animals that squares follow; 0 for boxes that follow none.
+
+    >>> followed_animals("follow"), followed_animals("follow:2#1"), followed_animals("boxes.csv")
+    (1, 2, 0)
+    """
+    if not isinstance(boxes, str) or (found := FOLLOWING.fullmatch(boxes)) is None:
+        return 0
+    number = int(found["animals"] or 1)
+    follow(number)  # refuses a wrong number
+    return number
 
 
 def boxes_per_animal(boxes: Boxes) -> tuple[Boxes, ...]:
-    """Split a file with boxes of several animals into (FILE#1, FILE#2, ...); other boxes are returned as one.
+    """Split boxes of several animals into (FILE#1, FILE#2, ...) or (follow:2#1, follow:2#2); others stay one.
 
     Raises DataError for a file that cannot be read.
     """
-    if not isinstance(boxes, (str, Path)) or boxes == FOLLOW:
+    if (number := followed_animals(boxes)) > 1 and "#" not in str(boxes):
+        return tuple(f"{boxes}#{animal + 1}" for animal in range(number))
+    if not isinstance(boxes, (str, Path)) or number:
         return (boxes,)
     path, animal = _file_and_animal(boxes)
     if animal is not None:
@@ -57,13 +117,36 @@ def _file_and_animal(boxes: str | Path) -> tuple[Path, str | None]:
     return (Path(name), animal) if separator and animal.isdigit() else (Path(boxes), None)
 
 
-def read_boxes(boxes: str | Path, info: VideoInfo) -> dict[int, Box]:
-    """Read the boxes of one video, and of one animal, from a csv file: {frame: box}, one for each row.
+def read_boxes(boxes: str | Path, info: VideoInfo) -> dict[int, Row]:
+    """Read the boxes of one video, and of one animal, from a csv file: a Row for each frame that has one.
 
     Raises DataError for a file that cannot be read, lacks a column or a row for the video, or has boxes of several
     animals of which none is chosen.
     """
     path, animal = _file_and_animal(boxes)
+    by_animal = _rows_by_animal(path, info)
+    if animal is None and len(by_animal) > 1:
+        raise DataError(
+            f"{path} has boxes of {len(by_animal)} animals, but one is needed here.",
+            remedy=f"Choose one by its number, for example {path}#{min(by_animal)}",
+        )
+    table = by_animal.get(animal) if animal is not None else next(iter(by_animal.values()), None)
+    if not table:
+        raise DataError(
+            f"{path} has no box for the video {info.name}.",
+            remedy="Check its column `video`, and the number of the animal if you gave one.",
+        )
+    return table
+
+
+def read_other_boxes(boxes: str | Path, info: VideoInfo) -> list[dict[int, Row]]:
+    """Read the boxes of all animals of a video but the chosen one, as :func:`read_boxes` reads that one's."""
+    path, animal = _file_and_animal(boxes)
+    return [table for name, table in _rows_by_animal(path, info).items() if animal not in (None, name)]
+
+
+def _rows_by_animal(path: Path, info: VideoInfo) -> dict[str, dict[int, Row]]:
+    tables: dict[str, dict[int, Row]] = {}
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
@@ -73,23 +156,13 @@ def read_boxes(boxes: str | Path, info: VideoInfo) -> dict[int, Box]:
                     f"The boxes in {path} lack the column(s) {', '.join(missing)}.",
                     remedy=f"Its first line must be: {','.join(COLUMNS)} (plus `video` if it serves several videos).",
                 )
-            rows = [(line, row) for line, row in enumerate(reader, start=2) if _is_of_video(row, info)]
-            animals = {row.get("animal") or "1" for _, row in rows}
-            if animal is None and len(animals) > 1:
-                raise DataError(
-                    f"{path} has boxes of {len(animals)} animals, but one is needed here.",
-                    remedy=f"Choose one by its number, for example {path}#{min(animals)}",
-                )
-            rows = [(line, row) for line, row in rows if animal in (None, row.get("animal") or "1")]
+            for line, row in enumerate(reader, start=2):
+                if _is_of_video(row, info):
+                    frame, parsed = _parse(path, line, row)
+                    tables.setdefault(row.get("animal") or "1", {})[frame] = parsed
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, error) from error
-    table = dict(_parse(path, line, row) for line, row in rows)
-    if not table:
-        raise DataError(
-            f"{path} has no box for the video {info.name}.",
-            remedy="Check its column `video`, and the number of the animal if you gave one.",
-        )
-    return table
+    return tables
 
 
 def _unreadable(path: Path, error: OSError | UnicodeDecodeError) -> DataError:
@@ -104,15 +177,17 @@ def _is_of_video(row: dict[str, str], info: VideoInfo) -> bool:
     return row.get("video", info.name) in (info.name, info.path.name)
 
 
-def _parse(path: Path, line: int, row: dict[str, str]) -> tuple[int, Box]:
+def _parse(path: Path, line: int, row: dict[str, str]) -> tuple[int, Row]:
     try:
         frame, left, top, right, bottom = (round(float(row[column])) for column in COLUMNS)
+        given = [float(row[column]) for column in BODY_COLUMNS if row.get(column)]
     except (TypeError, ValueError) as error:
         raise DataError(
-            f"{path}, line {line}: {', '.join(COLUMNS)} must be five numbers.",
+            f"{path}, line {line}: {', '.join(COLUMNS)} must be five numbers, and those of a body, too.",
             remedy="Correct the row, or remove it: a frame without a row takes the box before it.",
         ) from error
-    return frame, (left, top, right, bottom)
+    body = Ellipse((given[0], given[1]), (given[2], given[3], given[4])) if len(given) == 5 else None
+    return frame, Row((left, top, right, bottom), row.get("seen") != "0", body)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,13 +196,17 @@ class AnimalBoxes:
 
     ``boxes`` (T, I, 4): left, top, right and bottom edges in whole pixels of the displayed frames.  ``found`` (T, I):
     whether each animal was found in the frame; where it was not it keeps its last box.  ``time_s`` (T,): times of the
-    frames in seconds.
+    frames in seconds.  ``centre`` (T, I, 2): (x, y) of each animal in pixels of the frames, counted from the frame's
+    edges; ``covariance`` (T, I, 3): (var x, var y, cov xy) of the pixels of its body, in square pixels.  Both are NaN
+    where the animal was not found, and the latter where animals were not followed by their bodies.
     """
 
     info: VideoInfo
     boxes: NDArray[np.int64]
     found: NDArray[np.bool_]
     time_s: NDArray[np.float64]
+    centre: NDArray[np.float64]
+    covariance: NDArray[np.float64]
 
     @property
     def seen(self) -> NDArray[np.float64]:
@@ -160,18 +239,24 @@ def stretches(
 
 def write_boxes(found: Sequence[AnimalBoxes], path: Path) -> None:
     """Write a csv file for the option ``data.boxes``, as :func:`boxes_to_csv` makes it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(boxes_to_csv(found), encoding="utf-8")
+    write_whole(path, boxes_to_csv(found))
 
 
 def boxes_to_csv(found: Sequence[AnimalBoxes]) -> str:
-    """Boxes as csv text: one row for each animal and each frame in which its box has moved."""
+    """Boxes as csv text: one row for each animal and each frame in which its box has moved or its body is known."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow((*COLUMNS, "video", "animal"))
+    has_bodies = any(np.isfinite(each.covariance).any() for each in found)
+    writer.writerow((*COLUMNS, "video", "animal", "seen", *(BODY_COLUMNS if has_bodies else ())))
     for each in found:
-        moved = np.ones(each.boxes.shape[:2], dtype=bool)
-        moved[1:] = (each.boxes[1:] != each.boxes[:-1]).any(axis=-1)
-        for frame, animal in np.argwhere(moved).tolist():
-            writer.writerow((frame, *each.boxes[frame, animal].tolist(), each.info.path.name, animal + 1))
+        changes = np.ones(each.boxes.shape[:2], dtype=bool)
+        changes[1:] = (each.boxes[1:] != each.boxes[:-1]).any(axis=-1) | (each.found[1:] != each.found[:-1])
+        known = np.asarray(np.isfinite(each.covariance).all(axis=-1))
+        for frame, animal in np.argwhere(changes | known).tolist():
+            row = [frame, *each.boxes[frame, animal].tolist(), each.info.path.name, animal + 1]
+            row.append(int(each.found[frame, animal]))
+            if known[frame, animal]:
+                body = (*each.centre[frame, animal].tolist(), *each.covariance[frame, animal].tolist())
+                row += [f"{value:.2f}" for value in body]
+            writer.writerow(row)
     return text.getvalue()

@@ -1,9 +1,10 @@
-"""``boxes: follow``: a square that follows the one animal of a video or of labelled images, found by its motion.
+"""``boxes: follow``: a square that follows each animal of a video or of labelled images, found by its motion.
 
 An animal that is small in its arena has few pixels in an image of the whole arena, and a network can infer its heading
 from the walls.  In a square that follows it, the animal fills the image wherever it is.  000, 5.8 uses such crops for
-the jellyfish.  The side is SIDE_IN_LENGTHS times the animal's length, measured for each video, so that the animal has
-the same size in the crop whatever the zoom.
+the jellyfish.  Several animals have a square each, and look-alikes share one set of keypoints.  The side is
+SIDE_IN_LENGTHS times the animal's length, measured for each video, so that the animal has the same size in the crop
+whatever the zoom.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from lightning_kp.errors import DataError, VideoError
-from lightning_kp.files import default_cache_dir, file_fingerprint, writing_cache
+from lightning_kp.files import UNENCODABLE, default_cache_dir, file_fingerprint, writing_cache
 from lightning_kp.geometry import Region, pixel_centres, place
 from lightning_kp.images.resize import prepare
 from lightning_kp.motion.animals import ANALYSED_PX, boxes_in_images, find_boxes
@@ -27,7 +28,7 @@ from lightning_kp.motion.background import FrameSampler, learn_background
 from lightning_kp.motion.boxes import Box, boxes_to_csv
 from lightning_kp.video.opening import open_video
 
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 """To be raised whenever the same video would give other boxes or another background."""
 BACKGROUND_PX = 512
 """Longest side of a background in pixels; crops of it are compared with crops of frames."""
@@ -35,29 +36,22 @@ MIN_SCENE_IMAGES = 6
 """Labelled images of one scene that are needed: the background of fewer may show the animal."""
 
 
-def follow_animal(video: Path) -> Path:
-    """Return a csv file for ``data.boxes`` with the square that follows the animal, computed once for each video.
+def follow_animals(video: Path, animals: int = 1) -> Path:
+    """Return a csv file for ``data.boxes`` with a square that follows each animal, computed once for each video.
 
     Raises VideoError if nothing moves.
     """
-    target = _cache_path(video, "boxes", ".csv")
+    target = _cache_path(video, "boxes" if animals == 1 else f"boxes{animals}", ".csv")
     if not target.is_file():
-        background = scene_background(video)
-        with open_video(video) as reader:
-            placement = place(reader.info.frame_size, ANALYSED_PX)
-        height, width = background.shape[:2]
-        whole = placement._replace(size=max(placement.content), box=(0, 0, width, height), offset=(0, 0))
-        small = prepare(background, whole)
-        rows, columns = placement.content
-        grey = small[:rows, :columns].mean(axis=-1, keepdims=True).astype(np.uint8)
+        background = reduced_background(video)
         with tqdm(desc=f"follow {video.stem}", unit="frame", delay=2.0, leave=False) as bar:
             try:
-                found = find_boxes(video, grey, 1, progress=bar.update)
+                found = find_boxes(video, background, animals, progress=bar.update)
             except DataError as error:
                 remedy = "Leave this video out, or train with a fixed box or none (--data.boxes=null)."
                 raise VideoError(error.problem, remedy=remedy) from error
         with writing_cache(target) as file:
-            file.write(boxes_to_csv([found]).encode())
+            file.write(boxes_to_csv([found]).encode(errors=UNENCODABLE))
     return target
 
 
@@ -72,6 +66,18 @@ def scene_background(video: Path) -> NDArray[np.uint8]:
         with writing_cache(target) as file:
             np.save(file, learnt)
     return np.asarray(np.load(target, allow_pickle=False), dtype=np.uint8)
+
+
+def reduced_background(video: Path) -> NDArray[np.uint8]:
+    """The background of a video, (h, w, 3), uint8, at the size at which :func:`find_boxes` analyses frames."""
+    background = scene_background(video)
+    with open_video(video) as reader:
+        placement = place(reader.info.frame_size, ANALYSED_PX)
+    height, width = background.shape[:2]
+    whole = placement._replace(size=max(placement.content), box=(0, 0, width, height), offset=(0, 0))
+    small = prepare(background, whole)
+    rows, columns = placement.content
+    return small[:rows, :columns]
 
 
 def cut_background(
@@ -100,19 +106,20 @@ def boxes_by_scene(
     small: Sequence[NDArray[np.uint8]],
     frame_sizes: Sequence[tuple[int, int]],
     scenes: Sequence[Hashable],
-) -> list[Box]:
-    """Find a box around the animal of each labelled image; images of one scene share a background and a side length.
+    animals: int = 1,
+) -> list[list[Box]]:
+    """Find a box around each animal of labelled images; images of one scene share a background and a side length.
 
     ``small`` are grey images (h, w, 1) as :func:`small_grey` makes them, ``frame_sizes`` the (H, W) of the originals in
     pixels, ``scenes`` an identifier of the scene of each.  The boxes are in pixels of the originals.
     """
-    boxes: dict[int, Box] = {}
+    boxes: dict[int, list[Box]] = {}
     scene_and_size = list(zip(scenes, frame_sizes, strict=True))
     for group in dict.fromkeys(scene_and_size):
         rows = [i for i, other in enumerate(scene_and_size) if other == group]
-        found = boxes_in_images(np.stack([small[i] for i in rows]), group[1])
-        for row, box in zip(rows, found.tolist(), strict=True):
-            boxes[row] = (box[0], box[1], box[2], box[3])
+        found = boxes_in_images(np.stack([small[i] for i in rows]), group[1], animals)
+        for row, each in zip(rows, found.tolist(), strict=True):
+            boxes[row] = [(left, top, right, bottom) for left, top, right, bottom in each]
     return [boxes[i] for i in range(len(small))]
 
 

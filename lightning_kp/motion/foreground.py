@@ -4,6 +4,7 @@ Images are NumPy arrays (T, h, w, C), uint8.  All thresholds are relative to the
 the median absolute deviation, so that a noisy camera is not mistaken for a lively animal.
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,8 @@ GAUSSIAN_MAD = 1.4826
 """Standard deviation of a Gaussian in units of its median absolute deviation."""
 NOISE_FACTOR = 5.0
 """Threshold in standard deviations of the noise: fewer than one pixel in a million exceeds it by chance."""
+NOISE_STEP = 2
+"""Noise is measured on every second row and column, which are enough for a median and four times as fast."""
 MIN_CHANGE = 8.0
 """Lowest threshold in grey levels: block edges of compressed video reach this."""
 CONTRAST_SHARE = 0.15
@@ -59,18 +62,36 @@ def changes(images: Images, references: Images) -> Changes:
     noises, brightness, contrasts = [], [], []
     for step, image in enumerate(images):
         reference = references if references.ndim == 3 else references[step]
-        difference = image.astype(np.float32) - reference
-        offset = np.median(difference, axis=(0, 1))
-        smooth = ndimage.uniform_filter(difference - offset, size=(3, 3, 1), mode="nearest")
-        size = np.abs(smooth)
-        magnitude[step] = size.max(axis=-1).round().clip(0, 255)
-        noises.append(GAUSSIAN_MAD * float(np.median(size)))
+        difference = image.astype(np.int16) - reference
+        offset = _median_of_whole(difference)
+        size = np.abs(_sum_of_3x3(difference) - 9 * offset) / 9
+        largest = functools.reduce(np.maximum, np.moveaxis(size, -1, 0))
+        magnitude[step] = largest.round().clip(0, 255)
+        noises.append(GAUSSIAN_MAD * float(np.median(size[::NOISE_STEP, ::NOISE_STEP])))
         brightness.append(float(offset.mean()))
-        contrasts.append(float(size.max()))
+        contrasts.append(float(largest.max()))
     noise = float(np.median(noises)) if noises else 0.0
     contrast = float(np.median(contrasts)) if contrasts else 0.0
     threshold = max(MIN_CHANGE, NOISE_FACTOR * noise, CONTRAST_SHARE * contrast)
     return Changes(magnitude, noise, threshold, np.asarray(brightness, dtype=np.float64))
+
+
+def _sum_of_3x3(values: NDArray[np.int16]) -> NDArray[np.int16]:
+    """Sum over the 3x3 neighbours of each pixel of (h, w, C), between -255 and 255; beyond the border, its pixels."""
+    wide = np.pad(values, ((1, 1), (1, 1), (0, 0)), mode="edge")
+    rows = wide[:-2] + wide[1:-1] + wide[2:]
+    return np.asarray(rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:])
+
+
+def _median_of_whole(values: NDArray[np.int16]) -> NDArray[np.float32]:
+    """Median (C,) of whole numbers (h, w, C) between -255 and 255, counted, which is faster than sorting."""
+    half = values[..., 0].size / 2
+    medians = []
+    for channel in np.moveaxis(values, -1, 0):
+        reached = np.cumsum(np.bincount(channel.astype(np.int64).ravel() + 255, minlength=511))
+        lower, upper = np.searchsorted(reached, (np.ceil(half), np.floor(half) + 1))
+        medians.append((lower + upper) / 2 - 255)
+    return np.asarray(medians, dtype=np.float32)
 
 
 def changed(change: Changes) -> Masks:

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from lightning_kp.errors import DataError
-from lightning_kp.frames.stream import stream_frames
+from lightning_kp.frames.stream import FrameBatch, stream_frames
 from lightning_kp.frames.view import ViewSettings
 from lightning_kp.labels.frames import find_file
 from lightning_kp.labels.truth import is_truth, open_truth
@@ -32,12 +32,13 @@ from lightning_kp.metrics.animals import (
     split_points,
 )
 from lightning_kp.metrics.regression import fit_linear, mean_pose_error
+from lightning_kp.motion.boxes import boxes_per_animal
 from lightning_kp.scoring.field_measures import FieldMeasures, field_measures
 from lightning_kp.scoring.untrained import untrained_like
 from lightning_kp.tracks.identity import IdentityTracker, estimate_body, order_by_height
 from lightning_kp.tracks.pixels import original_pixels
 from lightning_kp.tracks.table import Tracks, default_names
-from lightning_kp.tracks.tracking import predict
+from lightning_kp.tracks.tracking import predict, without_unseen
 
 Floats = NDArray[np.float64]
 
@@ -130,21 +131,37 @@ def track_with(
     networks = list(methods)
     points: list[list[Floats]] = []
     confidences: list[list[Floats]] = []
-    for batch in stream_frames(
-        video, size=view.size, fit=view.fit, boxes=view.boxes, batch_size=64, preprocessing=view.preprocessing
-    ):
+    streams = [
+        stream_frames(
+            video, size=view.size, fit=view.fit, boxes=boxes, batch_size=64, preprocessing=view.preprocessing
+        )
+        for boxes in boxes_per_animal(view.boxes)
+    ]
+    for crops in zip(*streams, strict=True):
         if untrained and len(networks) == len(methods):
-            networks += [untrained_like(method, batch.image) for method in methods]
-        regions = [batch.region(i) for i in range(len(batch.index))]
-        found = [original_pixels(predict(network, batch), regions) for network in networks]
-        points.append([each[0] for each in found])  # type: ignore[misc]
-        confidences.append([each[1] for each in found])  # type: ignore[misc]
+            networks += [untrained_like(method, crops[0].image) for method in methods]
+        found = [_joined([_in_frame(network, batch) for batch in crops]) for network in networks]
+        points.append([each[0] for each in found])
+        confidences.append([each[1] for each in found])
     return [
         _tracks(video, np.concatenate(own_points), np.concatenate(own_confidences))
         for own_points, own_confidences in zip(
             zip(*points, strict=True), zip(*confidences, strict=True), strict=True
         )
     ]
+
+
+def _in_frame(network: KeypointMethod, batch: FrameBatch) -> tuple[Floats, Floats]:
+    """Points (B, I, K, 2) in pixels of the frame, NaN = absent, and confidence (B, I, K)."""
+    regions = [batch.region(i) for i in range(len(batch.index))]
+    points, confidence, _ = original_pixels(without_unseen(predict(network, batch), batch), regions)
+    return points.astype(np.float64), confidence.astype(np.float64)
+
+
+def _joined(crops: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
+    """Join the animals of several crops of the same frames."""
+    points, confidences = zip(*crops, strict=True)
+    return np.concatenate(points, axis=1), np.concatenate(confidences, axis=1)
 
 
 def _tracks(video: Path, points: Floats, confidence: Floats) -> Tracks:

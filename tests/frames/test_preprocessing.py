@@ -28,7 +28,8 @@ from lightning_kp.frames.preprocessing import (
 from lightning_kp.frames.stream import stream_frames
 from lightning_kp.frames.view import ViewSettings
 from lightning_kp.geometry import place
-from lightning_kp.labels.reading import preprocess_labelled, read_labels, scene_of
+from lightning_kp.labels.animals import preprocess_labelled
+from lightning_kp.labels.reading import read_labels, scene_of
 from lightning_kp.method import KeypointMethod, plain_settings
 from lightning_kp.tracks.reading import read_tracks
 from lightning_kp.tracks.tracking import track_video

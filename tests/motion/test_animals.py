@@ -14,7 +14,7 @@ from lightning_kp.frames.pairs import FramePairsModule
 from lightning_kp.frames.placements import Placements
 from lightning_kp.inspection.videos import inspect_videos
 from lightning_kp.motion.animals import find_boxes
-from lightning_kp.motion.boxes import AnimalBoxes, boxes_per_animal, write_boxes
+from lightning_kp.motion.boxes import BODY_COLUMNS, AnimalBoxes, boxes_per_animal, write_boxes
 from lightning_kp.tracks.reading import read_tracks
 from lightning_kp.video.opening import open_video
 
@@ -92,7 +92,12 @@ def test_the_file_is_read_as_it_was_written(
     path = tmp_path / "boxes.csv"
     write_boxes([boxes], path)
     with path.open() as file:
-        assert len(list(csv.reader(file))) < FRAMES * 2  # only where a box has moved
+        rows = list(csv.DictReader(file))
+    assert len(rows) == FRAMES * 2  # bodies move all the time; boxes alone have a row where one has moved
+    assert {row["seen"] for row in rows} == {"1"}
+    bodies = np.array([[float(row[name]) for name in BODY_COLUMNS] for row in rows]).reshape(FRAMES, 2, 5)
+    np.testing.assert_allclose(bodies[..., :2], boxes.centre, atol=0.006)
+    np.testing.assert_allclose(bodies[..., 2:], boxes.covariance, atol=0.006)
     assert boxes_per_animal(path) == (f"{path}#1", f"{path}#2")
     with open_video(arena[0]) as reader:
         for animal, name in enumerate(boxes_per_animal(path)):

@@ -30,7 +30,7 @@ from lightning_kp.labels.reading import read_labels
 from lightning_kp.method import KeypointMethod
 from lightning_kp.motion import following
 from lightning_kp.motion.boxes import FOLLOW, boxes_per_animal
-from lightning_kp.motion.following import cut_background, follow_animal, scene_background
+from lightning_kp.motion.following import cut_background, follow_animals, scene_background
 from lightning_kp.motion.foreground import without_limbs
 from lightning_kp.tracks.reading import read_tracks
 from lightning_kp.video.opening import open_video
@@ -102,7 +102,7 @@ def test_a_tail_is_no_part_of_the_body() -> None:
 
 
 def test_the_square_goes_with_the_body(video: Path) -> None:
-    boxes = boxes_of(follow_animal(video))
+    boxes = boxes_of(follow_animals(video))
     side = boxes[0, 2] - boxes[0, 0]
     assert 1.2 * LENGTH < side < 2 * LENGTH
     middle = (boxes[:, :2] + boxes[:, 2:]) / 2
@@ -110,25 +110,25 @@ def test_the_square_goes_with_the_body(video: Path) -> None:
 
 
 def test_a_video_is_looked_at_once(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = follow_animal(video)
+    first = follow_animals(video)
     monkeypatch.setattr(following, "open_video", lambda _: pytest.fail("decoded again"))
-    assert follow_animal(video) == first
+    assert follow_animals(video) == first
 
 
 def test_cached_files_keep_the_names_that_users_have(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     path.write_bytes(bytes(range(256)) * 1000)
     os.utime(path, ns=(1_700_000_000_000_000_000,) * 2)
-    assert following._cache_path(path, "boxes", ".csv").name == "clip-boxes-916a9e11b70b1ea8682f.csv"
+    assert following._cache_path(path, "boxes", ".csv").name == "clip-boxes-cf844e38d1424dc39780.csv"
     assert (
-        following._cache_path(path, "background", ".npy").name == "clip-background-916a9e11b70b1ea8682f.npy"
+        following._cache_path(path, "background", ".npy").name == "clip-background-cf844e38d1424dc39780.npy"
     )
 
 
 def test_nothing_moves(tmp_path: Path) -> None:
     still = write_video(tmp_path / "still.mp4", [np.full((64, 64, 3), 90, np.uint8)] * 20)
     with pytest.raises(DataError, match="Nothing moves"):
-        follow_animal(still)
+        follow_animals(still)
 
 
 def test_where_an_animal_has_rested_is_not_taken_for_it(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_where_an_animal_has_rested_is_not_taken_for_it(tmp_path: Path) -> None:
     path = np.stack((np.linspace(60, 200, 40), np.linspace(60, 140, 40)), axis=-1)
     walk = [drawn(centre, 0.5) for centre in path]
     resting = write_video(tmp_path / "rest.mp4", [*rest, *walk], options={"crf": "10"})
-    with follow_animal(resting).open(newline="") as file:
+    with follow_animals(resting).open(newline="") as file:
         rows = list(csv.DictReader(file))
     boxes = {int(row["frame"]): [float(row[edge]) for edge in EDGES] for row in rows}
     for frame in range(75, 100):  # it has left the place where it was
@@ -159,7 +159,7 @@ def test_a_background_cut_at_the_edge_has_no_dark_rim() -> None:
 def test_follow_is_as_good_as_its_file(video: Path) -> None:
     assert boxes_per_animal(FOLLOW) == (FOLLOW,)
     with open_video(video) as reader:
-        ours, theirs = (Placements(reader.info, 32, "pad", each) for each in (FOLLOW, follow_animal(video)))
+        ours, theirs = (Placements(reader.info, 32, "pad", each) for each in (FOLLOW, follow_animals(video)))
     assert [ours(frame) for frame in range(FRAMES)] == [theirs(frame) for frame in range(FRAMES)]
     assert not ours.is_fixed
 
@@ -290,7 +290,7 @@ def test_from_discovery_to_scores(video: Path, labels: Path, tmp_path: Path) -> 
     assert main(["discover", str(video), "--out", str(run), "--no-overlay", *small]) == 0
     assert yaml.safe_load((run / "config.yaml").read_text())["data"]["init_args"]["boxes"] == FOLLOW
     tracks = read_tracks(run / "tracks" / "beetle.csv")
-    boxes = boxes_of(follow_animal(video))
+    boxes = boxes_of(follow_animals(video))
     points = tracks.points_px[:, 0]
     assert points.shape == (FRAMES, 3, 2)
     assert ((points > boxes[:, None, :2] - 1) & (points < boxes[:, None, 2:] + 1)).all()
