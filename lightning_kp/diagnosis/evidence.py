@@ -1,6 +1,7 @@
 """Collects what the verdict on a discovery run needs from pairs of frames, in small arrays."""
 
 import dataclasses
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast
 
@@ -17,7 +18,7 @@ from lightning_kp.geometry import QUARTER_TURNS, rotate_image, rotate_points
 from lightning_kp.method import KeypointMethod
 from lightning_kp.motion import foreground as fg
 from lightning_kp.motion.background import learn_background
-from lightning_kp.readout.instances import assign, reorder_animals
+from lightning_kp.readout.instances import match_animals
 
 Array = NDArray[np.float64]
 
@@ -48,6 +49,7 @@ class Evidence:
         index: (N,), number of the frame in its video.
         body_px: Side of a square with the area of the largest moving region, in pixels of the network's image.
         image_size: Side of the network's image in pixels.
+        cell_px: Side of a heatmap's cell in pixels of the network's image; NaN if unknown.
 
     Raises:
         DataError: if the shapes contradict each other or a coordinate is not finite.
@@ -66,6 +68,7 @@ class Evidence:
     index: NDArray[np.int64]
     body_px: float
     image_size: int
+    cell_px: float = math.nan
 
     def __post_init__(self) -> None:
         frames, keypoints = self.points.shape[:2]
@@ -95,7 +98,7 @@ class Evidence:
     @staticmethod
     def joined(parts: Sequence["Evidence"]) -> "Evidence":
         """Merge the evidence of several processes: each frame once, ordered by video and frame."""
-        numbers = ("body_px", "image_size")
+        numbers = ("body_px", "image_size", "cell_px")
         arrays = [field.name for field in dataclasses.fields(Evidence) if field.name not in numbers]
         merged = {name: np.concatenate([getattr(part, name) for part in parts]) for name in arrays}
         _, order = np.unique(np.stack((merged["video"], merged["index"])), axis=1, return_index=True)
@@ -104,6 +107,7 @@ class Evidence:
             **{name: merged[name][order] for name in arrays},
             body_px=float(np.median(body)) if body else float("nan"),
             image_size=parts[0].image_size,
+            cell_px=parts[0].cell_px,
         )
 
 
@@ -121,6 +125,7 @@ class Collector:
         self._kept: dict[str, list[NDArray[Any]]] = {}
         self._count = 0
         self._image_size = 0
+        self._cell_px = math.nan
 
     @property
     def is_full(self) -> bool:
@@ -148,9 +153,11 @@ class Collector:
         try:
             found = method.locate(frame)
             turned = method.locate(rotate_image(frame, turns)).points
+            if not self._count:
+                self._cell_px = frame.shape[-1] / method.heatmaps(frame[:1]).shape[-1]
         finally:
             method.train(was_training)
-        back = _match_animals(rotate_points(turned, 4 - turns), found.points)
+        back = match_animals(rotate_points(turned, 4 - turns), found.points)
         self._keep(
             points=found.points.flatten(1, 2), covariance=found.covariance.flatten(1, 2),
             confidence=found.peak.flatten(1, 2), turned_back=back.flatten(1, 2),
@@ -194,13 +201,8 @@ class Collector:
             **measure_surroundings(present, later, moved, kept["points"], self._generator),
             body_px=fg.largest_size_px(present) * self._image_size / frames.shape[1],
             image_size=self._image_size,
+            cell_px=self._cell_px,
         )
-
-
-def _match_animals(points: Tensor, reference: Tensor) -> Tensor:
-    """Points (B, I, K, 2) with each frame's animals in the order of the nearest animals of ``reference``."""
-    cost = (reference.unsqueeze(2) - points.unsqueeze(1)).norm(dim=-1).mean(dim=-1)
-    return reorder_animals(points, assign(cost))
 
 
 def measure_surroundings(

@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_kp.diagnosis.evidence import Evidence
+from lightning_kp.diagnosis.staircase import grid_share, standing_share
 from lightning_kp.diagnosis.verdict import Measures, Scene, Thresholds
+from lightning_kp.geometry import to_pixels
 
 Array = NDArray[np.float64]
 
@@ -34,6 +36,7 @@ def measure_keypoints(evidence: Evidence, scene: Scene, limits: Thresholds) -> l
     rotation, chance = _rotation_errors(points, evidence.turned_back)
     body = scene.body_px / half
     spread = _spread(points[is_seen] if is_seen.any() else points)
+    standing, on_grid = _staircases(evidence, limits.small_step * body)
     columns = {
         "on_animal": _touching_share(evidence.foreground_under, limits),
         "on_motion": _touching_share(evidence.motion_under, limits),
@@ -44,6 +47,8 @@ def measure_keypoints(evidence: Evidence, scene: Scene, limits: Thresholds) -> l
         "rotation_px": rotation * half,
         "rotation_chance": chance,
         "confidence": np.median(evidence.confidence, axis=0),
+        "standing": standing,
+        "on_grid": on_grid,
         "width": np.median(np.sqrt(evidence.covariance[..., :2].mean(axis=-1)), axis=0),
     }
     rows = zip(*columns.values(), strict=True)
@@ -116,6 +121,21 @@ def _rotation_errors(points: Array, turned_back: Array) -> tuple[Array, Array]:
     unrelated = np.linalg.norm(rolled - points, axis=-1).mean(axis=(0, 1))
     with np.errstate(invalid="ignore", divide="ignore"):
         return error, error / unrelated
+
+
+def _staircases(evidence: Evidence, least: float) -> tuple[Array, Array]:
+    """Share of steps without movement and of coordinates on the grid (K,), where the animal moves by ``least`` or more.
+
+    ``least`` is the displacement within a frame pair, normalised.  NaN where the grid is unknown.
+    """
+    if not math.isfinite(evidence.cell_px):
+        unknown = np.full(evidence.points.shape[1], math.nan)
+        return unknown, unknown
+    side = round(evidence.image_size / evidence.cell_px)
+    cells = to_pixels(evidence.points, (side, side))
+    moves = np.nan_to_num(evidence.displacement) >= least
+    is_next = (np.diff(evidence.index) == 1) & (np.diff(evidence.video) == 0)
+    return standing_share(cells, is_next & moves[:-1]), grid_share(cells[moves])
 
 
 def _jitter(evidence: Evidence) -> Array:

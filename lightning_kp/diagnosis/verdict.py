@@ -54,6 +54,10 @@ class Remedy(StrEnum):
     )
     ROTATION = "a larger rotation weight (--model.weights.rotation), then more epochs"
     FRAMES = "a longer section of video in which the animals move"
+    SQUARES = (
+        "a square for each animal (`kp discover --animals N`, or --data.boxes=follow:N of `kp fit`), because animals "
+        "that look alike are confused in one picture"
+    )
 
     @classmethod
     def _missing_(cls, value: object) -> "Remedy | None":
@@ -140,6 +144,8 @@ class Measures:
         rotation_chance: The rotation error relative to that between unrelated frames (1 = chance).
         confidence: Median confidence.
         width: Median width of its heatmap, in half image sides.
+        standing: Share of steps in [0, 1] in which it does not move although the animal does.
+        on_grid: Share of its coordinates in [0, 1] that lie on the heatmap's grid (by chance 0.05).
     """
 
     on_animal: float
@@ -152,6 +158,8 @@ class Measures:
     rotation_chance: float
     confidence: float
     width: float
+    standing: float = math.nan
+    on_grid: float = math.nan
 
 
 @dataclasses.dataclass(frozen=True)

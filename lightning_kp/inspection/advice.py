@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from lightning_kp.inspection.measures import Box, Measured
-from lightning_kp.motion.boxes import FOLLOW
+from lightning_kp.inspection.shake import MAX_SHAKE
+from lightning_kp.motion.boxes import FOLLOW, follow, followed_animals
 from lightning_kp.video.reader import VideoInfo
 
 # Targets of the suggestions.
@@ -33,12 +34,13 @@ KEYPOINTS_FIRST_ANIMAL, KEYPOINTS_FURTHER_ANIMAL = (
 MAX_KEYPOINTS = 16  # B-KinD's number for a person
 MIN_CROP_GAIN = 1.2  # a crop has to enlarge the animal by at least this factor
 FOLLOWED_SIDE = 2.0  # animal sizes: about what a square that follows the animal shows
-MIN_FOLLOWING_GAIN = 2.5  # following has to enlarge the animal by at least this factor
+MIN_FOLLOWING_GAIN = 2.5  # following has to enlarge a single animal by at least this factor
+MIN_SEPARATING_GAIN = 1.5  # and each of several, which are also separated by it, by at least this one
+MAX_TOUCHING = 0.5  # share of the frames in which animals touch: with more, no square shows one alone
 ALONE_REGIONS = (
     1.5  # moving regions per frame: with more, a second, less conspicuous animal may be among them
 )
 # Limits of the warnings.
-MAX_SHAKE = 0.004  # share of the frame's longer side: one pixel of a 256 px image
 CROWDED_SHARE = 0.25  # share of the frame that moves: no animal in an arena is that large
 
 
@@ -78,9 +80,11 @@ def suggest(info: VideoInfo, measured: Measured, *, may_follow: bool = True) -> 
     """
     box = _suggest_box(info, measured, may_follow)
     longest = shown_side_px(info, measured, box.value)
-    size = FOLLOWED_SIZE if box.value == FOLLOW else _suggest_size(measured, longest)
+    follows = followed_animals(box.value) > 0
+    size = FOLLOWED_SIZE if follows else _suggest_size(measured, longest)
+    shown = 1 if follows else max(1, measured.count.animals)
     return Suggestion(
-        _suggest_gap(info, measured), box, size, _suggest_keypoints(measured, size.value / longest)
+        _suggest_gap(info, measured), box, size, _suggest_keypoints(measured, size.value / longest, shown)
     )
 
 
@@ -120,23 +124,50 @@ def _suggest_box(info: VideoInfo, measured: Measured, may_follow: bool) -> Choic
         return Choice(
             FOLLOW, f"a square that follows the only moving animal shows it {followed:.1f} times larger"
         )
+    number, obstacle = measured.count.animals, _obstacle_to_squares(info, measured, followed)
+    if may_follow and number > 1 and not obstacle:
+        return Choice(
+            follow(number),
+            f"a square for each of {number} animals shows it {followed:.1f} times larger, and alone",
+        )
+    together = f"; not a square for each animal, because {obstacle}" if may_follow and number > 1 else ""
     left, top, right, bottom = measured.box
     gain = whole / max(right - left, bottom - top)
     if gain < MIN_CROP_GAIN:
-        return Choice(None, "the whole frame, because animals move nearly everywhere in it")
+        return Choice(None, f"the whole frame, because animals move nearly everywhere in it{together}")
     return Choice(
         measured.box,
-        f"nothing moves outside this box; it makes the animals {gain:.1f} times larger for the network",
+        f"nothing moves outside this box; it makes the animals {gain:.1f} times larger for the network"
+        f"{together}",
     )
 
 
 def _is_alone(info: VideoInfo, measured: Measured) -> bool:
-    """Whether there is exactly one animal to follow, in front of a background that a still camera can learn."""
+    """Whether there is exactly one animal to follow."""
+    return measured.count.animals == 1 and measured.regions < ALONE_REGIONS and _stands_out(info, measured)
+
+
+def _obstacle_to_squares(info: VideoInfo, measured: Measured, gain: float) -> str:
+    """Why no square should follow each of several animals, in words; empty if nothing speaks against it."""
+    count = measured.count
+    if not count.is_sure:
+        return "their number is not sure (--animals N gives it)"
+    if count.still:
+        return f"{count.still} of them never moved"
+    if count.touching > MAX_TOUCHING:
+        return f"they touch in {100 * count.touching:.0f} % of the frames"
+    if not _stands_out(info, measured):
+        return "they cannot be told from the background reliably"
+    if gain < MIN_SEPARATING_GAIN:
+        return f"it would show them only {gain:.1f} times larger"
+    return ""
+
+
+def _stands_out(info: VideoInfo, measured: Measured) -> bool:
+    """Whether animals are large enough, in front of a background that a still camera can learn."""
     is_steady = measured.shake_px <= MAX_SHAKE * max(info.frame_size) and measured.covered <= CROWDED_SHARE
-    is_large = (
-        measured.size_px >= MIN_BODY_PX
-    )  # original pixels: enlarging a smaller animal shows no more parts
-    return measured.things == 1 and measured.regions < ALONE_REGIONS and is_steady and is_large
+    # In original pixels: enlarging a smaller animal shows no more parts.
+    return is_steady and measured.size_px >= MIN_BODY_PX
 
 
 def shown_side_px(info: VideoInfo, measured: Measured, box: Box | str | None) -> float:
@@ -166,16 +197,15 @@ def _suggest_size(measured: Measured, longest: float) -> Choice:
     )
 
 
-def _suggest_keypoints(measured: Measured, scale: float) -> Choice:
+def _suggest_keypoints(measured: Measured, scale: float, things: int) -> Choice:
     if not measured.size_px > 0:
         return Choice(KEYPOINTS_FIRST_ANIMAL, "the usual number for one animal; nothing moved")
-    things = max(1, measured.things)
     usual = min(MAX_KEYPOINTS, KEYPOINTS_FIRST_ANIMAL + KEYPOINTS_FURTHER_ANIMAL * (things - 1))
     room = max(2, round((measured.size_px * scale / PART_PX) ** 2)) * things
     if room < usual:
         return Choice(room, "animals of so few pixels have no room for more")
     if things == 1:
-        return Choice(usual, f"{KEYPOINTS_FIRST_ANIMAL} for one moving animal")
+        return Choice(usual, f"{KEYPOINTS_FIRST_ANIMAL} for one animal")
     return Choice(
         usual,
         f"{KEYPOINTS_FIRST_ANIMAL} for the first moving animal and {KEYPOINTS_FURTHER_ANIMAL} for each further one "
@@ -191,7 +221,8 @@ def combine_suggestions(inspected: Sequence[tuple[VideoInfo, Measured, Suggestio
     if len(inspected) == 1:
         return inspected[0][2]
     moving = [each for each in inspected if each[1].box is not None] or list(inspected)
-    if all(suggestion.box.value == FOLLOW for _, _, suggestion in moving):
+    boxes = {str(suggestion.box.value) for _, _, suggestion in moving}
+    if len(boxes) == 1 and followed_animals(boxes.pop()):
         videos = [(info, suggestion) for info, _, suggestion in moving]
     else:
         videos = [(info, suggest(info, measured, may_follow=False)) for info, measured, _ in inspected]
@@ -225,7 +256,7 @@ def combine_suggestions(inspected: Sequence[tuple[VideoInfo, Measured, Suggestio
 
 def _common_box(videos: Sequence[tuple[VideoInfo, Suggestion]]) -> Choice:
     boxes = [suggestion.box.value for _, suggestion in videos]
-    if all(box == FOLLOW for box in boxes):
+    if all(followed_animals(box) for box in boxes):
         return videos[0][1].box
     if len({info.frame_size for info, _ in videos}) > 1:
         return Choice(None, "the whole frame, because the videos differ in frame size")

@@ -15,8 +15,10 @@ from scipy import ndimage
 
 from lightning_kp.errors import VideoError
 from lightning_kp.geometry import place
-from lightning_kp.inspection.absence import Absence, find_absences
-from lightning_kp.inspection.shake import camera_shift
+from lightning_kp.inspection.absence import Absence, find_absences, find_missing
+from lightning_kp.inspection.bodies import find_bodies, without_needless_channels
+from lightning_kp.inspection.counting import AnimalCount, count_animals
+from lightning_kp.inspection.shake import MAX_SHAKE, camera_shift
 from lightning_kp.motion import foreground as fg
 from lightning_kp.motion.background import sampled_background
 from lightning_kp.video.opening import open_video
@@ -24,6 +26,7 @@ from lightning_kp.video.reader import VideoInfo, VideoWarning
 
 REDUCED_PX = 256  # longer side of the reduced frames: a fly in a 1000 px frame keeps 15 px
 BURST = 24  # neighbouring frames kept together, so that steps over several frames can be measured
+COUNTED = 300  # frames at most in which animals are counted
 BURSTS = 14  # number of bursts, spread over the video
 SINGLES = 240  # further frames, so that no part of the arena is missed; the 576 frames in all take 113 MB
 LAGS = (1, 2, 4, 8, 16)  # frames; the shortest over which animals clearly move is used
@@ -65,11 +68,10 @@ class Sampled(NamedTuple):
 
 
 class Region(NamedTuple):
-    """A connected moving region in reduced pixels: area, centre (x, y), mean grey value."""
+    """A connected moving region in reduced pixels: area, centre (x, y)."""
 
     area: float
     centre: Floats
-    grey: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,10 +79,9 @@ class Measured:
     """Measurements on one video; lengths ``_px`` are in original pixels, brightness in grey levels (0 to 255).
 
     Attributes:
-        things: Typical number of animals: large moving regions in a frame.
+        count: How many animals there are, how sure that is, whether they look alike, and how often they touch.
         size_px: Size of the animal: side of a square with the area of the largest moving region.
         speed: Upper quartile of the speed, in animal sizes per second; NaN if nothing moves.
-        alike: Share of frames in which the two largest regions look alike.
         covered: Mean share of the frame that is foreground.
         regions: Mean number of moving regions, small ones included.
         unusual: Share of frames with something much larger than usual; they are left out of all other measurements.
@@ -93,13 +94,12 @@ class Measured:
         motion: (T,), share of each frame that differs from the background.
         time_s: (T,), times of these frames in seconds.
         steps: (M,), measured displacements in animal sizes per frame.
-        absences: Stretches of time in which the one animal is not found.
+        absences: Stretches of time in which not all animals are found.
     """
 
-    things: int
+    count: AnimalCount
     size_px: float
     speed: float
-    alike: float
     covered: float
     regions: float
     unusual: float
@@ -162,11 +162,12 @@ def _burst_frames(count: int) -> frozenset[int]:
 
 def measure(sampled: Sampled) -> Measured:
     """Measure what moves in the sampled frames of one video, and what may disturb discovery."""
-    colours = sampled_background(sampled.images)
-    grey, background = _grey(sampled.images), _grey(colours)
-    change = fg.changes(grey, background)
+    images = without_needless_channels(sampled.images)
+    colours = sampled_background(images)
+    grey, background = _grey(images), _grey(colours)
+    change = fg.changes(images, colours)  # in colours: a brown coat may be as light as the floor
     masks = fg.changed(change)
-    regions = [_regions(mask, image) for mask, image in zip(masks, grey[..., 0], strict=True)]
+    regions = [_regions(mask) for mask in masks]
     usual = _is_usual(regions)
     masks[~usual] = False
     regions = [each if keep else [] for each, keep in zip(regions, usual, strict=True)]
@@ -175,35 +176,42 @@ def measure(sampled: Sampled) -> Measured:
     steps = _steps(things, sampled.number, size)
     brightness = np.quantile(change.brightness[usual], (0.01, 0.99))
     occupancy = masks[usual].mean(axis=0)
-    number = round(float(np.median([len(each) for each in things if each] or [0])))
-    is_one = number == 1
+    shake = camera_shift(grey[..., 0], background[..., 0])
+    rows = np.flatnonzero(usual)
+    rows = rows[:: -(-len(rows) // COUNTED)]
+    bodies = find_bodies(masks[rows], images[rows], colours, size)
+    count, shown = count_animals(bodies, colours, is_steady=shake <= MAX_SHAKE * REDUCED_PX)
+    if count.moving == 1:
+        absences = find_absences(change, grey, background, sampled.number, sampled.time_s)
+    else:
+        frame_size = (masks.shape[1], masks.shape[2])
+        absences = find_missing(bodies, shown, count.moving, sampled.time_s[rows], frame_size)
     return Measured(
-        things=number,
+        count=count,
         size_px=size * sampled.scale,
         speed=float(np.quantile(steps, LIVELY_QUANTILE)) * sampled.info.fps if len(steps) else float("nan"),
-        alike=float(np.mean([_look_alike(each) for each in things])),
         covered=float(masks[usual].mean()),
         regions=float(np.mean([len(each) for each in regions])),
         unusual=float(1 - usual.mean()),
         noise=change.noise,
         flicker=float(brightness[1] - brightness[0]),
-        shake_px=camera_shift(grey[..., 0], background[..., 0]) * sampled.scale,
+        shake_px=shake * sampled.scale,
         box=_box(occupancy, len(masks), size, sampled),
-        background=colours,
+        background=np.broadcast_to(colours, (*colours.shape[:2], 3)),
         occupancy=occupancy,
         motion=(change.magnitude > change.threshold).mean(axis=(1, 2)),
         time_s=sampled.time_s,
         steps=steps,
-        absences=find_absences(change, grey, background, sampled.number, sampled.time_s) if is_one else (),
+        absences=absences,
     )
 
 
 def _grey(images: fg.Images) -> fg.Images:
-    """Mean of the three channels of images (..., 3): (..., 1)."""
-    return np.asarray(images.sum(axis=-1, keepdims=True, dtype=np.uint16) // 3, dtype=np.uint8)
+    """Mean of the channels of images (..., C): (..., 1)."""
+    return np.asarray(images.sum(axis=-1, keepdims=True, dtype=np.uint16) // images.shape[-1], dtype=np.uint8)
 
 
-def _regions(mask: fg.Masks, grey: NDArray[np.uint8]) -> list[Region]:
+def _regions(mask: fg.Masks) -> list[Region]:
     """Connected regions of a mask (h, w), the largest first."""
     labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
     if count == 0:
@@ -211,9 +219,8 @@ def _regions(mask: fg.Masks, grey: NDArray[np.uint8]) -> list[Region]:
     numbers = np.arange(1, count + 1)
     area = np.bincount(labels.ravel())[1:]
     centres = np.asarray(ndimage.center_of_mass(mask, labels, numbers))[:, ::-1]
-    greys = np.asarray(ndimage.mean(grey, labels, numbers))
     order = np.argsort(-area, kind="stable")
-    return [Region(float(area[each]), centres[each], float(greys[each])) for each in order]
+    return [Region(float(area[each]), centres[each]) for each in order]
 
 
 def _is_usual(regions: list[list[Region]]) -> fg.Masks:
@@ -226,14 +233,6 @@ def _is_usual(regions: list[list[Region]]) -> fg.Masks:
 
 def _large_regions(regions: list[Region]) -> list[Region]:
     return [region for region in regions if region.area >= MIN_REGION_SHARE * regions[0].area]
-
-
-def _look_alike(things: list[Region]) -> bool:
-    """Whether the two largest regions could be confused: areas within a factor of 2, similar grey value."""
-    if len(things) < 2:
-        return False
-    first, second = things[:2]
-    return second.area > first.area / 2 and abs(first.grey - second.grey) < 25
 
 
 def _steps(things: list[list[Region]], index: NDArray[np.int64], size: float) -> Floats:

@@ -4,14 +4,15 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
-from lightning_kp.inspection.advice import CROWDED_SHARE, MAX_SHAKE, Suggestion, duration_text, shown_side_px
+from lightning_kp.inspection.advice import CROWDED_SHARE, Suggestion, duration_text, shown_side_px
 from lightning_kp.inspection.measures import Measured, Sampled
+from lightning_kp.inspection.shake import MAX_SHAKE
+from lightning_kp.motion.boxes import followed_animals
 from lightning_kp.video.reader import VideoInfo
 
 # Limits above or below which a note is written; all are ours.
 FLICKER = 5.0  # grey levels, 2 % of the range
 SCATTERED = 6.0  # moving regions per frame: leaves, water, reflections, or a crowd
-ALIKE_SHARE = 0.5  # share of the frames
 SHORT_S = 10.0  # seconds: an animal that rests for most of a shorter time is taken for background
 ABSENCES = 5  # stretches without an animal that are listed
 TINY_PX = 8.0  # pixels of the network's image at its largest size: two or three heatmap cells
@@ -89,7 +90,7 @@ def _absence_notes(measured: Measured) -> Iterator[Note]:
 
 
 def _animal_notes(info: VideoInfo, measured: Measured, suggestion: Suggestion) -> Iterator[Note]:
-    if measured.things == 0:
+    if measured.count.animals == 0:
         yield Note(
             Trouble.STILL,
             "Nothing moves in the frames examined. Discovery learns from motion: use a section of video in "
@@ -111,9 +112,11 @@ def _animal_notes(info: VideoInfo, measured: Measured, suggestion: Suggestion) -
             f"Moving animals are about {measured.size_px:.0f} px large, and {body:.0f} px in the network's image, "
             "which is too small for several keypoints. Crop more tightly, or film from closer up.",
         )
-    if measured.alike > ALIKE_SHARE and not (crowded or scattered):
+    has_squares = followed_animals(suggestion.box.value) > 0
+    if measured.count.look_alike and not (crowded or scattered or has_squares):
+        number = measured.count.animals
         yield Note(
             Trouble.ALIKE,
-            f"{measured.things} animals look alike. Discovery finds one set of keypoints for the whole image and may "
-            "confuse the animals. Animals of different colours, or one animal in each crop, work better.",
+            f"{number} animals look alike, and keypoints in the whole picture confuse them. A square for each of them "
+            f"(kp discover --animals {number}) keeps them apart where they do not touch.",
         )

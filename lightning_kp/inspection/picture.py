@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from lightning_kp.errors import DataError
+from lightning_kp.files import printable, writing
 from lightning_kp.inspection.advice import crop_text
 from lightning_kp.inspection.videos import Inspection, VideoInspection
-from lightning_kp.motion.boxes import FOLLOW
+from lightning_kp.motion.boxes import followed_animals
 
 # Okabe and Ito's colours, which colour-blind readers can distinguish.
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#6e6e6e"
@@ -24,8 +25,7 @@ def write_picture(inspection: Inspection, path: Path) -> Path:
     Raises DataError if it cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as file:
+        with writing(path) as file:
             _canvas(inspection.videos[:MAX_VIDEOS]).print_png(file)
     except OSError as error:
         raise DataError(
@@ -48,10 +48,15 @@ def _canvas(videos: Sequence[VideoInspection]) -> Any:
 def _draw(figure: Any, video: VideoInspection) -> None:
     gap, box, size, keypoints = (choice.value for choice in video.suggestion)
     crop = (
-        "crop follows the animal" if box == FOLLOW else "no crop" if box is None else f"crop {crop_text(box)}"
+        "crop follows the animal"
+        if followed_animals(box)
+        else "no crop"
+        if box is None
+        else f"crop {crop_text(box)}"
     )
     figure.suptitle(
-        f"{video.info.path.name}\nsuggested: gap {gap} frames, image size {size} px, {keypoints} keypoints, {crop}",
+        f"{printable(video.info.path.name)}\n"
+        f"suggested: gap {gap} frames, image size {size} px, {keypoints} keypoints, {crop}",
         fontsize=11,
     )
     (scene, motion_map), (times, steps) = figure.subplots(2, 2, height_ratios=(1.6, 1))

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from lightning_kp.errors import DataError
+from lightning_kp.files import printable, writing
 from lightning_kp.frames.placements import Placements
 from lightning_kp.frames.preprocessing import MIN_SCENE_FRAMES, Preprocessing, Preprocessor
 from lightning_kp.frames.stream import channels_last
@@ -65,10 +66,9 @@ def write_preview(
         preprocessor = Preprocessor.learn(CHOICES[name], placements(0), spread, str(video))
         rows.append((name, preprocessor(now).squares, preprocessor(later).squares))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as file:
+        with writing(path) as file:
             _canvas(
-                rows, f"{Path(video).name}: effect of preprocessing; differences over {gap} frames"
+                rows, f"{printable(Path(video).name)}: effect of preprocessing; differences over {gap} frames"
             ).print_png(file)
     except OSError as error:
         raise DataError(

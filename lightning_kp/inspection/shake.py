@@ -6,6 +6,7 @@ from scipy import ndimage
 
 SHAKE_FRAMES = 60  # frames compared with the background
 SHAKE_GAIN = 0.7  # undoing a true shift leaves less than this share of the difference at edges
+MAX_SHAKE = 0.004  # share of the frame's longer side that is no trouble yet: one pixel of a 256 px image
 MAX_SHIFT_PX = 16  # pixels in each direction
 
 

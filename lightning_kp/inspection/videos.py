@@ -87,6 +87,7 @@ def _video_lines(video: VideoInspection) -> list[str]:
     rows = [
         ("file", f"{width}x{height} px, {info.fps:.4g} frames/s, {length}, {info.codec} {info.pixel_format}"),
         ("examined", f"{kept} frames from {duration_text(measured.time_s[0])} to {duration_text(measured.time_s[-1])}"),
+        ("animals", str(measured.count)),
         ("moving", _motion_text(measured)),
         ("camera", f"shift {measured.shake_px:.1f} px; brightness change {measured.flicker:.0f} and "
                    f"noise {measured.noise:.1f} of 255 grey levels"),
@@ -98,12 +99,11 @@ def _video_lines(video: VideoInspection) -> list[str]:
 
 
 def _motion_text(measured: Measured) -> str:
-    if measured.things == 0:
+    if measured.count.animals == 0:
         return "nothing"
-    count = "1 region" if measured.things == 1 else f"{measured.things} regions"
     size = f"about {measured.size_px:.0f} px large ({100 * measured.covered:.1f} % of the frame)"
     speed = f", up to {measured.speed:.1f} times this size per second" if measured.speed > 0 else ""
-    return f"{count}, {size}{speed}"
+    return f"{size}{speed}"
 
 
 def _suggestion_lines(suggestion: Suggestion) -> list[str]:
@@ -128,10 +128,8 @@ def _plain(video: VideoInspection) -> dict[str, Any]:
     values = {
         name: getattr(measured, name)
         for name in (
-            "things",
             "size_px",
             "speed",
-            "alike",
             "covered",
             "regions",
             "unusual",
@@ -143,10 +141,14 @@ def _plain(video: VideoInspection) -> dict[str, Any]:
     return {
         "path": str(info.path), "width": info.frame_size[1], "height": info.frame_size[0], "fps": info.fps,
         "frames": info.n_frames, "codec": info.codec,
+        **measured.count._asdict(),
         "frames_decoded": video.decoded, "frames_looked_at": len(measured.time_s),
         **{name: _finite(value) for name, value in values.items()},
         "box_of_motion": measured.box,
-        "without_animal_s": [[round(each.start_s, 3), round(each.end_s, 3)] for each in measured.absences],
+        "absences": [
+            each._replace(start_s=round(each.start_s, 3), end_s=round(each.end_s, 3))._asdict()
+            for each in measured.absences
+        ],
         "notes": [{"trouble": note.trouble, "text": note.text} for note in video.notes],
         "suggestion": _plain_choices(video.suggestion),
     }  # fmt: skip

@@ -9,6 +9,7 @@ Files that are read, besides the run folder's own (:class:`lightning_kp.runs.fol
 - ``pictures/*.png``: keypoints on the same frames at several training steps, in the order of their names;
 - ``tracks/<video>.swaps.json``, or otherwise ``diagnostics.json``, with ``suspected_swaps``:
   [{frame, animals, margin, reason}], in the latter by video;
+- ``tracks/<video>.flips.json``, of :mod:`lightning_kp.smoothing.refining`;
 - ``label_efficiency.png`` and ``label_efficiency.json`` (or ``results.json`` beside that picture):
   {rows: [{dataset, method, labels, seed, METRIC...}]};
 - ``behaviour.json``: [{setting, problem, seeds, mean: {METRIC: value}}], and ``ethogram.png``, in the folder or below.
@@ -21,9 +22,12 @@ from lightning_kp.errors import DataError
 from lightning_kp.files import read_json, write_whole
 from lightning_kp.reports import parts
 from lightning_kp.reports import videos as report_videos
+from lightning_kp.reports.absences import absences
+from lightning_kp.reports.flips import flips
 from lightning_kp.reports.page import escaped, page, picture, table
 from lightning_kp.reports.plots import training_curves
 from lightning_kp.runs.folder import RunFolder
+from lightning_kp.smoothing.refining import found_flips
 from lightning_kp.tracks.identity_files import suspected_swaps
 
 EXTRAS = ("label_efficiency.json", "label_efficiency.png", "behaviour.json", "ethogram.png")
@@ -62,6 +66,12 @@ def _sections(folder: RunFolder) -> list[tuple[str, str, str]]:
         ("keypoints", "Keypoints", parts.gallery(diagnosis, strips)),
         ("videos", "Videos", report_videos.players(folder, videos)),
         ("swaps", "Possible identity switches", parts.swaps(swaps, videos)),
+        (
+            "flips",
+            "Keypoints at wrong ends",
+            flips(found_flips(folder, [video.name for video in videos]), videos),
+        ),
+        ("absences", "Animals not found", absences(videos, read_json(folder.inspection))),
         ("trajectories", "Trajectories", report_videos.trajectories(videos)),
         ("diagnostics", "Diagnostics", parts.diagnostics(diagnosis)),
         ("metrics", "Metrics", parts.metrics(folder)),

@@ -6,6 +6,7 @@ embedded, cut without re-encoding, and the report links to the whole video in th
 
 import contextlib
 import io
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from urllib.parse import quote
 import numpy as np
 
 from lightning_kp.errors import DataError
+from lightning_kp.files import writing
 from lightning_kp.geometry import from_edges, to_edges
 from lightning_kp.images.drawing import colour, draw_keypoints
 from lightning_kp.images.files import Image
@@ -89,7 +91,9 @@ def players(folder: RunFolder, videos: list[RunVideo]) -> str:
 
 def _player(path: Path, video: RunVideo, max_mb: float) -> tuple[str, float]:
     size = path.stat().st_size / 2**20
-    link = f'<a href="overlays/{quote(path.name)}"><code>overlays/{escaped(path.name)}</code></a>'
+    link = (
+        f'<a href="overlays/{quote(os.fsencode(path.name))}"><code>overlays/{escaped(path.name)}</code></a>'
+    )
     if size <= max_mb:
         content, note = path.read_bytes(), ""
     else:
@@ -167,8 +171,8 @@ def crops(folder: RunFolder, videos: list[RunVideo], side_px: float) -> list[Raw
         target = folder.path / "overlays" / f"{video.name}.crops.png"
         with contextlib.suppress(DataError, OSError, ValueError):
             if _is_older(target, saved):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                Pictures.fromarray(keypoint_crops(video.source, side_px)).save(target)
+                with writing(target) as file:
+                    Pictures.fromarray(keypoint_crops(video.source, side_px)).save(file, format="PNG")
             rows = np.asarray(Pictures.open(target).convert("RGB"))
             names = video.source.info.keypoint_names
             # Sheet: (K, side, CROPS, side, 3); the crops of one keypoint in rows: (ROWS, side, COLUMNS, side, 3).

@@ -1,8 +1,10 @@
 """The verdict distinguishes collapsed, duplicated, background, jittering and good keypoints."""
 
 import dataclasses
+import inspect
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lightning_kp.batches import FramePairs
+from lightning_kp.datamodules import VideoFramePairs
 from lightning_kp.diagnosis.backgrounds import sampled_backgrounds
 from lightning_kp.diagnosis.evidence import (
     Evidence,
@@ -266,7 +269,7 @@ def test_permuting_keypoints_permutes_verdicts(order: list[int]) -> None:
     assert [each.problem for each in permuted.keypoints] == [plain.keypoints[k].problem for k in order]
     for each, k in zip(permuted.keypoints, order, strict=True):
         assert dataclasses.asdict(each.measures) == pytest.approx(
-            dataclasses.asdict(plain.keypoints[k].measures)
+            dataclasses.asdict(plain.keypoints[k].measures), nan_ok=True
         )
     assert (permuted.verdict, permuted.reason, permuted.remedy) == (plain.verdict, plain.reason, plain.remedy)
     assert permuted.coverage == pytest.approx(plain.coverage)
@@ -388,7 +391,56 @@ def test_after_few_steps_the_remedy_is_to_go_on() -> None:
     assert early.keypoints[1].remedy is Remedy.NONE
     assert "Training has run for only 40 steps." in early.reason
     assert early.remedy is Remedy.EPOCHS
-    assert late == diagnose(evidence(*GOOD, turned=turned))
+    assert late.to_json() == diagnose(evidence(*GOOD, turned=turned)).to_json()
+
+
+def test_look_alikes_in_one_picture_need_squares_and_not_more_epochs() -> None:
+    """Whatever the problem: the network cannot tell which animal a keypoint is on."""
+    strays = GOOD[0].copy()
+    strays[::8] = (-0.9, -0.9)
+    bad = evidence(strays, GOOD[1], fixed(-0.9, -0.9))
+    for steps in (40, 800):
+        diagnosis = diagnose(bad, steps=steps, look_alikes=2)
+        assert [each.remedy for each in diagnosis.keypoints] == [Remedy.SQUARES, Remedy.NONE, Remedy.SQUARES]
+        assert diagnosis.remedy is Remedy.SQUARES
+        assert "One picture shows 2 animals that look alike." in diagnosis.reason
+    assert diagnose(bad).remedy is not Remedy.SQUARES
+    assert diagnose(bad, look_alikes=1).to_json() == diagnose(bad).to_json()  # a single animal
+
+
+def test_an_uncovered_look_alike_needs_a_square_of_its_own() -> None:
+    one_end = evidence(GOOD[0])
+    elsewhere = np.concatenate(
+        (one_end.foreground_points, np.full_like(one_end.foreground_points, 0.9)), axis=1
+    )
+    diagnosis = diagnose(dataclasses.replace(one_end, foreground_points=elsewhere), look_alikes=2)
+    assert (diagnosis.verdict, diagnosis.remedy) == (Verdict.DOUBTFUL, Remedy.SQUARES)
+
+
+@pytest.mark.parametrize(
+    ("terms", "remedy"),
+    [
+        (None, Remedy.ROTATION),
+        (("rotation",), Remedy.ROTATION),
+        (("reconstruction",), Remedy.EPOCHS),
+        ((), Remedy.EPOCHS),
+    ],
+)
+def test_remedies_name_weights_that_the_method_has(terms: tuple[str, ...] | None, remedy: Remedy) -> None:
+    diagnosis = diagnose(evidence(*GOOD, turned={0: GOOD[2]}), terms=terms)
+    assert diagnosis.keypoints[0].remedy is remedy
+
+
+def test_remedies_name_options_of_discovery() -> None:
+    """Each --option in the text of a remedy is one that `kp discover` or `kp fit` accepts with B-KinD."""
+    from lightning_kp.methods import BKinD
+
+    named = {option for remedy in Remedy for option in re.findall(r"--([\w.]+)", remedy)}
+    weights = {f"model.weights.{field.name}" for field in dataclasses.fields(BKinD.weights_type)}
+    model = {f"model.{name}" for name in inspect.signature(BKinD).parameters} | weights
+    data = {f"data.{name}" for name in inspect.signature(VideoFramePairs).parameters}
+    assert named <= model | data | {"trainer.max_epochs", "animals"}
+    assert {"data.gap", "data.boxes", "model.keypoints", "model.weights.rotation", "animals"} <= named
 
 
 def test_problems_are_counted_in_words_and_stored_as_ever() -> None:

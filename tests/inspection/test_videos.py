@@ -64,10 +64,10 @@ def sampled(images: np.ndarray, scale: float = 4.0, is_whole: bool = True) -> Sa
     return Sampled(info, images, number, number / FPS, len(images), is_whole, scale)
 
 
-def advice(images: np.ndarray) -> tuple[Measured, Suggestion, set[Trouble]]:
+def advice(images: np.ndarray, *, may_follow: bool = True) -> tuple[Measured, Suggestion, set[Trouble]]:
     looked_at = sampled(images)
     measured = measure(looked_at)
-    suggestion = suggest(looked_at.info, measured)
+    suggestion = suggest(looked_at.info, measured, may_follow=may_follow)
     troubles = {note.trouble for note in notes_on(looked_at, measured, suggestion)}
     assert Trouble.SHORT in troubles  # two seconds
     return measured, suggestion, troubles - {Trouble.SHORT}
@@ -75,7 +75,7 @@ def advice(images: np.ndarray) -> tuple[Measured, Suggestion, set[Trouble]]:
 
 def test_one_walker_is_measured_and_suggested_for() -> None:
     measured, suggestion, troubles = advice(scene((walk((15, 20), (1.6, 0.9)), 8, 250)))
-    assert measured.things == 1
+    assert measured.count.animals == 1
     # a disc of radius 8 is as large as a square of side 8 sqrt(pi) = 14.2; the frame is 4 times larger
     assert measured.size_px == pytest.approx(4 * 8 * math.sqrt(math.pi), rel=0.12)
     step = math.hypot(1.6, 0.9) / (measured.size_px / 4)  # sizes per frame
@@ -110,20 +110,47 @@ def test_a_lone_thing_before_a_shaking_camera_is_not_followed() -> None:
     assert advice(shaken)[1].box.value != FOLLOW
 
 
-def two_things() -> tuple[Measured, Suggestion, set[Trouble]]:
-    return advice(scene((walk((15, 20), (1.6, 0.9)), 8, 250), (walk((110, 80), (-1.6, -0.4)), 8, 5)))
+TWO = scene((walk((15, 20), (1.6, 0.9)), 8, 250), (walk((110, 80), (-1.6, -0.4)), 8, 5))
 
 
-def test_two_things_are_shown_in_one_picture() -> None:
-    measured, suggestion, _ = two_things()
-    assert measured.things == 2
+def test_two_things_have_a_square_each() -> None:
+    measured, suggestion, _ = advice(TWO)
+    assert measured.count.animals == 2
+    assert suggestion.box.value == "follow:2"
+    assert f"shows it {512 / (2 * measured.size_px):.1f} times larger, and alone" in suggestion.box.reason
+    assert (suggestion.size.value, suggestion.keypoints.value) == (96, 8)
+
+
+def test_two_things_that_mostly_touch_are_shown_in_one_picture() -> None:
+    looked_at = sampled(TWO)
+    measured = measure(looked_at)
+
+    def box(touching: float) -> object:
+        count = measured.count._replace(touching=touching)
+        return suggest(looked_at.info, dataclasses.replace(measured, count=count)).box.value
+
+    assert box(0.5) == "follow:2"
+    assert box(0.51) is None
+
+
+def test_two_things_that_are_unsure_or_never_move_have_no_square_each() -> None:
+    looked_at = sampled(TWO)
+    measured = measure(looked_at)
+    for doubt in ({"certainty": 0.6}, {"still": 1}):
+        count = measured.count._replace(**doubt)
+        assert suggest(looked_at.info, dataclasses.replace(measured, count=count)).box.value is None
+
+
+def test_the_size_of_a_picture_of_two_things() -> None:
+    _, suggestion, _ = advice(TWO, may_follow=False)
     assert suggestion.box.value is None
     # 512 px wide, 57 px large: 128 px would leave 14 px, 160 px leave 18
     assert suggestion.size.value == 160
 
 
 def test_the_crop_holds_the_whole_walk_and_leaves_the_rest_out() -> None:
-    _, suggestion, _ = advice(scene((walk((25, 30), (0.5, 0.3)), 6, 250), (walk((45, 45), (0.5, 0.3)), 6, 5)))
+    images = scene((walk((25, 30), (0.5, 0.3)), 6, 250), (walk((45, 45), (0.5, 0.3)), 6, 5))
+    _, suggestion, _ = advice(images, may_follow=False)
     left, top, right, bottom = suggestion.box.value
     # the discs reach from 19 to 80.5 and from 24 to 68.7 small pixels; one size of margin and less than two
     assert left <= 4 * 19
@@ -137,11 +164,14 @@ def test_the_crop_holds_the_whole_walk_and_leaves_the_rest_out() -> None:
 
 def test_look_alikes_are_warned_about_and_different_ones_are_not() -> None:
     paths = walk((15, 25), (1.5, 0.2)), walk((110, 70), (-1.5, -0.2))
-    alike = advice(scene((paths[0], 7, 250), (paths[1], 7, 250)))
-    assert alike[0].things == 2
+    images = scene((paths[0], 7, 250), (paths[1], 7, 250))
+    alike = advice(images, may_follow=False)
+    assert (alike[0].count.animals, alike[0].count.look_alike) == (2, True)
     assert Trouble.ALIKE in alike[2]
     assert alike[1].keypoints.value == 12
-    different = advice(scene((paths[0], 7, 250), (paths[1], 12, 5)))
+    assert Trouble.ALIKE not in advice(images)[2]  # a square for each is suggested
+    different = advice(scene((paths[0], 7, 250), (paths[1], 12, 5)), may_follow=False)
+    assert (different[0].count.animals, different[0].count.look_alike) == (2, False)
     assert Trouble.ALIKE not in different[2]
 
 
@@ -180,13 +210,13 @@ def test_flicker_is_measured_in_grey_levels_and_hides_nothing() -> None:
     measured, _, troubles = advice(images.astype(np.uint8))
     assert troubles == {Trouble.FLICKER}
     assert measured.flicker == pytest.approx(20, abs=2)
-    assert measured.things == 1
+    assert measured.count.animals == 1
 
 
 def test_stillness_and_noise_are_no_motion() -> None:
     for noise in (0.0, 3.0, 12.0):
         measured, suggestion, troubles = advice(scene(noise=noise))
-        assert measured.things == 0
+        assert measured.count.animals == 0
         assert troubles == {Trouble.STILL}
         assert suggestion.gap.value == 6  # a fifth of a second
     assert measured.noise == pytest.approx(4, rel=0.3)  # the 3x3 mean leaves a third
@@ -207,7 +237,7 @@ def test_an_animal_that_sleeps_is_measured_where_it_sleeps() -> None:
     """For two thirds of the time it lies in one place, where the plain median shows it."""
     path = np.concatenate((np.repeat([[30.0, 40.0]], 40, axis=0), walk((33, 41), (3.0, 1.0), 20)))
     measured, _, troubles = advice(scene((path, 8, 250)))
-    assert measured.things == 1
+    assert measured.count.animals == 1
     assert measured.size_px == pytest.approx(4 * 8 * math.sqrt(math.pi), rel=0.12)
     assert measured.occupancy[40, 30] > 0.6
     assert np.abs(measured.background[36:44, 26:34].astype(float) - 250).mean() > 50
@@ -220,7 +250,7 @@ def test_stretches_without_an_animal_are_listed_with_what_is_there_instead() -> 
     images[:40, 70:94, 4:44] = 240  # a cloth, four times as large
     looked_at = sampled(images)
     measured = measure(looked_at)
-    ((start, end, large_at),) = measured.absences
+    ((start, end, large_at, *_),) = measured.absences
     assert (start, end) == pytest.approx((0.0, 44 / FPS))
     assert large_at == "bottom left"
     (note,) = (
@@ -229,6 +259,28 @@ def test_stretches_without_an_animal_are_listed_with_what_is_there_instead() -> 
         if each.trouble is Trouble.ABSENT
     )
     assert note.text.startswith("0.0 to 1.5 s: no animal found, something large at the bottom left. ")
+
+
+def test_stretches_without_one_of_two_animals_are_listed() -> None:
+    """The darker one comes into the picture after 1.5 s."""
+    light = (walk((15, 20), (0.9, 0.4), 100), 7, 250)
+    dark = (np.concatenate((np.full((45, 2), -50.0), walk((110, 80), (-1.2, -0.4), 55))), 7, 5)
+    measured = measure(sampled(scene(light, dark, frames=100)))
+    assert measured.count.animals == 2
+    ((start, end, large_at, found, animals),) = measured.absences
+    assert (start, found, animals, large_at) == (0.0, 1, 2, None)
+    assert end == pytest.approx(44 / FPS, abs=2.1 / FPS)
+    assert str(measured.absences[0]) == f"0.0 to {end:.1f} s: only 1 of 2 animals found"
+
+
+def test_an_animal_as_light_as_the_floor_is_seen_by_its_colour() -> None:
+    images = np.repeat(TEXTURE[None, 20:-20, 20:-20, None], FRAMES, axis=0).clip(60, 160).repeat(3, axis=-1)
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    for image, (left, top) in zip(images, walk((15, 20), (1.6, 0.9)), strict=True):
+        image[(x - left) ** 2 + (y - top) ** 2 < 64] += (40, 0, -40)
+    measured = measure(sampled(images.astype(np.uint8)))
+    assert (measured.count.animals, measured.count.certainty) == (1, 1.0)
+    assert measured.size_px == pytest.approx(4 * 8 * math.sqrt(math.pi), rel=0.12)
 
 
 def test_a_moving_background_is_warned_about() -> None:
@@ -269,7 +321,10 @@ def test_one_suggestion_for_several_videos() -> None:
         sampled(scene((walk((25, 30), (0.5, 0.3)), 6, 250), (walk((45, 45), (0.5, 0.3)), 6, 5))),
         sampled(scene((walk((40, 30), (0.5, 0.3)), 6, 250), (walk((60, 40), (0.5, 0.3)), 6, 5))),
     )
-    each = [(one.info, measured := measure(one), suggest(one.info, measured)) for one in (first, second)]
+    each = [
+        (one.info, measured := measure(one), suggest(one.info, measured, may_follow=False))
+        for one in (first, second)
+    ]
     joint = combine_suggestions(each)
     boxes = [suggestion.box.value for _, _, suggestion in each]
     assert joint.box.value == (*np.min(boxes, axis=0)[:2], *np.max(boxes, axis=0)[2:])
@@ -294,7 +349,8 @@ def test_all_videos_are_followed_or_none() -> None:
     assert combine_suggestions([alone, empty]).box.value == FOLLOW  # where nothing moves nothing is missed
     whole = combine_suggestions([alone, pair])
     assert whole.box.value is None
-    assert whole.size.value == pair[2].size.value
+    assert whole.size.value == suggest(pair[0], pair[1], may_follow=False).size.value
+    assert combine_suggestions([pair, pair]).box.value == "follow:2"
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(12, "12.0 s"), (119.9, "2 min 0 s"), (78.4, "1 min 18 s")])
@@ -331,7 +387,7 @@ def test_a_file_is_inspected_like_its_frames(inspection: Inspection) -> None:
     assert isinstance(found, VideoInspection)
     assert found.decoded == FRAMES
     assert found.is_whole
-    assert found.measured.things == 1
+    assert found.measured.count.animals == 1
     # one small pixel is one pixel of this 256 px wide video; the disc was drawn at half its size
     assert found.measured.size_px == pytest.approx(2 * 8 * math.sqrt(math.pi), rel=0.12)
     assert [note.trouble for note in found.notes] == [Trouble.SHORT]
@@ -340,8 +396,8 @@ def test_a_file_is_inspected_like_its_frames(inspection: Inspection) -> None:
     assert plain["suggestion"]["gap"]["value"] == inspection.suggestion.gap.value
     text = inspection.text()
     assert "256x192 px, 30 frames/s, 60 frames (2.0 s), mpeg4" in text
-    assert "1 region, about" in text
-    for line in text.splitlines()[1:5]:
+    assert "animals    1 (sure, 1.00): " in text
+    for line in text.splitlines()[1:6]:
         assert line[13] != " " == line[12]  # aligned
 
 
@@ -414,7 +470,7 @@ def test_the_mouse_is_one_animal_without_trouble() -> None:
     if not data:
         pytest.skip("needs real data: KP_DATA is not set")
     (found,) = inspect_videos([Path(data) / "mouse_openfield" / "videos" / "m3v1mp4.mp4"]).videos
-    assert found.measured.things == 1
+    assert found.measured.count.animals == 1
     assert 80 < found.measured.size_px < 110
     assert found.notes == ()
     assert 4 <= found.suggestion.gap.value <= 12
