@@ -39,6 +39,12 @@ def assign(cost: Tensor) -> Tensor:
     return choices[cost[..., rows, choices].sum(dim=-1).argmin(dim=-1)]
 
 
+def match_animals(points: Tensor, reference: Tensor) -> Tensor:
+    """Points (B, I, K, 2) with each image's animals in the order of the nearest animals of ``reference``, alike."""
+    cost = (reference.unsqueeze(2) - points.unsqueeze(1)).norm(dim=-1).mean(dim=-1)
+    return reorder_animals(points, assign(cost))
+
+
 def group_peaks(points: Tensor, weight: Tensor) -> Tensor:
     """Assign N peaks of each keypoint to N animals: points (B, N, K, 2) -> order (B, N, K) for :func:`reorder_peaks`.
 

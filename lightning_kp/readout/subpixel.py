@@ -1,9 +1,10 @@
 """Sub-pixel position of the highest pixel of a heatmap, for heatmaps that do not sum to one.
 
 ``quarter`` moves the maximum by a quarter of a pixel towards the higher neighbour on each axis (Newell et al.
-2016, section 3.4, in the released code; the usual decoding of pose networks).  ``quadratic`` uses the vertex of the
-parabola through the maximum and its two neighbours on each axis.  At the border, where a neighbour is missing,
-the maximum does not move on that axis.
+2016, section 3.4, in the released code; the usual decoding of pose networks), so that points lie on a grid of four
+positions per pixel.  ``quadratic`` uses the vertex of the parabola through the maximum and its two neighbours on each
+axis, ``gaussian`` that of the parabola through their logarithms, which is exact for a Gaussian.  At the border, where a
+neighbour is missing, the maximum does not move on that axis.
 """
 
 from typing import Literal, NamedTuple, get_args
@@ -14,7 +15,9 @@ from torch import Tensor
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.geometry import normalise
 
-Refinement = Literal["quarter", "quadratic", "none"]
+Refinement = Literal["gaussian", "quarter", "quadratic", "none"]
+FLOOR = 1e-4
+"""``gaussian`` takes lower scores as this share of the maximum: their logarithms are noise (ours)."""
 
 
 class Highest(NamedTuple):
@@ -36,7 +39,7 @@ def highest_pixel(scores: Tensor) -> Highest:
     return Highest(index // width, index % width, value)
 
 
-def refined_points(scores: Tensor, highest: Highest, refinement: Refinement = "quarter") -> Tensor:
+def refined_points(scores: Tensor, highest: Highest, refinement: Refinement) -> Tensor:
     """Normalised points (B, K, 2) of the ``highest`` pixels of scores (B, K, h, w), with a sub-pixel refinement.
 
     Raises ConfigurationError for an unknown refinement.
@@ -76,6 +79,9 @@ def _offset(
     before, here, after = at(-1), at(0), at(1)
     if refinement == "quarter":
         return torch.where(inside, 0.25 * torch.sign(after - before), 0)
+    if refinement == "gaussian":
+        low = FLOOR * here.abs().clamp_min(torch.finfo(flat.dtype).tiny / FLOOR)
+        before, here, after = (value.maximum(low).log() for value in (before, here, after))
     bend = 2 * here - before - after  # at least 0, since nothing is higher than the maximum
     offset = (after - before) / (2 * bend).clamp_min(torch.finfo(flat.dtype).tiny)
     return torch.where(inside & (bend > 0), offset.clamp(-0.5, 0.5), 0)

@@ -31,6 +31,9 @@ def test_the_first_of_equal_pixels_is_the_highest() -> None:
         ("quarter", 0.25 + 0.125, -0.25),
         # (0.5 - 0) / (2 * (2 - 0.5)) = 1/6 of a pixel.
         ("quadratic", 0.25 + 0.5 / 6, -0.25),
+        # Logarithms 0 at the maximum, ln(1/2) after it, and ln(1e-4), the floor, before it, so -ln 2 and -4 ln 10:
+        # (9.2103 - 0.6931) / (2 * (9.2103 + 0.6931)) = 0.43 of a pixel along x, and 0 between two equal floors.
+        ("gaussian", 0.25 + 0.5 * 0.43, -0.25),
     ],
 )
 def test_offsets_by_hand(refinement: str, x: float, y: float) -> None:
@@ -42,7 +45,11 @@ def test_offsets_by_hand(refinement: str, x: float, y: float) -> None:
 def test_at_the_border_a_maximum_stays_on_its_axis() -> None:
     scores = torch.zeros(1, 1, 4, 4)
     scores[0, 0, 0, 2], scores[0, 0, 0, 1], scores[0, 0, 1, 2] = 1.0, 0.5, 0.5
-    for refinement, x in (("quarter", 0.25 - 0.125), ("quadratic", 0.25 - 0.5 / 6)):
+    for refinement, x in (
+        ("quarter", 0.25 - 0.125),
+        ("quadratic", 0.25 - 0.5 / 6),
+        ("gaussian", 0.25 - 0.5 * 0.43),
+    ):
         point = refined_points(scores, highest_pixel(scores), refinement)  # type: ignore[arg-type]
         torch.testing.assert_close(point, torch.tensor([[[x, -0.75]]]))
 
@@ -50,7 +57,7 @@ def test_at_the_border_a_maximum_stays_on_its_axis() -> None:
 def test_a_flat_map_is_read_at_its_first_pixel() -> None:
     for value in (0.0, -3.0):
         scores = torch.full((1, 2, 6, 6), value)
-        for refinement in ("quarter", "quadratic"):
+        for refinement in ("quarter", "quadratic", "gaussian"):
             point = refined_points(scores, highest_pixel(scores), refinement)  # type: ignore[arg-type]
             torch.testing.assert_close(point, torch.full((1, 2, 2), 1 / 6 - 1))
 
@@ -62,16 +69,17 @@ def test_refining_finds_a_gaussian_better_than_its_pixel(x: float, y: float) -> 
     highest = highest_pixel(scores)
     error = {
         name: (refined_points(scores, highest, name) - truth).abs().max() * 8  # type: ignore[arg-type]
-        for name in ("none", "quarter", "quadratic")
+        for name in ("none", "quarter", "quadratic", "gaussian")
     }
     assert error["none"] <= 0.5 + 1e-9
     assert error["quarter"] <= 0.25 + 1e-9
     assert error["quadratic"] <= 0.06
+    assert error["gaussian"] <= 1e-6
 
 
 def test_scaling_the_scores_moves_nothing() -> None:
     scores = torch.rand(2, 3, 9, 7, generator=torch.Generator().manual_seed(0))
-    for refinement in ("quarter", "quadratic"):
+    for refinement in ("quarter", "quadratic", "gaussian"):
         found = [
             refined_points(each, highest_pixel(each), refinement)  # type: ignore[arg-type]
             for each in (scores, 5 * scores)
