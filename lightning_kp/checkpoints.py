@@ -7,7 +7,7 @@ version and the settings of the data, so that it can be applied to new videos wi
 import io
 import pickle
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,9 +19,17 @@ from torch import Tensor
 
 from lightning_kp import plugins
 from lightning_kp.datamodule import KeypointDataModule
-from lightning_kp.errors import CheckpointError
+from lightning_kp.errors import CheckpointError, KeypointError
 from lightning_kp.files import writing
 from lightning_kp.method import Method, class_path
+from lightning_kp.runs.saved_settings import (
+    MIN_SIZE,
+    impossible,
+    refuse_other_shapes,
+    refuse_size,
+    refuse_unfit,
+    shown,
+)
 
 CHECKPOINT_KEY = "lightning_kp"
 T = TypeVar("T")
@@ -92,9 +100,10 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
         raise CheckpointError(
             f"The checkpoint {file} is damaged.", remedy="Copy it again, or use an earlier one."
         ) from error
-    if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
+    weights = content.get("state_dict") if isinstance(content, dict) else None
+    if not isinstance(weights, dict) or not all(isinstance(each, Tensor) for each in weights.values()):
         raise CheckpointError(f"{file} holds no trained method.", remedy="Give a .ckpt file that `kp` wrote.")
-    return content
+    return dict(content)
 
 
 def load_method(
@@ -110,23 +119,61 @@ def load_method(
     content = read_checkpoint(file, map_location)
     kind = _given_class(method) if method is not None else _known_class(file, content)
     _refuse_other_class(file, content, kind)
-    options = dict(content.get("hyper_parameters") or {})
+    given = content.get("hyper_parameters") or {}
+    if not isinstance(given, Mapping):
+        raise impossible(file, f"its options are {shown(given)}, and a mapping is needed.")
+    options = dict(given)
     options |= {name: False for name in kind.weight_sources if name in options}
+    refuse_unfit(file, kind, options)
+    _refuse_larger(file, content, kind, options)
+    built = _built(file, content, kind, options)
+    refuse_other_shapes(file, content, built, dict(built.hparams))
+    built.load_state_dict(content["state_dict"])
+    return built.to(map_location).eval() if isinstance(map_location, (str, torch.device)) else built.eval()
+
+
+def _built(file: Path, content: dict[str, Any], kind: type[Method], options: dict[str, Any]) -> Method:
     try:
-        built = kind(**options)
+        return kind(**options)
+    except KeypointError as error:  # what an option out of its range raises; it was not typed here
+        raise impossible(file, error.problem) from error
     except TypeError as error:
         raise CheckpointError(
             f"The checkpoint {file} does not match {kind.__name__} of this version: {error}.",
             remedy=f"It was written by version {_note(content).get('version', 'unknown')}.",
         ) from error
-    _refuse_other_shapes(file, content, built)
-    built.load_state_dict(content["state_dict"])
-    return built.to(map_location).eval() if isinstance(map_location, (str, torch.device)) else built.eval()
+
+
+def _refuse_larger(file: Path, content: dict[str, Any], kind: type[Method], options: dict[str, Any]) -> None:
+    """Compare shapes with those of a network without memory: settings could ask for any size.
+
+    A method whose initialisation computes with its weights cannot be built so, and is compared afterwards alone.
+    """
+    try:
+        with torch.device("meta"):
+            planned = kind(**options)
+    except KeypointError as error:
+        raise impossible(file, error.problem) from error
+    except (TypeError, ValueError, RuntimeError, NotImplementedError):
+        return
+    refuse_other_shapes(file, content, planned, dict(planned.hparams))
 
 
 def data_settings(path: str | Path) -> dict[str, Any]:
-    """Return the plain settings of the datamodule that a checkpoint was trained with; empty if there was none."""
-    return dict(_note(read_checkpoint(path)).get("data", {}))
+    """Return the plain settings of the datamodule that a checkpoint was trained with; empty if there was none.
+
+    Raises CheckpointError for settings that the datamodule's options could not have, such as a size of -1.
+    """
+    file = find_checkpoint(path)
+    note = _note(read_checkpoint(file))
+    settings = note.get("data") or {}
+    if not isinstance(settings, dict):
+        raise impossible(file, f"its data are {shown(settings)}, and a mapping is needed.")
+    kind = known_class(str(note.get("data_class_path", "")), KeypointDataModule)
+    if kind is not None:
+        refuse_unfit(file, kind, settings)
+    refuse_size(file, settings.get("size", MIN_SIZE))
+    return dict(settings)
 
 
 def data_class(path: str | Path) -> type[KeypointDataModule] | None:
@@ -165,7 +212,7 @@ def require_same_method(path: Path, method: Method) -> None:
     """Raise CheckpointError unless the checkpoint belongs to this method and its weights have these shapes."""
     content = read_checkpoint(path)
     _refuse_other_class(path, content, type(method))
-    _refuse_other_shapes(path, content, method)
+    refuse_other_shapes(path, content, method, dict(method.hparams))
 
 
 def _note(content: dict[str, Any]) -> dict[str, Any]:
@@ -233,31 +280,3 @@ def _refuse_other_class(file: Path, content: dict[str, Any], kind: type[Method])
             f"The checkpoint {file} belongs to {wanted}, not to {class_path(kind)}.",
             remedy=f"Use --model {_typed(wanted)}, another checkpoint, or another run folder.",
         )
-
-
-def _refuse_other_shapes(file: Path, content: dict[str, Any], method: Method) -> None:
-    """Compare hyper-parameters first, since their names say more than the shapes of tensors."""
-    saved: dict[str, Tensor] = content["state_dict"]
-    own = method.state_dict()
-    different = [name for name in own if name in saved and saved[name].shape != own[name].shape]
-    # A method that takes its keypoint names from the data has no network yet.
-    if not own or (not different and saved.keys() == own.keys()):
-        return
-    then = dict(content.get("hyper_parameters") or {})
-    now = dict(method.hparams)
-    changed = [name for name in now if name in then and then[name] != now[name]]
-    if "keypoints" in changed:
-        changed = ["keypoints"]
-    if changed:
-        differences = ", ".join(f"{name}={then[name]} (here {now[name]})" for name in changed)
-        raise CheckpointError(
-            f"The checkpoint {file} was trained with {differences}.",
-            remedy="Use "
-            + " ".join(f"--model.{name}={then[name]}" for name in changed)
-            + ", another checkpoint, or another run folder.",
-        )
-    name = different[0] if different else min(saved.keys() ^ own.keys())
-    detail = (
-        f"{tuple(saved[name].shape)}, not {tuple(own[name].shape)}" if different else "in only one of them"
-    )
-    raise CheckpointError(f"The checkpoint {file} does not fit {type(method).__name__}: {name} is {detail}.")

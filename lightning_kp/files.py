@@ -2,7 +2,8 @@
 
 Every file that replaces another one is written beside it under a temporary name and then renamed, so that a reader
 sees the old or the new content and never a part.  The forms differ in what writes: :func:`write_whole` a text,
-:func:`writing` a binary file, :func:`replacing` a library that opens a path itself, :func:`writing_cache` a cache.
+:func:`writing_text` a text or table line by line, :func:`writing` a binary file, :func:`replacing` a library that opens
+a path itself, :func:`writing_cache` a cache.
 """
 
 import contextlib
@@ -13,11 +14,13 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
-from lightning_kp.errors import DISK_FULL, DataError
+from lightning_kp.errors import DISK_FULL, DataError, disk_full_number
 
 CACHE_REMEDY = "Set cache_dir (or KP_CACHE_DIR) to a folder with room, or lower cache_gb."
+UNENCODABLE = "backslashreplace"
+"""How bytes of a file's name that are no UTF-8 are printed and written into texts: as escapes such as \\udcff."""
 MAX_NAME_BYTES = 255
 """Longest name of a file, in bytes, that Linux, macOS and Windows accept."""
 ROOM_BYTES = 63
@@ -28,10 +31,13 @@ _BLOCK_BYTES = 1 << 16
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; a missing file gives an empty one.  Raises DataError for a damaged file."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("it holds no object")
+        return content
     except FileNotFoundError:
         return {}
-    except (ValueError, TypeError) as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(
             f"{path} is damaged ({error}).", remedy="Delete it; it will be written again."
         ) from error
@@ -40,7 +46,17 @@ def read_json(path: Path) -> dict[str, Any]:
 def write_whole(path: Path, text: str) -> None:
     """Write a text file (UTF-8, line ends as given) that appears under its name only when it is complete."""
     with _renamed(_temporary(path, ".part"), path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="")
+        temporary.write_text(text, encoding="utf-8", errors=UNENCODABLE, newline="")
+
+
+@contextlib.contextmanager
+def writing_text(path: Path) -> Iterator[TextIO]:
+    """Open a text file (UTF-8, line ends as given) that appears under its name only when it is complete."""
+    with (
+        _renamed(_temporary(path, ".part"), path) as temporary,
+        temporary.open("w", encoding="utf-8", errors=UNENCODABLE, newline="") as file,
+    ):
+        yield file
 
 
 @contextlib.contextmanager
@@ -65,16 +81,42 @@ def writing(path: Path, *, several_writers: bool = False, flush_to_disk: bool = 
 
 
 @contextlib.contextmanager
-def replacing(path: Path, *, several_writers: bool = False) -> Iterator[Path]:
+def replacing(path: Path, *, several_writers: bool = False, room: int = 0) -> Iterator[Path]:
     """Yield a temporary path with the suffix of ``path``, renamed to ``path`` when the block succeeds.
 
-    For libraries that open a path themselves and choose the format by its suffix.  ``several_writers`` as in
-    :func:`writing`.
+    For libraries that open a path themselves and choose the format by its suffix.
+
+    Args:
+        path: The final path.
+        several_writers: As in :func:`writing`.
+        room: Bytes that must be free beforehand, for libraries that notice a full disk late or never: HDF5 may close a
+            file that lacks half of its content without an error.
     """
     owner = f".{socket.gethostname()}.{os.getpid()}" if several_writers else ""
     hidden = path.with_name(f".{path.stem}")
     with _renamed(_temporary(hidden, f"{owner}.partial{path.suffix}"), path) as temporary:
+        if room:
+            if printable(str(path)) != str(path):
+                raise DataError(
+                    f"{printable(str(path))} cannot be written: HDF5 needs names in UTF-8.",
+                    remedy="Choose another folder (--out DIR).",
+                )
+            _require_room(temporary, room)
         yield temporary
+
+
+def _require_room(path: Path, size: int) -> None:
+    """Raise OSError unless ``size`` bytes can be written to ``path``; nothing stays written."""
+    if not hasattr(os, "posix_fallocate"):  # Windows, macOS
+        return
+    with path.open("wb") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno in DISK_FULL:
+                raise
+            # Otherwise the file system cannot reserve room.
+        file.truncate(0)
 
 
 def _temporary(path: Path, ending: str) -> Path:
@@ -116,6 +158,10 @@ def _renamed(temporary: Path, path: Path) -> Iterator[Path]:
         if unnamed_full_disk or str(temporary) in map(str, (error.filename, error.filename2)):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+    except Exception as error:
+        if (number := disk_full_number(error)) is not None:  # a library's own error, such as HDF5's
+            raise OSError(number, os.strerror(number), str(path)) from error
+        raise
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -145,9 +191,19 @@ def unique_stems(paths: list[Path]) -> list[str]:
     for path in paths:
         path = path if path.name not in ("", "..") else path.resolve()  # "." has no name of its own
         stem = fitting_name(path.stem if path.suffix and not path.is_dir() else path.name)
+        stem = stem.encode(errors="surrogateescape").decode(errors="replace")  # libraries need names in UTF-8
         choices = (stem, *(f"{stem}_{number}" for number in range(2, len(paths) + 2)))
         names.append(next(name for name in choices if name not in names))
     return names
+
+
+def printable(name: str) -> str:
+    r"""Return the name of a file for people and pictures: bytes that are no UTF-8 become escapes.
+
+    >>> printable("mouse"), printable("mouse\udcff")
+    ('mouse', 'mouse\\udcff')
+    """
+    return name.encode(errors=UNENCODABLE).decode()
 
 
 def companion(stem: Path, suffix: str) -> Path:
@@ -181,7 +237,7 @@ def file_fingerprint(path: Path, *, with_time: bool = False) -> str:
     digest = hashlib.sha256()
     if path.is_dir():
         for entry in sorted(path.iterdir()):
-            digest.update(f"{entry.name} {facts(entry)}\n".encode())
+            digest.update(os.fsencode(f"{entry.name} {facts(entry)}\n"))
         return digest.hexdigest()
     status = path.stat()
     digest.update(facts(path).encode())

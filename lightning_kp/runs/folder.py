@@ -11,6 +11,7 @@ from typing import Any
 
 from lightning_kp.errors import DataError
 from lightning_kp.files import read_json, write_whole
+from lightning_kp.runs.lock import LOCK_NAME
 from lightning_kp.runs.metric_names import current_names
 
 
@@ -95,7 +96,8 @@ class RunFolder:
     def remove_if_empty(self) -> None:
         """Remove the folders that :meth:`create` made, if they are still empty."""
         for folder in (self.checkpoints, self.path):
-            if folder.is_dir() and not any(folder.iterdir()):
+            if folder.is_dir() and all(each.name == LOCK_NAME for each in folder.iterdir()):
+                (folder / LOCK_NAME).unlink(missing_ok=True)
                 folder.rmdir()
 
     def read_metrics(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from lightning_kp.files import write_whole
+from lightning_kp.files import write_whole, writing
 
 Row = dict[str, Any]
 
@@ -68,14 +68,14 @@ class RunLogger(Logger):
         from PIL import Image as Pictures
 
         folder = self.path.with_name("pictures")
-        folder.mkdir(parents=True, exist_ok=True)
         if not self.keep and not self._has_pictures:
             for old in folder.glob("*.png"):
                 old.unlink()
         self._has_pictures = True
         for number, image in enumerate(images):
             name = f"{key.replace('/', '_')}-{step or 0:08d}{f'-{number}' if number else ''}.png"
-            Pictures.fromarray(image).save(folder / name)
+            with writing(folder / name) as file:
+                Pictures.fromarray(image).save(file, format="PNG")
 
     def _read(self) -> list[Row]:
         if not self.path.is_file():

@@ -6,6 +6,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from lightning_kp.files import replacing
+
 Row = dict[str, Any]
 # Okabe and Ito's colours, which colour-blind readers can distinguish, each with its own marker and line style.
 STYLES = {
@@ -67,8 +69,8 @@ def draw_curves(rows: Sequence[Row], path: Path) -> None:
     # Below all panels, since inside a panel the legend would hide a curve.
     handles, names = axes[0][0].get_legend_handles_labels()
     picture.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture.savefig(path, dpi=130)
+    with replacing(path) as temporary:
+        picture.savefig(temporary, dpi=130)
 
 
 def table(rows: Sequence[Row]) -> str:

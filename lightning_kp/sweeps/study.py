@@ -4,13 +4,14 @@ Trials are numbered from 0; the folder of a trial is ``trials/<number>``. The sa
 from the seed of the sweep and the number of earlier trials, so that a stopped sweep continues as if uninterrupted.
 """
 
+import contextlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_kp.errors import ConfigurationError
+from lightning_kp.errors import ConfigurationError, DataError, one_line
 from lightning_kp.files import read_json, write_whole
 from lightning_kp.sweeps.file import Parameter, Setting, SweepFile
 
@@ -106,13 +107,13 @@ class Study:
         return len(self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
 
     def finish(self, number: int, value: float | None) -> None:
-        """Record the value of a trial, or that it failed if there is none."""
+        """Record the value of a trial, or that it failed if there is none; what is recorded already stays."""
         from optuna.trial import TrialState
 
         if value is None:
-            self._study.tell(number, state=TrialState.FAIL)
+            self._study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
         else:
-            self._study.tell(number, value)
+            self._study.tell(number, value, skip_if_finished=True)
 
     def _sampler(self, seed: int) -> "optuna.samplers.BaseSampler":
         import optuna
@@ -120,6 +121,24 @@ class Study:
         if self.sweep.method == "bayes":
             return optuna.samplers.TPESampler(seed=seed, constant_liar=self.parallel)
         return optuna.samplers.RandomSampler(seed=seed)
+
+
+@contextlib.contextmanager
+def explained_record(folder: Path) -> Iterator[None]:
+    """Turn errors of the database into DataError: the file is damaged, cannot be written, or the disk is full."""
+    import optuna
+    import sqlalchemy
+
+    try:
+        yield
+    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        cause = getattr(error, "orig", None) or error.__cause__ or error
+        raise DataError(
+            f"The record of the sweep, {folder / 'study.db'}, cannot be used: "
+            f"{one_line(str(getattr(cause, 'orig', None) or cause))}.",
+            remedy="Free some space if the disk is full. If the file is damaged, put back a copy, or delete it: "
+            "all trials run again.",
+        ) from error
 
 
 def _refuse_other(sweep: SweepFile, folder: Path) -> None:

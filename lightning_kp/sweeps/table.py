@@ -14,7 +14,7 @@ from lightning_kp.runs.loggers import markdown
 from lightning_kp.runs.metric_names import current_name
 from lightning_kp.sweeps.file import SEED, Setting
 from lightning_kp.sweeps.study import Study, Trial
-from lightning_kp.sweeps.trial import read_result
+from lightning_kp.sweeps.trial import number_of, read_result
 
 # Metrics shown beside the optimised one, where trials have them.
 SHOWN_METRICS = (
@@ -51,8 +51,8 @@ def per_setting(study: Study, trials: Sequence[Trial], results: dict[int, dict[s
     for repeats in groups.values():
         row = _varied(study, repeats[0].setting) | {"trials": len(repeats)}
         for name in (metric, *(name for name in SHOWN_METRICS if name != metric)):
-            given = [results[each.number].get("figures", {}).get(name) for each in repeats]
-            values = [float(value) for value in given if isinstance(value, (int, float))]
+            given = [_figures(each, results, metric).get(name) for each in repeats]
+            values = [value for value in map(number_of, given) if value is not None]
             if values:
                 row[name] = statistics.mean(values)
                 row[f"{name} sd"] = statistics.stdev(values) if len(values) > 1 else None
@@ -63,6 +63,11 @@ def per_setting(study: Study, trials: Sequence[Trial], results: dict[int, dict[s
     order = [json.dumps(_without_seed(setting)) for setting in study.sweep.grid()]
     positions = [order.index(key) for key in groups]
     return [row for _, row in sorted(zip(positions, rows, strict=True), key=lambda pair: pair[0])]
+
+
+def _figures(trial: Trial, results: dict[int, dict[str, Any]], metric: str) -> dict[str, Any]:
+    """Metrics of a trial by name; the optimised one is known to the record, also where its file is lost or damaged."""
+    return dict(results[trial.number].get("figures") or {}) | {metric: trial.value}
 
 
 def _without_seed(setting: Setting) -> Setting:
@@ -100,7 +105,8 @@ def _per_trial(trials: Sequence[Trial], results: dict[int, dict[str, Any]]) -> R
     rows: Rows = []
     for each in trials:
         result = results[each.number]
-        metrics = {k: v for k, v in result.get("figures", {}).items() if isinstance(v, (int, float, str))}
+        figures = dict(result.get("figures") or {})
+        metrics = {k: v for k, v in figures.items() if isinstance(v, (int, float, str))}
         rows.append(
             {
                 "trial": each.number,
@@ -130,7 +136,8 @@ def _markdown(study: Study, rows: Rows, trials: Sequence[Trial], results: dict[i
         "",
         f"Mean ± standard deviation over trials; {goal} {study.sweep.metric} is better.",
     ]
-    lines += ["", markdown(columns, [[_cell(row, name) for name in columns] for row in rows])]
+    if rows:
+        lines += ["", markdown(columns, [[_cell(row, name) for name in columns] for row in rows])]
     failed = [each for each in trials if each.state == "failed"]
     if failed:
         lines += ["", f"{len(failed)} of {len(trials)} trials failed:", ""]

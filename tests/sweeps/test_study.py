@@ -17,10 +17,10 @@ from lightning_kp.cli import main
 from lightning_kp.command.training import refuse_wrong_options
 from lightning_kp.command.trials import training_options
 from lightning_kp.errors import ConfigurationError
+from lightning_kp.sweeps import runner
 from lightning_kp.sweeps.file import SEED, SweepFile, read_sweep
 from lightning_kp.sweeps.study import Study
 from lightning_kp.sweeps.table import per_setting, write_tables
-from lightning_kp.verbs import sweep as verb
 
 FILES = sorted((ROOT / "experiments").glob("sweep_*.yaml"))
 EVERY_FILE = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -50,7 +50,7 @@ if x == 6:
 def _repository(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)  # sweep files name experiments from here
     monkeypatch.delenv("KP_DEBUG", raising=False)
-    monkeypatch.setattr(verb, "POLL_S", 0.01)
+    monkeypatch.setattr(runner, "POLL_S", 0.01)
 
 
 def written(folder: Path, **keys: Any) -> Path:
@@ -281,17 +281,17 @@ def test_ctrl_c_ends_the_trials_and_keeps_the_rest(
     started: list[subprocess.Popen[bytes]] = []
     real = subprocess.Popen
 
-    def popen(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+    def popen(args: list[str], **options: Any) -> subprocess.Popen[bytes]:
         started.append(real([sys.executable, "-c", "import time; time.sleep(60)"], **options))
         return started[-1]
 
-    def interrupt(runner: verb.Runner) -> None:
+    def interrupt(running: runner.Runner) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(verb.subprocess, "Popen", popen)
-        patch.setattr(verb.Runner, "_collect", interrupt)
-        patch.setattr(verb, "SHUTDOWN_S", 0.1)
+        patch.setattr(runner.subprocess, "Popen", popen)
+        patch.setattr(runner.Runner, "_collect", interrupt)
+        patch.setattr(runner, "SHUTDOWN_S", 0.1)
         assert run(file, "--jobs", "2") == 130
     assert "run the same command again" in capsys.readouterr().err
     assert len(started) == 2
@@ -315,7 +315,7 @@ def test_failed_trials_are_repeated_on_request(tmp_path: Path) -> None:
 def test_failed_draws_are_repeated_once(tmp_path: Path) -> None:
     file = written(tmp_path, method="random", parameters={"x": {"min": 1, "max": 1_000_000}})
     (tmp_path / "script.py").write_text("raise SystemExit(1)\n")
-    assert run(file, "--trials", "2") == 0
+    assert run(file, "--trials", "2") == 1
     (tmp_path / "script.py").write_text(SCRIPT.replace("x == 2", "x == -1"))
     assert run(file, "--trials", "2", "--retry") == 0
     found = rows(tmp_path / "out" / "trials.csv")
