@@ -11,7 +11,7 @@ TYPING := build/typing
 PLUGINS := methods datamodules callbacks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format typecheck check bench results ablations label-curves scenes clean
+.PHONY: help demo test test-all lint format typecheck check bench results ablations label-curves scenes faults clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +76,10 @@ scenes: $(VENV)/run.stamp  ## compare errors in harder scenes with and without p
 label-curves: $(VENV)/run.stamp  ## measure the error over the number of labels (needs KP_DATA; hours on two cores): runs/label_efficiency
 	@test -d "$(MOUSE)" || { echo "Set KP_DATA to the folder that contains mouse_openfield." >&2; exit 1; }
 	$(BIN)/python -m lightning_kp.studies.label_efficiency --data "$(KP_DATA)" --jobs $(JOBS)
+
+FAULTS_EVERY ?= 1
+faults: $(VENV)/run.stamp  ## kill every verb at every change of a file, fill its disk, and type it again (Linux; hours): runs/faults
+	$(BIN)/python -m lightning_kp.studies.faults --every $(FAULTS_EVERY)
 
 clean:  ## remove everything that make created, including .venv; results in runs/ are kept
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,15 +1,26 @@
 """Checks for training on several devices."""
 
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.strategies import DDPStrategy
 
-from lightning_kp.errors import ConfigurationError
+from lightning_kp.errors import ConfigurationError, WorkerError
 from lightning_kp.method import Method
 
 REMEDY = "Use --trainer.strategy=ddp_find_unused_parameters_true"
 MAX_MODULES_SHOWN = 4
+LOST_CONNECTION = re.compile(
+    r"gloo|nccl|connection (closed|reset|refused)|broken pipe|heartbeat|timed? ?out waiting", re.IGNORECASE
+)
+"""Errors that a process gets whose partner has ended."""
+ENDING_S = 3.0
+"""Time for the end of a process to be known after its connections have closed."""
 
 
 class UnusedParameters(L.Callback):
@@ -60,3 +71,40 @@ def message(method: L.LightningModule, idle: list[str]) -> str:
     )
     why = f" while the weight of {' and '.join(off)} is 0" if off else ""
     return f"Plain ddp needs a gradient for every parameter in every step, but {shown} had none{why}."
+
+
+def lost_worker(trainer: L.Trainer, error: BaseException) -> WorkerError | None:
+    """Return the error of one line for a training that stopped because another of its processes ended.
+
+    None if ``error`` has another reason.  What the process itself printed about its end stands above.
+    """
+    if trainer.world_size == 1 or not LOST_CONNECTION.search(str(error)):
+        return None
+    started = getattr(trainer.strategy.launcher, "procs", None) or ()
+    kept = str(getattr(trainer.checkpoint_callback, "best_model_path", "") or "")
+    remedy = f"Continue with the same command and --ckpt_path {kept}" if kept else "No epoch was finished."
+    return WorkerError(
+        f"{_ended(started)}, so process {trainer.global_rank} of {trainer.world_size} stopped. "
+        f"Kept: {kept or 'nothing'}.",
+        remedy=remedy,
+    )
+
+
+def _ended(started: Sequence["subprocess.Popen[bytes]"]) -> str:
+    """Which process ended, and how; ``started`` are the processes 1, 2, ... where this one is 0, else none."""
+    if not started:  # process 0 started this one, and ends with any of the others
+        return "Process 0, or one that it started, has ended"
+    deadline = time.monotonic() + ENDING_S
+    while time.monotonic() < deadline:
+        for rank, process in enumerate(started, start=1):
+            if process.poll():
+                return f"Process {rank} {_how(process.returncode)}"
+        time.sleep(0.05)
+    return "Another process has ended"
+
+
+def _how(code: int) -> str:
+    if code > 0:
+        return f"failed (exit code {code})"
+    names = {each.value: each.name for each in signal.Signals}
+    return f"was killed ({names.get(-code, f'signal {-code}')})"

@@ -5,6 +5,7 @@ Nothing heavy is imported before the verb is known, so that ``kp --help`` answer
 
 import difflib
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -58,6 +59,9 @@ INTERRUPTED = 130  # the shell's convention for a program ended by Ctrl-C
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``kp`` with the arguments of the command line; returns the exit code (0, 2 error, 130 Ctrl-C)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):  # names of files need not be UTF-8
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     wait_briefly()  # before a verb imports torch
     try:
         return _dispatch(given)

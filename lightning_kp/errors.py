@@ -3,6 +3,7 @@
 import difflib
 import errno
 import os
+import re
 from collections.abc import Iterable, Iterator
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -45,13 +46,19 @@ class DivergenceError(KeypointError, RuntimeError):
     """A loss term became NaN or infinite."""
 
 
+class WorkerError(KeypointError, RuntimeError):
+    """A process of a training on several devices that ended before the others."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name whose spelling is closest to the given one; None if no name is close.
+
+    The given name itself is not among the answers: it was refused.
 
     >>> nearest("resnet5O", ["resnet18", "resnet50"])
     'resnet50'
     """
-    by_lower = {option.lower(): option for option in known}
+    by_lower = {option.lower(): option for option in known if option != name}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
     return by_lower[near[0]] if near else None
 
@@ -77,6 +84,24 @@ def explain(error: BaseException) -> str | None:
     for link in _chain(error):
         if isinstance(link, OSError) and (line := _explain_os_error(link)):
             return line
+    return None
+
+
+def disk_full_number(error: BaseException) -> int | None:
+    """Return the system's number of a full disk that an error, or one among its causes, tells of; None for others.
+
+    HDF5 and other libraries in C tell it in the text of errors of their own.
+
+    >>> disk_full_number(RuntimeError("file write failed: errno = 28, error message = 'No space left on device'"))
+    28
+    """
+    for link in _chain(error):
+        stated = re.search(r"\berrno = (\d+)", str(link))
+        number = (
+            link.errno if isinstance(link, OSError) and link.errno else int(stated[1]) if stated else None
+        )
+        if number in DISK_FULL:
+            return number
     return None
 
 

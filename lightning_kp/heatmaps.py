@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from lightning_kp.geometry import pixel_centres
-from lightning_kp.keypoints import Keypoints
 
 
 class Moments(NamedTuple):
@@ -63,11 +62,6 @@ def moments(heatmaps: Tensor) -> Moments:
     var_y = (heatmaps.sum(dim=-1) * y**2).sum(dim=-1)
     cov_xy = ((heatmaps * x.unsqueeze(-2)).sum(dim=-1) * y).sum(dim=-1)
     return Moments(points, torch.stack((var_x, var_y, cov_xy), dim=-1), heatmaps.flatten(2).amax(dim=-1))
-
-
-def to_keypoints(heatmaps: Tensor) -> Keypoints:
-    """Heatmaps (B, K, h, w) that sum to one -> keypoints (B, 1, K, 2) whose confidence is the peak."""
-    return Keypoints(expectation(heatmaps).unsqueeze(1), heatmaps.flatten(2).amax(dim=-1).unsqueeze(1))
 
 
 def render_gaussians(

@@ -15,8 +15,9 @@ from lightning_kp import __version__
 from lightning_kp.batches import Frames, floats_in_unit_range
 from lightning_kp.contract import require_batch_type
 from lightning_kp.errors import ConfigurationError, DivergenceError
-from lightning_kp.heatmaps import Moments, expectation, moments, to_keypoints
+from lightning_kp.heatmaps import Moments, expectation
 from lightning_kp.keypoints import Keypoints
+from lightning_kp.readout.subgrid import subgrid_moments
 from lightning_kp.runs.allocator import keep_freed_memory
 from lightning_kp.runs.divergence import advice, refuse_broken_weights
 from lightning_kp.schedules import WarmupCosine
@@ -206,7 +207,8 @@ class KeypointMethod(Method):
 
     def forward(self, image: Tensor) -> Keypoints:
         """Images (B, 3, H, W) in [0, 1] -> Keypoints (B, I, K, 2), normalised; the same in training and evaluation."""
-        return to_keypoints(self.heatmaps(image))
+        found = self.locate(image)
+        return Keypoints(found.points, found.peak)
 
     def predict_step(self, batch: Frames, batch_idx: int = 0) -> Prediction:
         """Frames (B, 3, H, W) -> keypoints (B, I, K, 2) whose confidence is the heatmap peak, and their covariance."""
@@ -214,8 +216,8 @@ class KeypointMethod(Method):
         return Prediction(Keypoints(points, peak), covariance, batch.video, batch.index)
 
     def locate(self, image: Tensor) -> Moments:
-        """Images (B, 3, H, W) in [0, 1] -> Moments (B, I, K, ...) of the heatmaps of every animal."""
-        return Moments(*(value.unsqueeze(1) for value in moments(self.heatmaps(image))))
+        """Images (B, 3, H, W) in [0, 1] -> Moments (B, I, K, ...) of the heatmaps of every animal, below their grid."""
+        return Moments(*(value.unsqueeze(1) for value in subgrid_moments(self.heatmaps(image))))
 
     def exported(self, image: Tensor) -> dict[str, Tensor]:
         """Images (B, 3, H, W) in [0, 1] -> the outputs of the exported graph by name (`kp export`).
@@ -227,7 +229,10 @@ class KeypointMethod(Method):
         return {"points": found.points, "confidence": found.peak, "covariance": found.covariance}
 
     def points(self, image: Tensor) -> Tensor:
-        """Images (B, 3, H, W) in [0, 1] -> points (B, K, 2), normalised, of the only instance."""
+        """Images (B, 3, H, W) in [0, 1] -> points (B, K, 2), normalised, of the only instance, for use in a loss.
+
+        They are the means of the heatmaps.  :meth:`locate` moves those of narrow heatmaps off the grid.
+        """
         return expectation(self.heatmaps(image))
 
 

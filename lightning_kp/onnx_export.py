@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from lightning_kp import __version__
 from lightning_kp.batches import Frames
 from lightning_kp.errors import ConfigurationError, ExportError
+from lightning_kp.files import replacing
 from lightning_kp.method import KeypointMethod, class_path
 
 METADATA_KEY = "lightning_kp"
@@ -108,8 +109,8 @@ def write_onnx(
             remedy="Set KP_DEBUG=1 for the whole log.",
         )
     program.model.metadata_props[METADATA_KEY] = json.dumps(_metadata(method, size, names) | dict(notes))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    program.save(str(path), external_data=False)
+    with replacing(path) as temporary:
+        program.save(str(temporary), external_data=False)
     return names
 
 
@@ -166,17 +167,16 @@ def _difference(name: str, wanted: NDArray[Any], found: NDArray[Any], side: int)
     return difference, RELATIVE_TOLERANCE * max(1e-3, float(np.abs(wanted).max()))
 
 
-def refuse_differences(path: Path, differences: Mapping[str, tuple[float, float]]) -> None:
-    """Remove the file and raise ExportError if an output is NaN or differs by more than its bound."""
+def refuse_differences(differences: Mapping[str, tuple[float, float]]) -> None:
+    """Raise ExportError if an output is NaN or differs by more than its bound."""
     wrong = [
         f"{name} by {difference:.3g} (allowed {bound:.3g})"
         for name, (difference, bound) in differences.items()
         if not difference <= bound
     ]
     if wrong:
-        path.unlink(missing_ok=True)
         raise ExportError(
-            f"The exported graph differs from the method: {', '.join(wrong)}. It was removed.",
+            f"The exported graph differs from the method: {', '.join(wrong)}. Nothing was written.",
             remedy="Try --video with a video of your own; newer versions of onnxscript and onnxruntime may help.",
         )
 

@@ -5,8 +5,8 @@ Estimation, and 2.5, Human Pose Estimation; the network of Newell, Yang and Deng
 
 Deviations and choices: the paper states neither the optimiser (RMSprop, as Newell et al.) nor the six scales of its
 test (0.7 to 1.2, ours) nor the initialisation of the sigmoids (at 0.01, as Lin et al.). For each scale the whole crop
-is resized, and the heatmaps are resized back to one grid before averaging. Gaussians have a standard deviation of one
-pixel of a 64 x 64 heatmap, as Newell et al. Losses are means over pixels and labelled joints, summed over the stacks.
+is resized, and the heatmaps are resized back to one grid before averaging. Gaussians of one pixel of a 64 x 64 heatmap
+(Newell et al.) are fitted to read maxima. Losses are means over pixels and labelled joints, summed over the stacks.
 """
 
 import warnings
@@ -76,7 +76,7 @@ class StackedHourglass(KeypointMethod):
         floor: Targets up to this value are true negatives (eq. 2.3).
         hardest: Share of the joints that ``ohkm`` keeps, in (0, 1].
         sigma: Standard deviation of the labels' Gaussians in normalised units (2 / 64).
-        refinement: How a maximum is located with sub-pixel precision: ``quarter`` or ``quadratic``.
+        refinement: How a maximum is located below its pixel (readout/subpixel.py); ``quarter`` is that of Newell et al.
         scales: Scales of the image whose heatmaps are averaged (the paper: six).
         flip_test: Average with the mirror image, too (as the paper does).
         augment: Turn, scale, shift and re-light training images, for datamodules that do not.
@@ -109,7 +109,7 @@ class StackedHourglass(KeypointMethod):
         floor: float = FLOOR,
         hardest: float = 0.5,
         sigma: float = 2 / 64,
-        refinement: Refinement = "quarter",
+        refinement: Refinement = "gaussian",
         scales: Sequence[float] = (1.0,),
         flip_test: bool = False,
         augment: bool = False,

@@ -28,7 +28,8 @@ from lightning_kp.losses.rotation import rotation_of_animals
 from lightning_kp.losses.separation import separation_of_animals, separation_over_turns
 from lightning_kp.methods.bkind import BKinD
 from lightning_kp.readout.instances import group_peaks, order_by_height, reorder_animals, reorder_peaks
-from lightning_kp.readout.peaks import highest_peaks, window_moments
+from lightning_kp.readout.peaks import Peaks, highest_peaks, window_moments
+from lightning_kp.readout.subgrid import subgrid_window_moments
 from lightning_kp.warps import Turn
 
 Join = Literal["max", "sum"]
@@ -81,7 +82,9 @@ class MultiInstanceBKinD(BKinD):
 
     def locate(self, image: Tensor) -> Moments:
         """Images (B, 3, H, W) in [0, 1] -> Moments (B, I, K, ...), animals ordered by the y of their centroids."""
-        found, value = self._peaks(self.heatmaps(image))
+        heatmaps = self.heatmaps(image)
+        peaks, radius = self._peaks(heatmaps)
+        found, value = subgrid_window_moments(heatmaps, peaks, radius), peaks.value.transpose(1, 2)
         # A peak of confidence 0 counts nowhere. Training uses faint peaks too, so that they can grow.
         found = found._replace(peak=found.peak * (value > self.faint * value[:, :1]))
         order = group_peaks(found.points, found.peak)
@@ -98,16 +101,15 @@ class MultiInstanceBKinD(BKinD):
         """Images (B, 3, H, W) in [0, 1] -> points (B, I K, 2), one animal after another."""
         return self.locate(image).points.flatten(1, 2)
 
-    def _peaks(self, heatmaps: Tensor) -> tuple[Moments, Tensor]:
-        """Heatmaps (B, K, h, w) -> Moments (B, N, K, ...) by decreasing height, and heights (B, N, K)."""
+    def _peaks(self, heatmaps: Tensor) -> tuple[Peaks, int]:
+        """Peaks of heatmaps (B, K, h, w) by decreasing height, and half the side of their windows, in cells."""
         half = min(heatmaps.shape[-2:]) / 2
         reach, radius = max(1, round(self.apart * half)), max(1, round(self.region * half))
-        peaks = highest_peaks(heatmaps, self.instances, reach)
-        return window_moments(heatmaps, peaks, radius), peaks.value.transpose(1, 2)
+        return highest_peaks(heatmaps, self.instances, reach), radius
 
     def _points_of(self, heatmaps: Tensor) -> Tensor:
         """Heatmaps (B, K, h, w) -> points (B, I, K, 2), by decreasing height of the peaks."""
-        return self._peaks(heatmaps)[0].points
+        return window_moments(heatmaps, *self._peaks(heatmaps)).points
 
     def _rebuild(self, appearance: Tensor, now: Tensor, future: Tensor) -> Tensor:
         size = (appearance.shape[-2], appearance.shape[-1])

@@ -28,7 +28,7 @@ ROWS = (
     ("motion",),
     ("frames",),
     ("tracks", "labels"),
-    ("behaviour", "people"),
+    ("behaviour", "people", "smoothing", "confidence"),
     ("scoring", "inspection", "diagnosis", "reports", "sweeps"),
     PLUGINS,
     ("command",),
@@ -54,12 +54,13 @@ TOP_MODULES = {
 } - {
     "deeplabcut",
     "images", "nn", "losses", "readout", "metrics", "runs", "video", "arena", "motion", "frames", "tracks", "labels",
-    "behaviour", "people", "scoring", "inspection", "diagnosis", "reports", "sweeps", "command", "api", "verbs",
-    "studies", "bench",
+    "behaviour", "people", "smoothing", "confidence", "scoring", "inspection", "diagnosis", "reports", "sweeps",
+    "command", "api", "verbs", "studies", "bench",
 }  # fmt: skip
 MODULES_PER_PACKAGE = (3, 14)
 OTHER_SIZES: dict[str, str] = {
     "verbs": "as many modules as there are words",
+    "studies": "as many modules as there are comparisons in the docs",
 }
 LINES_PER_MODULE = 300
 LONGER: dict[str, str] = {

@@ -24,8 +24,10 @@ from lightning_kp.checkpoints import (
     trained_on,
     write_method,
 )
+from lightning_kp.datamodules import VideoFramePairs
 from lightning_kp.errors import CheckpointError
-from lightning_kp.method import plain_settings
+from lightning_kp.method import class_path, plain_settings
+from lightning_kp.methods import SupervisedKeypoints
 
 
 @pytest.fixture(scope="module")
@@ -238,6 +240,85 @@ def test_options_that_the_class_does_not_have(trained: Path, tmp_path: Path) -> 
     path = changed(trained, tmp_path / "x.ckpt", hyper_parameters={"keypoints": 4, "tentacles": 8})
     with pytest.raises(CheckpointError, match="tentacles"):
         load_method(path)
+
+
+def with_data(trained: Path, target: Path, **settings: Any) -> Path:
+    """A checkpoint that says it was trained on pairs of frames with these settings."""
+    note = read_checkpoint(trained)["lightning_kp"]
+    data = {"data_class_path": class_path(VideoFramePairs)}
+    return changed(trained, target, lightning_kp=note | data | {"data": {"size": 8} | settings})
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"size": -1}, "its size is -1, and a whole number of pixels from 8 to 4096 is needed."),
+        ({"size": 400_000}, "its size is 400000, and a whole number of pixels from 8 to 4096 is needed."),
+        ({"size": "abc"}, "its size is 'abc', and a whole number is needed."),
+        ({"size": None}, "its size is None, and a whole number is needed."),
+        ({"size": True}, "its size is True, and a whole number is needed."),
+        ({"size": [96]}, "its size is [96], and a whole number is needed."),
+        ({"fit": "abc"}, "its fit is 'abc', and one of pad, crop, squash is needed."),
+        ({"boxes": {"a": 1}}, "its boxes is {'a': 1}, and "),
+        ({"root": 3}, "its root is 3, and text is needed."),
+        ({"batch_size": "many"}, "its batch_size is 'many', and a whole number is needed."),
+    ],
+)
+def test_settings_of_the_data_are_checked_as_options_are(
+    settings: dict[str, Any], told: str, trained: Path, tmp_path: Path
+) -> None:
+    path = with_data(trained, tmp_path / "x.ckpt", **settings)
+    with pytest.raises(CheckpointError) as refused:
+        data_settings(path)
+    assert f"{path} holds settings that cannot be: {told}" in str(refused.value)
+
+
+@pytest.mark.parametrize("size", [0, 7, 4097, "abc", None, 2.5])
+def test_a_size_is_checked_whatever_the_data(size: Any, trained: Path, tmp_path: Path) -> None:
+    note = read_checkpoint(trained)["lightning_kp"] | {
+        "data_class_path": "unknown.Data",
+        "data": {"size": size},
+    }
+    with pytest.raises(CheckpointError, match="a whole number of pixels from 8 to 4096 is needed"):
+        data_settings(changed(trained, tmp_path / "x.ckpt", lightning_kp=note))
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"keypoints": "abc"}, "its keypoints is 'abc', and a whole number is needed."),
+        ({"keypoints": None}, "its keypoints is None, and a whole number is needed."),
+        ({"keypoints": -1}, "Toy needs a keypoint."),
+        ([4], "its options are [4], and a mapping is needed."),
+    ],
+)
+def test_options_of_a_method_are_checked(options: Any, told: str, trained: Path, tmp_path: Path) -> None:
+    path = changed(trained, tmp_path / "x.ckpt", hyper_parameters=options)
+    with pytest.raises(CheckpointError) as refused:
+        load_method(path)
+    assert f"holds settings that cannot be: {told}" in str(refused.value)
+
+
+def test_settings_do_not_ask_for_memory(trained: Path, tmp_path: Path) -> None:
+    """A network of ten thousand million weights is refused by its shapes, before it is built."""
+    path = changed(trained, tmp_path / "x.ckpt", hyper_parameters={"keypoints": 10**9})
+    with pytest.raises(CheckpointError, match=r"net.weight is \(4, 3, 3, 3\), not \(1000000000, 3, 3, 3\)"):
+        load_method(path)
+
+
+def test_a_million_names_are_neither_built_nor_printed(tmp_path: Path) -> None:
+    named = SupervisedKeypoints(names=["nose", "tail"], encoder="tiny", pretrained=False)
+    write_method(tmp_path / "good.ckpt", named, {"size": 32})
+    options = {**named.hparams, "names": [f"point {number}" for number in range(1_000_000)]}
+    path = changed(tmp_path / "good.ckpt", tmp_path / "x.ckpt", hyper_parameters=options)
+    with pytest.raises(CheckpointError, match="does not fit SupervisedKeypoints") as refused:
+        load_method(path)
+    assert len(str(refused.value)) < 1000
+
+
+def test_weights_that_are_no_tensors(trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="holds no trained method"):
+        load_method(changed(trained, tmp_path / "x.ckpt", state_dict={"net.weight": "abc"}))
 
 
 # ---------------------------------------------------------------- writing

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -13,11 +14,13 @@ import pytest
 from lightning_kp.errors import DataError
 from lightning_kp.files import (
     file_fingerprint,
+    read_json,
     replacing,
     unique_stems,
     write_whole,
     writing,
     writing_cache,
+    writing_text,
 )
 
 
@@ -133,3 +136,54 @@ def test_the_longest_name_can_be_written(context: Any, tmp_path: Path) -> None:
     with context(path, several_writers=True) as opened:
         opened.write_bytes(b"1") if isinstance(opened, Path) else opened.write(b"1")
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_table_appears_line_by_line_under_another_name(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.csv"
+    with writing_text(path) as file:
+        file.write("é\r\n")
+        file.flush()
+        assert not path.exists()
+    assert path.read_bytes() == b"\xc3\xa9\r\n"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b"null", b'[["a", 1]]', b"\xff", b"[" * 100_000])
+def test_json_that_is_no_object_is_damaged(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(DataError, match=r"a.json is damaged \(.*Delete it; it will be written again"):
+        read_json(tmp_path / "a.json")
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """The system refuses to write a file beyond ``size`` bytes, as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="the system cannot reserve room")
+def test_a_disk_without_room_is_told_before_a_library_writes(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    path.write_text("old")
+    with pytest.raises(OSError, match=r"a\.h5") as told, files_of_at_most(1000), replacing(path, room=1001):
+        pytest.fail("there is no room")
+    assert (told.value.errno, told.value.filename) == (errno.EFBIG, str(path))
+    assert [each.read_text() for each in tmp_path.iterdir()] == ["old"]
+    with files_of_at_most(1000), replacing(path, room=1000) as temporary:
+        assert temporary.stat().st_size == 0
+        temporary.write_text("new")
+    assert path.read_text() == "new"
+
+
+def test_a_full_disk_is_known_from_the_text_of_a_library(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left on device") as told, replacing(tmp_path / "a.h5"):
+        raise RuntimeError(
+            "Can't decrement id ref count (file write failed: errno = 28, error message = 'No space')"
+        )
+    assert (told.value.errno, told.value.filename) == (errno.ENOSPC, str(tmp_path / "a.h5"))
+    with pytest.raises(RuntimeError, match="other"), replacing(tmp_path / "a.h5"):
+        raise RuntimeError("other, errno = 5")

@@ -16,7 +16,6 @@ from lightning_kp.heatmaps import (
     reference_amplitude,
     render_gaussians,
     spatial_softmax,
-    to_keypoints,
 )
 
 
@@ -60,14 +59,6 @@ def test_covariance_agrees_with_samples() -> None:
     expected = np.cov(x.ravel(), y.ravel(), aweights=weight, bias=True)
     var_x, var_y, cov = moments(heatmap).covariance.flatten().tolist()
     np.testing.assert_allclose([[var_x, cov], [cov, var_y]], expected, atol=1e-12)
-
-
-def test_keypoints_are_one_instance_with_the_peak_as_confidence() -> None:
-    heatmaps = spatial_softmax(torch.randn(2, 3, 4, 5))
-    keypoints = to_keypoints(heatmaps)
-    assert keypoints.points.shape == (2, 1, 3, 2)
-    torch.testing.assert_close(keypoints.points[:, 0], expectation(heatmaps))
-    torch.testing.assert_close(keypoints.confidence[:, 0], heatmaps.amax(dim=(-2, -1)))
 
 
 def test_gradients() -> None:

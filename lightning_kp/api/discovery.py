@@ -15,13 +15,20 @@ from lightning_kp.api.paths import PathLike, Paths, as_list
 from lightning_kp.api.run import Run
 from lightning_kp.command import training
 from lightning_kp.command.arguments import fit_options, typed
+from lightning_kp.command.continued import (
+    continuing_options,
+    differences,
+    epochs_of,
+    ignored,
+    keep_earlier,
+    refuse_mixing,
+)
 from lightning_kp.command.discovery_plan import (
     DEFAULT_PRESET,
     FOLLOWING_PRESET,
     SINGLE_ANIMAL,
     Plan,
     capped_without_gpu,
-    follows,
 )
 from lightning_kp.command.judging import finish, training_progress
 from lightning_kp.command.presets import preset_path
@@ -30,8 +37,10 @@ from lightning_kp.files import write_whole
 from lightning_kp.inspection.advice import ALONE_REGIONS
 from lightning_kp.inspection.picture import write_picture
 from lightning_kp.inspection.videos import inspect_videos
+from lightning_kp.motion.boxes import follow
 from lightning_kp.runs.folder import RunFolder
-from lightning_kp.video.paths import find_videos
+from lightning_kp.runs.lock import is_first_process, locked
+from lightning_kp.video.paths import find_videos, refuse_other_encodings
 
 MIN_FRAMES = 4
 """Frames of the longest video (ours): fewer leave no pairs for training and validation."""
@@ -45,28 +54,34 @@ def discover(
     videos: Paths,
     *,
     out: PathLike = "runs/discover",
+    animals: int | None = None,
     preset: PathLike | None = None,
     overlay: bool = True,
+    again: bool = False,
     settings: Mapping[str, Any] | None = None,
     options: Sequence[str] = (),
 ) -> Run:
     """Find keypoints in videos without labels: inspect, train, track every frame, judge, write the report.
 
-    A second call with the same folder continues where the first one stopped.
+    A second call with the same folder continues where the first one stopped, with the settings of the first.  Other
+    settings are ignored by a finished run, which says so, and refused by an unfinished one.
 
     Args:
         videos: Video files, folders or globs.
         out: The run folder.
-        preset: ``laptop``, ``follow``, ``turning``, ``paper``, or a YAML file of your own.  By default ``follow`` for
-            one animal that is small in its arena, else ``laptop``.
+        animals: Number of animals in every video; each gets a square that follows it.  By default they are counted.
+        preset: ``laptop``, ``follow``, ``turning``, ``paper``, or a YAML file of your own.  By default ``follow``
+            where each animal gets a square, else ``laptop``.
         overlay: Draw the keypoints into a copy of each video.
+        again: Train anew; an earlier run in the folder is kept beside it, as OUT-1 and so on.
         settings: Anything that ``kp fit`` accepts, by option name, such as
             ``{"model.keypoints": 10, "data.gap": "0.3s", "trainer.max_epochs": 40}``.
         options: Further options as typed after ``kp fit``, such as ``--trainer.callbacks+=Curriculum``.
 
     Raises:
         VideoError: A path names no video, or a video that cannot be read.
-        ConfigurationError: An unknown setting or preset, or a folder with a run on other videos.
+        ConfigurationError: An unknown setting or preset, or a folder with a run on other videos, or an unfinished one
+            with other settings.
         DataError: The videos are too short.
 
     Example:
@@ -76,25 +91,41 @@ def discover(
     overrides = [*fit_options(settings or {}), *options]
     chosen = preset_path(os.fspath(preset) if preset is not None else DEFAULT_PRESET)
     _refuse_own_options(overrides)
+    if animals is not None:
+        overrides.append(f"--data.boxes={_squares_for(animals, overrides)}")
     found = find_videos(as_list(videos))
+    refuse_other_encodings(found)
     # Wrong options are refused before the videos are inspected, which may take minutes.
     training.refuse_wrong_options(
         [f"--config={chosen}", f"--data.videos={json.dumps([str(video) for video in found])}", *overrides]
     )
-    folder = RunFolder(Path(out)).create()
-    try:
-        _refuse_other_videos(found, folder)
-        suggested = inspect_and_suggest(found, folder)
-    except KeypointError:
-        folder.remove_if_empty()  # a refused call leaves nothing behind
-        raise
-    plan = Plan(chosen, suggested, tuple(overrides))
-    if preset is None and follows(suggested) and "data.boxes" not in typed(overrides):
-        plan = replace(plan, preset=preset_path(FOLLOWING_PRESET))
-    train(found, folder, capped_without_gpu(plan))
-    if os.environ.get("LOCAL_RANK", "0") == "0":  # the other processes of DDP have done their part
-        finish(found, folder, overlay=overlay)
+    folder = RunFolder(Path(out))
+    if again and is_first_process() and (earlier := keep_earlier(folder)) is not None:
+        logger.info("The earlier run is kept as %s", earlier)
+    with locked(folder.create().path, "Another discovery"):
+        try:
+            _refuse_other_videos(found, folder)
+            suggested = inspect_and_suggest(found, folder)
+        except KeypointError:
+            folder.remove_if_empty()  # a refused call leaves nothing behind
+            raise
+        plan = Plan(chosen, suggested, tuple(overrides))
+        if preset is None and plan.follows:
+            plan = replace(plan, preset=preset_path(FOLLOWING_PRESET))
+        train(found, folder, capped_without_gpu(plan), is_preset_typed=preset is not None)
+        if is_first_process():  # the other processes of DDP have done their part
+            finish(found, folder, overlay=overlay)
     return Run(folder.path)
+
+
+def _squares_for(animals: int, overrides: list[str]) -> str:
+    """Boxes that follow so many animals.  Raises ConfigurationError where other boxes are set."""
+    if "data.boxes" in typed(overrides):
+        raise ConfigurationError(
+            f"{animals} animals are to be followed by squares, but data.boxes sets other ones.",
+            remedy="Leave one of --animals and --data.boxes out.",
+        )
+    return follow(animals)
 
 
 def inspect_and_suggest(videos: list[Path], folder: RunFolder) -> dict[str, Any]:
@@ -129,7 +160,7 @@ def _suggested_settings(inspection: dict[str, Any]) -> dict[str, Any]:
     names = {"gap": "data.gap", "size": "data.size", "box": "data.boxes", "keypoints": "model.keypoints"}
     values = {option: inspection["suggestion"][name]["value"] for name, option in names.items()}
     is_alone = all(
-        (video.get("things") or 0) <= 1 and (video.get("regions") or 0) < ALONE_REGIONS
+        (video.get("animals") or 0) <= 1 and (video.get("regions") or 0) < ALONE_REGIONS
         for video in inspection["videos"]
     )
     known = {option: value for option, value in values.items() if value is not None}
@@ -160,23 +191,29 @@ def _refuse_own_options(overrides: list[str]) -> None:
             raise ConfigurationError(f"Discovery sets {name} itself.", remedy=remedy)
 
 
-def train(videos: list[Path], folder: RunFolder, plan: Plan) -> None:
-    """Train as ``kp fit`` does; continues from the last checkpoint if there is one."""
-    options = [*plan.options(), f"--data.videos={json.dumps([str(video.resolve()) for video in videos])}"]
-    options.append(f"--trainer.default_root_dir={folder.path}")
+def train(videos: list[Path], folder: RunFolder, plan: Plan, *, is_preset_typed: bool = False) -> None:
+    """Train as ``kp fit`` does; continues from the last checkpoint, with the run's own settings, if there is one."""
+    placed = [f"--data.videos={json.dumps([str(video.absolute()) for video in videos])}"]
+    placed.append(f"--trainer.default_root_dir={folder.path}")
+    options = plan.options()
     if folder.last_checkpoint.exists():
-        done = training_progress(folder)[0] or 0
-        if plan.max_epochs is not None and done >= plan.max_epochs:
+        done, wanted = training_progress(folder)[0] or 0, epochs_of(folder, plan)
+        other = differences(folder, plan, is_preset_typed=is_preset_typed)
+        if wanted is not None and done >= wanted:
             logger.info(
                 "Training is complete (%d epochs); --trainer.max_epochs=%d would train on.", done, 2 * done
             )
+            if other:
+                logger.warning(ignored(folder, other))
             return
+        refuse_mixing(folder, other, done)
         logger.info("Continuing after epoch %d from %s", done, folder.last_checkpoint)
-        options.append(f"--ckpt_path={folder.last_checkpoint}")
+        options = continuing_options(folder, plan)
+        placed.append(f"--ckpt_path={folder.last_checkpoint}")
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
-            training.run("fit", options)
+            training.run("fit", [*options, *placed])
     except KeyboardInterrupt:
         kept = "The training so far is kept" if folder.last_checkpoint.exists() else "No epoch was finished"
         raise KeyboardInterrupt(f"{kept}; repeat the same command or call to continue.") from None

@@ -13,7 +13,7 @@ from lightning_kp.api.paths import PathLike
 from lightning_kp.batches import floats_in_unit_range
 from lightning_kp.checkpoints import find_checkpoint
 from lightning_kp.command.trained import load_for_tracking
-from lightning_kp.errors import ExportError
+from lightning_kp.files import replacing
 from lightning_kp.frames.stream import stream_frames
 from lightning_kp.frames.view import ViewSettings
 from lightning_kp.motion.boxes import boxes_per_animal
@@ -83,13 +83,11 @@ def export(run: PathLike, *, out: PathLike | None = None, video: PathLike | None
     method, view = load_for_tracking(checkpoint, "cpu")
     images = _video_batches(Path(video), view) if video is not None else _random_batches(view.size)
     path = Path(out) if out is not None else _run_path(checkpoint) / "model.onnx"
-    names = write_onnx(method, path, view.size, {"fit": view.fit, "preprocessing": view.preprocessing.is_on})
-    try:
-        differences = largest_differences(method, path, images)
-    except ExportError:  # a graph that could not be compared must not be used
-        path.unlink(missing_ok=True)
-        raise
-    refuse_differences(path, differences)
+    about = {"fit": view.fit, "preprocessing": view.preprocessing.is_on}
+    with replacing(path) as temporary:  # a graph gets its name, and replaces another, when it was found right
+        names = write_onnx(method, temporary, view.size, about)
+        differences = largest_differences(method, temporary, images)
+        refuse_differences(differences)
     notes = [export_note(method)]
     if view.preprocessing.is_on:
         notes.insert(

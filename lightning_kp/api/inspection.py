@@ -171,7 +171,7 @@ class VideoReport:
     def _boxes_of(
         video: VideoInspection, animals: int | None, source: BoxSource, side_px: int | None
     ) -> AnimalBoxes:
-        number = animals or max(1, video.measured.things)
+        number = animals or max(1, video.measured.count.animals)
         gap = parse_gap(video.suggestion.gap.value, video.info.fps)
         with tqdm(desc=f"boxes {video.info.name}", unit="frame", delay=2.0, leave=False) as bar:
             return find_boxes(

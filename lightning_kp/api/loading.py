@@ -9,7 +9,9 @@ from lightning_kp.api.paths import PathLike
 from lightning_kp.api.poses import Poses
 from lightning_kp.api.prediction import Images, is_images, predict_images, predict_videos
 from lightning_kp.checkpoints import find_checkpoint
+from lightning_kp.command.calibrating import calibration_of
 from lightning_kp.command.trained import content_of, load_for_tracking
+from lightning_kp.confidence.calibration import Calibration
 from lightning_kp.frames.view import ViewSettings
 from lightning_kp.method import KeypointMethod
 from lightning_kp.motion.boxes import Boxes
@@ -40,7 +42,8 @@ def load(run: PathLike, *, device: str = "auto", engine: str = "torch") -> "Mode
     """
     checkpoint = find_checkpoint(Path(run))
     method, view = load_for_tracking(checkpoint, device)
-    return Model(checkpoint, method, view, choose_engine(engine, method, content_of(checkpoint)))
+    chosen = choose_engine(engine, method, content_of(checkpoint))
+    return Model(checkpoint, method, view, chosen, calibration_of(checkpoint, method))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -52,6 +55,7 @@ class Model:
         method: The network as a Lightning module in evaluation mode.
         view: Size, fit, boxes and preprocessing of its images, as in training.
         engine: What computes ``predict``; torch if None.
+        calibration: Turns the peaks of heatmaps into probabilities; None where the confidence is the peak itself.
         instances: How many instances it finds in each image at most.
         keypoint_names: Names of the keypoints of an instance; kp01, kp02, ... where they were discovered.
 
@@ -67,6 +71,7 @@ class Model:
     method: KeypointMethod
     view: ViewSettings
     engine: Engine | None = None
+    calibration: Calibration | None = None
     instances: int = field(init=False)
     keypoint_names: tuple[str, ...] = field(init=False)
 

@@ -22,7 +22,7 @@ from lightning_kp.frames.view import ViewSettings
 from lightning_kp.geometry import Placement
 from lightning_kp.images.files import Image, images_in
 from lightning_kp.images.resize import prepare
-from lightning_kp.motion.boxes import FOLLOW, Boxes
+from lightning_kp.motion.boxes import Boxes, followed_animals
 from lightning_kp.tracks.store import TrackStore
 from lightning_kp.tracks.table import concatenate
 from lightning_kp.tracks.tracking import fill_store, track_info
@@ -134,7 +134,7 @@ def predict_images(
     """Predict images (N, H, W, 3) uint8; see :meth:`lightning_kp.api.loading.Model.predict`."""
     reader = ImageStackReader(images)
     view = _checked_view(model, boxes, threshold, "Give boxes=(left, top, right, bottom).")
-    if view.boxes == FOLLOW:
+    if followed_animals(view.boxes):
         raise ConfigurationError(
             f"{model.checkpoint} was trained on a square that follows the animal, which needs a video."
             if boxes is None
@@ -178,4 +178,5 @@ def _predict(
             store, model.method, reader, view,
             batch_size=batch_size, threshold=threshold, engine=model.engine, progress=show,
         )  # fmt: skip
-        return Poses(concatenate(info, store.pieces()))
+        source = store if model.calibration is None else model.calibration(store)
+        return Poses(concatenate(info, source.pieces()))

@@ -1,6 +1,7 @@
 """Frames worth labelling next: ``kp.suggest(run)``."""
 
 import itertools
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +30,7 @@ from lightning_kp.labels.reading import read_animals
 from lightning_kp.method import KeypointMethod
 from lightning_kp.metrics.bridge import fit_bridge
 from lightning_kp.metrics.regression import LinearRegressor
+from lightning_kp.motion.boxes import followed_animals
 from lightning_kp.runs.folder import RunFolder
 from lightning_kp.scoring.discovered import discovered_points
 from lightning_kp.tracks.reading import read_tracks
@@ -37,6 +39,8 @@ from lightning_kp.tracks.suggestions import Suggestion, candidates, choose, pose
 from lightning_kp.tracks.table import Tracks
 from lightning_kp.tracks.writing import read_sidecar
 from lightning_kp.video.paths import find_videos
+
+logger = logging.getLogger(__name__)
 
 
 def suggest(
@@ -60,14 +64,14 @@ def suggest(
         count: How many frames to suggest.
         labels: Frames that are labelled already, in any format that :func:`lightning_kp.name` reads.
         root: Folder below which the images of the labels lie.
-        names: Points to label; by default those of the run, or of the labels.
+        names: Points to label; by default those of the run, or of the labels, or else the discovered keypoints.
         threshold: Leaves out animals whose points' mean confidence is lower; only for methods that find whole animals.
         scorer: Name of the annotator in DeepLabCut's files.
         out: Folder to write to; by default RUN/suggestions, then RUN/suggestions-2 and so on.
         device: ``auto``, ``cpu``, ``cuda``, ``mps``.
 
     Raises:
-        ConfigurationError: The points to label are unknown.
+        ConfigurationError: ``names`` are not among those of the run.
         DataError: ``out`` holds suggestions already.
 
     Example:
@@ -95,14 +99,21 @@ def suggest(
     track_all(method, view, paths, folder.path, origin=origin, formats=("csv",), threshold=threshold)
     warn_unfiltered(method, threshold)
     tracks = [read_tracks(companion(folder.tracks(stem), ".csv")) for stem in stems]
-    poses = [_poses(each, view, is_ordered=not method.finds_whole_animals) for each in tracks]
-    known, bridge = _known_poses(method, labelled)
-    chosen = choose(candidates(tracks, poses), known, count)
-    predicted = [
-        _predicted_points(each, tracks[each.video], points, poses[each.video][each.frame], view, bridge)
-        for each in chosen
+    if not points:
+        points = tracks[0].keypoint_names
+        logger.info(
+            "The points to label are called as the run discovered them (%s to %s). "
+            "--names nose,tail gives other points, and no predictions.",
+            points[0], points[-1],
+        )  # fmt: skip
+    has_squares = followed_animals(view.boxes) > 1  # one for each animal, whose numbers may change
+    poses = [
+        _poses(each, view, is_ordered=not (method.finds_whole_animals or has_squares)) for each in tracks
     ]
-    animals = bridge.animals if bridge else _most_animals(tracks)
+    known, bridge = _known_poses(method, labelled, has_squares=has_squares)
+    chosen = choose(candidates(tracks, poses), known, count)
+    predicted = [_predicted_points(each, tracks[each.video], points, view, bridge) for each in chosen]
+    animals = bridge.animals if bridge and not bridge.is_for_each else _most_animals(tracks)
     found = SuggestedFrames(
         target,
         tuple(
@@ -123,10 +134,14 @@ def suggest(
 
 
 class _LabelBridge(NamedTuple):
-    """Map from discovered points (N, K, 2) to the labelled points of ``animals``, one animal after another."""
+    """Map from discovered points (N, K, 2) to the labelled points of ``animals``, one animal after another.
+
+    ``is_for_each``: it maps the points of one animal, whichever of several it is, to its labelled points.
+    """
 
     regressor: LinearRegressor
     animals: int
+    is_for_each: bool = False
 
 
 def _has_other_tracks(stem: Path, origin: str) -> bool:
@@ -171,12 +186,8 @@ def _labels(
 def _points_to_label(
     given: Sequence[str] | None, known: tuple[str, ...], labels: LabelledAnimals | None
 ) -> tuple[str, ...]:
+    """Names of the points to label; none stands for the discovered keypoints, which the tracks name."""
     names = tuple(given or known or (labels.names if labels else ()))
-    if not names:
-        raise ConfigurationError(
-            "The run discovered its keypoints, so the points to label have no names yet.",
-            remedy="Give names (--names nose,tail) or labels (--labels FILE).",
-        )
     if known and set(names) - set(known):
         raise ConfigurationError(
             f"The run knows the points {', '.join(known)}, not {', '.join(sorted(set(names) - set(known)))}.",
@@ -199,9 +210,12 @@ def _poses(tracks: Tracks, view: ViewSettings, *, is_ordered: bool) -> NDArray[A
 
 
 def _known_poses(
-    method: KeypointMethod, labels: LabelledAnimals | None
+    method: KeypointMethod, labels: LabelledAnimals | None, *, has_squares: bool
 ) -> tuple[NDArray[Any] | None, _LabelBridge | None]:
-    """Poses (N, F) of the labelled frames as this network sees them, and a bridge to their points."""
+    """Poses (N, F) of the labelled frames as this network sees them, and a bridge to their points.
+
+    ``has_squares``: each row of the labels is the square of one of several animals.
+    """
     if labels is None:
         return None, None
     # In the whole frame, as tracks are, also where squares follow the animal.
@@ -210,26 +224,39 @@ def _known_poses(
     if method.finds_whole_animals:
         return pose_density(points.reshape(labels.points.shape).numpy()), None
     found = flat.in_frame(discovered_points(method, labels.image))
+    known = pose_density(_by_frame(found, labels.sources)) if has_squares else found.flatten(1).numpy()
     if method.keypoint_names:
-        return found.flatten(1).numpy(), None
-    bridge = _LabelBridge(fit_bridge(found, points).regressor, labels.points.shape[1])
-    return found.flatten(1).numpy(), bridge
+        return known, None
+    return known, _LabelBridge(fit_bridge(found, points).regressor, labels.points.shape[1], has_squares)
+
+
+def _by_frame(points: torch.Tensor, sources: Sequence[str]) -> NDArray[np.float64]:
+    """Points (N, K, 2) of single animals, joined by frame: (T, I, K, 2), NaN = no such animal."""
+    rows = [[i for i, other in enumerate(sources) if other == source] for source in dict.fromkeys(sources)]
+    joined = np.full((len(rows), max(map(len, rows)), *points.shape[1:]), np.nan)
+    for frame, each in zip(joined, rows, strict=True):
+        frame[: len(each)] = points[each].numpy()
+    return joined
 
 
 def _predicted_points(
     each: Suggestion,
     tracks: Tracks,
     names: tuple[str, ...],
-    pose: Any,
     view: ViewSettings,
     bridge: _LabelBridge | None,
 ) -> NDArray[np.float64] | None:
     """Points (I, L, 3) = x, y in pixels and confidence, of a named run or over a bridge; None without either."""
     xy, confidence = tracks.points_px[each.frame], tracks.confidence[each.frame]
     if bridge is not None:
-        found = bridge.regressor.predict(torch.from_numpy(pose).view(1, -1, 2).nan_to_num())[0]
-        xy = _region(tracks, view).to_original_px(found).numpy().reshape(bridge.animals, -1, 2)
-        confidence = np.full(xy.shape[:2], confidence.mean())
+        region = _region(tracks, view)
+        given = region.from_original_px(torch.from_numpy(xy).double())
+        given = given if bridge.is_for_each else given.view(1, -1, 2)
+        found = region.to_original_px(bridge.regressor.predict(given.nan_to_num()))
+        found[given.isnan().all(dim=-1).all(dim=-1)] = torch.nan
+        animals = len(found) if bridge.is_for_each else bridge.animals
+        xy = found.numpy().reshape(animals, -1, 2)
+        confidence = np.full(xy.shape[:2], np.nanmean(confidence))
     elif set(names) <= set(tracks.keypoint_names):
         order = [tracks.keypoint_names.index(name) for name in names]
         xy, confidence = xy[:, order], confidence[:, order]

@@ -1,6 +1,7 @@
 """Base class of the datamodules whose recordings have a behaviour label for each frame."""
 
 import hashlib
+import os
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -127,7 +128,7 @@ class BehaviourModule(KeypointDataModule):
         splits: tuple[Split, ...] = ("train", "test")
         for split in splits:
             for each in self.recordings.get(split) or self.read(split):
-                digest.update(f"{split} {each.name} {self.behaviours}".encode())
+                digest.update(os.fsencode(f"{split} {each.name} {self.behaviours}"))
                 parts = (
                     each.tracks.points_px,
                     each.tracks.confidence,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from lightning_kp.behaviour.clock import Clock
 from lightning_kp.errors import DataError, did_you_mean
+from lightning_kp.files import writing_text
 
 Labels = NDArray[np.int64]
 UNLABELLED = -1
@@ -108,8 +109,7 @@ def write_bouts(
     Returns:
         ``path``.  A bout starts at the time of its first frame and stops one frame after that of its last.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with writing_text(path) as file:
         table = csv.writer(file)
         table.writerow(("video", "behaviour", "start_frame", "stop_frame", "start_s", "stop_s", "confidence"))
         for bout in bouts:

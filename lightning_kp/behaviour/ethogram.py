@@ -9,6 +9,7 @@ import numpy as np
 
 from lightning_kp.behaviour.bouts import UNLABELLED, Labels
 from lightning_kp.behaviour.results import ClassifiedRecording
+from lightning_kp.files import printable, writing
 
 # Okabe and Ito's colours, which colour-blind people can distinguish; without black, which is used for text.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#F0E442")
@@ -30,8 +31,7 @@ def write_ethogram(scored: Sequence[ClassifiedRecording], path: Path) -> Path:
         _draw_probabilities(panels[2 * number + 1], each)
     handles = _legend(shown[0])
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
+    with writing(path) as file:
         FigureCanvasAgg(figure).print_png(file)
     return path
 
@@ -49,7 +49,7 @@ def _draw_bars(panel: Any, scored: ClassifiedRecording) -> None:
         for name, spans in _spans(labels, scored).items():
             panel.broken_barh(spans, (height - 0.4, 0.8), facecolors=colours(scored)[name])
     panel.set(yticks=[0, 1], yticklabels=list(reversed(rows)), ylim=(-0.5, 1.5))
-    panel.set_title(scored.recording.name, fontsize=10, loc="left")
+    panel.set_title(printable(scored.recording.name), fontsize=10, loc="left")
     _frame(panel, scored)
     panel.tick_params(labelbottom=False)
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_kp.errors import ConfigurationError, DataError
+from lightning_kp.files import writing, writing_text
 from lightning_kp.tracks.table import Tracks
 from lightning_kp.tracks.trajectories import fill_gaps
 
@@ -134,9 +135,8 @@ def mean_distance(points_px: NDArray[np.float32]) -> Floats:
 
 def write_pulse(pulse: Pulse, folder: Path, name: str) -> list[Path]:
     """Write ``<name>.pulse.csv``, one row per window, and the plot ``<name>.pulse.png``; returns both paths."""
-    folder.mkdir(parents=True, exist_ok=True)
     table, picture = folder / f"{name}.pulse.csv", folder / f"{name}.pulse.png"
-    with table.open("w", newline="", encoding="utf-8") as file:
+    with writing_text(table) as file:
         writer = csv.writer(file)
         writer.writerow(("time_s", "frequency_hz", "share", "amplitude_px", "pulsing"))
         columns = (pulse.window_seconds, pulse.frequency_hz, pulse.share, pulse.amplitude_px)
@@ -170,7 +170,7 @@ def _draw(pulse: Pulse, path: Path) -> None:
     below.set(xlabel="time (s)", ylabel="frequency (Hz)")
     below.legend(loc="upper right", frameon=True)
     figure.colorbar(image, ax=below, label="power (dB)")
-    with path.open("wb") as file:
+    with writing(path) as file:
         FigureCanvasAgg(figure).print_png(file)
 
 

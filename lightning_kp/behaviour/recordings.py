@@ -140,6 +140,7 @@ def select_keypoints(tracks: Tracks, names: Sequence[str]) -> Tracks:
         points_px=tracks.points_px[:, :, order],
         confidence=tracks.confidence[:, :, order],
         covariance_px=tracks.covariance_px[:, :, order],
+        peak=None if tracks.peak is None else tracks.peak[:, :, order],
     )
 
 

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from lightning_kp.behaviour.bases import BehaviourModule
 from lightning_kp.behaviour.bouts import Bout, Labels, to_bouts, write_bouts
 from lightning_kp.behaviour.windows import Recording
-from lightning_kp.files import write_whole
+from lightning_kp.files import write_whole, writing_text
 from lightning_kp.metrics.behaviour import BehaviourMetrics, behaviour_metrics
 
 
@@ -55,9 +55,8 @@ class ClassifiedRecording:
     def write(self, folder: Path) -> list[Path]:
         """Write ``<name>.frames.csv`` (probabilities) and ``<name>.bouts.csv`` (usable as labels of a training)."""
         name, fps = self.recording.name.replace("/", "_"), self.recording.tracks.fps
-        folder.mkdir(parents=True, exist_ok=True)
         frames = folder / f"{name}.frames.csv"
-        with frames.open("w", newline="", encoding="utf-8") as file:
+        with writing_text(frames) as file:
             table = csv.writer(file)
             table.writerow(("frame", "time_s", "behaviour", *self.behaviours))
             rows = zip(self.recording.tracks.times_s, self.chosen, self.probability, strict=True)

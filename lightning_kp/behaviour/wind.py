@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_kp.errors import DataError
-from lightning_kp.files import write_whole
+from lightning_kp.files import write_whole, writing, writing_text
 from lightning_kp.tracks.table import Tracks
 from lightning_kp.tracks.trajectories import fill_gaps
 
@@ -131,9 +131,8 @@ def fit_wind(clips: Sequence[Clip]) -> WindLaw:
 
 def write_wind(clips: Sequence[Clip], law: WindLaw, folder: Path) -> list[Path]:
     """Write ``wind.csv`` (one row per clip), ``wind.json`` (the law) and ``wind.png``; returns the three paths."""
-    folder.mkdir(parents=True, exist_ok=True)
     table, law_file, picture = (folder / f"wind.{kind}" for kind in ("csv", "json", "png"))
-    with table.open("w", newline="", encoding="utf-8") as file:
+    with writing_text(table) as file:
         writer = csv.writer(file)
         writer.writerow((*Clip._fields, "predicted"))
         writer.writerows((*clip, law.speed(clip.sway)) for clip in clips)
@@ -186,5 +185,5 @@ def _draw(clips: Sequence[Clip], law: WindLaw, path: Path) -> None:
     panel.set(xlabel="s: fourth root of the standard deviation of the hull's area (px$^{1/2}$)")
     panel.set(ylabel="mean wind speed U", xlim=(0, reach[1]), ylim=(0, None))
     panel.legend(loc="upper left", frameon=False)
-    with path.open("wb") as file:
+    with writing(path) as file:
         FigureCanvasAgg(figure).print_png(file)

@@ -60,7 +60,12 @@ def random_frames(count: int, size: int) -> FrameBatch:
     still = torch.eye(3, dtype=torch.float64).expand(count, 3, 3)
     number = torch.arange(count)
     return FrameBatch(
-        image.contiguous(memory_format=torch.channels_last), number, number.double(), whole, still
+        image.contiguous(memory_format=torch.channels_last),
+        number,
+        number.double(),
+        whole,
+        still,
+        torch.ones(count, dtype=torch.bool),
     )
 
 

@@ -15,18 +15,27 @@ FIT_OPTIONS = ("--model", "--data", "--trainer", "--seed_everything", "--log")
 
 
 class VerbParser(argparse.ArgumentParser):
-    """A parser with one-line errors; options cannot be abbreviated."""
+    """A parser with one-line errors; options cannot be abbreviated.
 
-    def __init__(self, verb: str, description: str) -> None:
+    ``passes_on`` says that the verb takes the options of ``kp fit`` too, see :func:`split`.
+    """
+
+    def __init__(self, verb: str, description: str, *, passes_on: bool = False) -> None:
         super().__init__(prog=f"kp {verb}", description=description, allow_abbrev=False)
+        self.passes_on = passes_on
 
     def error(self, message: str) -> NoReturn:
         """Raise ConfigurationError; for an unknown option it suggests the nearest spelling."""
         if found := re.match(r"unrecognized arguments: (\S+)", message):
             name, _, rest = found[1].partition("=")[0].partition(".")
             known = [option for action in self._actions for option in action.option_strings]
-            near = nearest(name, [option for option in (*known, *FIT_OPTIONS) if option.startswith("--")])
-            remedy = f"Did you mean {near}{'.' if rest else ''}{rest}?" if near else self._help()
+            if name in FIT_OPTIONS and not self.passes_on:
+                remedy = f"It belongs to `kp fit` and `kp discover`. {self._help()}"
+                raise ConfigurationError(f"{found[1]} is not an option of {self.prog}.", remedy=remedy)
+            passed = FIT_OPTIONS if self.passes_on else ()
+            near = nearest(name, [option for option in (*known, *passed) if option.startswith("--")])
+            rest = f".{rest}" if rest and near in FIT_OPTIONS else ""
+            remedy = f"Did you mean {near}{rest}?" if near else self._help()
             raise ConfigurationError(f"{found[1]} is not an option of {self.prog}.", remedy=remedy)
         if found := re.match(r"the following arguments are required: (.*)", message):
             raise ConfigurationError(f"{self.prog}: missing {found[1]}.", remedy=self._help())

@@ -1,12 +1,11 @@
 """Which settings a discovery run trains with: a preset, the suggestions of inspection, the user's own options."""
 
-import json
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lightning_kp.command.arguments import settings_of, typed
+from lightning_kp.command.arguments import fit_options, settings_of, typed
 from lightning_kp.command.presets import shipped_presets
 
 DEFAULT_PRESET = "laptop"
@@ -23,9 +22,11 @@ SINGLE_ANIMAL = {
 
 On the open-field mouse half of the keypoints turned with the image, not with the animal, under the preset's weights.
 """
+KEYPOINTS_IN_SQUARE = 8
+"""Keypoints of the one animal that a square follows, where the number suggested is for the whole picture."""
 FIXED_BY_PRESET = {
     "paper": {"data.size", *SINGLE_ANIMAL},
-    "follow": {"data.size", "data.boxes", *SINGLE_ANIMAL},
+    "follow": {"data.size", *SINGLE_ANIMAL},
 }
 """Settings of shipped presets that suggestions do not replace."""
 
@@ -47,8 +48,7 @@ class Plan:
         """Return the options of ``kp fit``."""
         decided = self.chosen().keys() | (set() if self._is_shipped else SINGLE_ANIMAL.keys())
         kept = {name: value for name, value in self._fitting().items() if name not in decided}
-        given = [f"--{name}={json.dumps(value)}" for name, value in kept.items()]
-        return [f"--config={self.preset}", *given, *self.overrides]
+        return [f"--config={self.preset}", *fit_options(kept), *self.overrides]
 
     def chosen(self) -> dict[str, Any]:
         """Return what the user or the preset decided, by option name."""
@@ -59,11 +59,21 @@ class Plan:
 
     def _fitting(self) -> dict[str, Any]:
         """The suggestions; where they follow the animal but the preset does not, those that suit any view."""
-        if not follows(self.suggested) or self.preset == shipped_presets()[FOLLOWING_PRESET]:
+        if self.preset == shipped_presets()[FOLLOWING_PRESET]:
+            if _follows(self.suggested.get("data.boxes")):
+                return self.suggested
+            fitting = {name: value for name, value in self.suggested.items() if name != "data.boxes"}
+            return fitting | {"model.keypoints": KEYPOINTS_IN_SQUARE}
+        if not _follows(self.suggested.get("data.boxes")):
             return self.suggested
         return {
             name: value for name, value in self.suggested.items() if name not in ("data.boxes", "data.size")
         } | SINGLE_ANIMAL
+
+    @property
+    def follows(self) -> bool:
+        """Whether a square follows each animal: as the user set it, else as inspection suggests."""
+        return _follows(typed(list(self.overrides)).get("data.boxes", self.suggested.get("data.boxes")))
 
     @property
     def _is_shipped(self) -> bool:
@@ -76,11 +86,10 @@ class Plan:
         return int(str(value)) if str(value).isdigit() else None
 
 
-def follows(suggested: dict[str, Any]) -> bool:
-    """Whether inspection suggests a square that follows the animal."""
-    from lightning_kp.motion.boxes import FOLLOW
+def _follows(boxes: Any) -> bool:
+    from lightning_kp.motion.boxes import followed_animals
 
-    return bool(suggested.get("data.boxes") == FOLLOW)
+    return followed_animals(boxes) > 0
 
 
 def capped_without_gpu(plan: Plan) -> Plan:

@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from lightning_kp.confidence.calibration import Calibration
     from lightning_kp.frames.view import ViewSettings
     from lightning_kp.method import KeypointMethod
     from lightning_kp.runs.folder import RunFolder
+    from lightning_kp.smoothing.refining import Refinement
     from lightning_kp.tracks.engine import Engine
+    from lightning_kp.tracks.table import TrackSource
     from lightning_kp.tracks.tracking import TrackingReport
 
 TRACK_SUFFIXES = (".csv", ".slp", ".dlc.h5", ".dlc.csv")
@@ -28,10 +31,13 @@ def track_all(
     formats: tuple[str, ...] | None = None,
     threshold: float = 0.0,
     engine: "Engine | None" = None,
+    refinement: "Refinement | None" = None,
+    calibration: "Calibration | None" = None,
 ) -> "list[TrackingReport]":
     """Track every video into ``path/tracks`` with a progress bar each; logs speed and where time went.
 
-    ``engine`` computes the network; torch by default.
+    ``engine`` computes the network; torch by default.  ``calibration`` turns the peaks of heatmaps into probabilities,
+    and ``refinement`` changes the tracks before they are written; by default flips are mended.
 
     A video that cannot be read is left out, and the others are tracked; VideoError names it at the end.
     """
@@ -40,8 +46,15 @@ def track_all(
     from lightning_kp.errors import VideoError
     from lightning_kp.files import unique_stems
     from lightning_kp.runs.folder import RunFolder
+    from lightning_kp.smoothing.refining import Refinement
     from lightning_kp.tracks.tracking import track_video
     from lightning_kp.video.opening import open_video
+
+    refinement = refinement or Refinement()
+    marks = ("" if calibration is None else calibration.mark) + refinement.mark
+
+    def refine(source: "TrackSource", stem: Path) -> "TrackSource":
+        return refinement(source if calibration is None else calibration(source), stem)
 
     reports: list[TrackingReport] = []
     failed: list[VideoError] = []
@@ -51,8 +64,8 @@ def track_all(
                 total = reader.info.n_frames
             with tqdm(total=total, desc=f"track {name}", unit="frame", delay=1.0, leave=False) as bar:
                 report = track_video(
-                    method, video, RunFolder(path).tracks(name), view, origin=origin, batch_size=batch_size,
-                    formats=formats, threshold=threshold, engine=engine,
+                    method, video, RunFolder(path).tracks(name), view, origin=origin + marks,
+                    batch_size=batch_size, formats=formats, threshold=threshold, engine=engine, refine=refine,
                     progress=lambda done, bar=bar: bar.update(done - bar.n),  # type: ignore[misc]
                 )  # fmt: skip
         except VideoError as error:

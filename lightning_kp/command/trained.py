@@ -85,7 +85,7 @@ def load_for_tracking(checkpoint: Path, device: str = "auto") -> "tuple[Keypoint
     from lightning_kp.frames.preprocessing import Preprocessing
     from lightning_kp.frames.view import ViewSettings
     from lightning_kp.method import KeypointMethod
-    from lightning_kp.motion.boxes import FOLLOW
+    from lightning_kp.motion.boxes import followed_animals
 
     chosen = pick_device(device)
     method = load_method(checkpoint)
@@ -101,7 +101,7 @@ def load_for_tracking(checkpoint: Path, device: str = "auto") -> "tuple[Keypoint
             remedy="Train with a datamodule that has a `size`, such as VideoFramePairs.",
         )
     boxes = settings.get("boxes")
-    if isinstance(boxes, str) and boxes != FOLLOW:
+    if isinstance(boxes, str) and not followed_animals(boxes):
         boxes = Path(settings.get("root", ".")) / boxes
     view = ViewSettings(
         size=int(settings["size"]), fit=settings.get("fit", "pad"), boxes=boxes,

@@ -19,6 +19,7 @@ from lightning.pytorch.loggers.logger import Logger
 
 from lightning_kp import plugins
 from lightning_kp.callbacks import KeypointOverlay, UnusedParameters
+from lightning_kp.callbacks.distributed import lost_worker
 from lightning_kp.callbacks.epoch_seed import EpochSeed
 from lightning_kp.checkpoints import AtomicCheckpointIO, find_checkpoint, require_same_method
 from lightning_kp.command.arguments import refuse_unreadable, refuse_weights_alone, split, typed
@@ -263,9 +264,12 @@ class KpCLI(LightningCLI):
                 raise
             signal.signal(signal.SIGINT, signal.default_int_handler)  # Lightning has disabled Ctrl-C
             raise KeyboardInterrupt(self._resume_hint()) from None
+        except RuntimeError as error:
+            if (lost := lost_worker(self.trainer, error)) is None:
+                raise
+            raise lost from error
         except OSError as error:
-            if error.filename is None:
-                error.filename = self.trainer.default_root_dir
+            error.filename = error.filename or self.trainer.default_root_dir
             raise
         finally:
             os.environ.pop(_FOLDER_VARIABLE, None)

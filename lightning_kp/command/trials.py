@@ -15,7 +15,7 @@ def training_options(arguments: list[str]) -> list[str]:
 
 def trial_parser() -> VerbParser:
     """The parser of a trial's own arguments."""
-    parser = VerbParser("trial", SUMMARY)
+    parser = VerbParser("trial", SUMMARY, passes_on=True)
     parser.add_argument(
         "--out", help="run folder (default: runs/trials/RUN, RUN being the W&B run or a number)"
     )

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_kp.files import replacing
 from lightning_kp.images.files import Image
 
 TITLES = (
@@ -181,5 +182,5 @@ def draw_statistics(statistics: CrowdStatistics, path: Path) -> None:
         axes.set_title(title, fontsize=9)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.spines[["top", "right"]].set_visible(False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120)

@@ -164,6 +164,7 @@ class IdentityTracker:
             points_px=_rearranged(part.points_px, order),
             confidence=_rearranged(part.confidence, order),
             covariance_px=_rearranged(part.covariance_px, order),
+            peak=None if part.peak is None else _rearranged(part.peak, order),
         )
 
     @property

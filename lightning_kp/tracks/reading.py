@@ -27,7 +27,7 @@ from lightning_kp.tracks.table import (
     make_tracks,
     rows_per_piece,
 )
-from lightning_kp.tracks.writing import TIDY_COLUMNS, read_sidecar
+from lightning_kp.tracks.writing import PEAK_COLUMN, TIDY_COLUMNS, read_sidecar
 
 REMEDY = (
     "Give a .slp, .csv, .dlc.csv or .dlc.h5 file that `kp track` wrote, or tracks of SLEAP or DeepLabCut whose rows "
@@ -102,7 +102,9 @@ class TidyFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         with path.open(encoding="utf-8-sig") as file:
-            self._separator = ";" if ";" in file.readline() else ","
+            header = file.readline()
+            self._separator = ";" if ";" in header else ","
+            self._has_peaks = PEAK_COLUMN in header.strip().replace('"', "").split(self._separator)
             self._decimal = "," if self._separator == ";" and "," in file.readline() else "."
         first = self._read(nrows=KEYPOINTS_PER_PIECE)
         if not len(first):
@@ -149,6 +151,9 @@ class TidyFile:
                     remedy="Write it again with `kp track`, or give the .slp file beside it.",
                 )
             values = rows[list(TIDY_COLUMNS[4:])].to_numpy().astype(np.float32)
+            peaks = (
+                rows[PEAK_COLUMN].to_numpy().astype(np.float32).reshape(shape) if self._has_peaks else None
+            )
             yield make_tracks(
                 self._info,
                 {
@@ -156,6 +161,7 @@ class TidyFile:
                     "points_px": values[:, :2].reshape(*shape, 2),
                     "confidence": values[:, 2].reshape(shape),
                     "covariance_px": values[:, 3:].reshape(*shape, 3),
+                    "peak": peaks,
                 },
             )
             start += len(rows) // per_frame
@@ -164,11 +170,12 @@ class TidyFile:
         import pandas as pd
 
         # round_trip, because the fast parser is sometimes wrong in the last bit
-        kinds: dict[str, type] = dict.fromkeys(TIDY_COLUMNS[4:], np.float64) | {
+        peak = (PEAK_COLUMN,) if self._has_peaks else ()
+        kinds: dict[str, type] = dict.fromkeys((*TIDY_COLUMNS[4:], *peak), np.float64) | {
             "keypoint": str,
             "animal": str,
         }
-        wanted = options.setdefault("usecols", list(TIDY_COLUMNS))
+        wanted = options.setdefault("usecols", [*TIDY_COLUMNS, *peak])
         kinds = {name: kind for name, kind in kinds.items() if name in wanted}
         options["na_values"] = {name: [""] for name in kinds if kinds[name] is np.float64}
         return pd.read_csv(

@@ -46,7 +46,12 @@ def read_slp(path: Path, asked: str = "") -> SleapTracks:
     """
     import sleap_io as sio
 
-    labels = sio.load_slp(str(path), open_videos=False)
+    try:
+        labels = sio.load_slp(str(path), open_videos=False)
+    except OSError:
+        raise
+    except Exception as error:  # damaged tables end in errors of many kinds
+        raise ValueError(f"it is damaged ({type(error).__name__}: {error})") from error
     if not labels.skeletons:
         raise ValueError("it has no skeleton, so its points have no names")
     video = _chosen_video(path, labels, asked)

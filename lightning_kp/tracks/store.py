@@ -13,12 +13,16 @@ from lightning_kp.errors import DISK_FULL, DataError
 from lightning_kp.files import companion
 from lightning_kp.skeleton import Skeleton
 from lightning_kp.tracks.pixels import Regions, check_order, original_pixels
-from lightning_kp.tracks.table import ARRAYS, TrackInfo, Tracks, make_tracks, rows_per_piece
+from lightning_kp.tracks.table import ARRAYS, TrackInfo, Tracks, TrackSource, make_tracks, rows_per_piece
 from lightning_kp.tracks.writing import FORMATS, write_tracks
 
 if TYPE_CHECKING:
     from lightning_kp.method import Prediction
 
+Refine = Callable[[TrackSource, Path], TrackSource]
+"""Changes complete tracks, whose files have this stem; the result has the same ``info``."""
+PART = ".tracks.part"
+"""Suffix of the store; it lies beside the results until they are written."""
 SYNC_EVERY = 512  # frames after which the store is flushed to disk (ours)
 
 
@@ -32,7 +36,7 @@ class TrackStore:
 
     def __init__(self, stem: Path, info: TrackInfo, *, resume: bool = True) -> None:
         self.stem = stem
-        self.path = companion(stem, ".tracks.part")
+        self.path = companion(stem, PART)
         self._info = info
         self._head = info.to_json().encode() + b"\n"
         shape = (info.animals, len(info.keypoint_names))
@@ -112,8 +116,17 @@ class TrackStore:
                 self._write(records)
             position += len(records)
 
-    def finish(self, formats: Iterable[str] | None = None, skeleton: Skeleton | None = None) -> list[Path]:
-        """Write the result files, remove the store and return the paths.  Raises DataError if there is no frame."""
+    def finish(
+        self,
+        formats: Iterable[str] | None = None,
+        skeleton: Skeleton | None = None,
+        refine: Refine | None = None,
+    ) -> list[Path]:
+        """Write the result files, remove the store and return the paths.  Raises DataError if there is no frame.
+
+        ``refine`` changes the tracks as a whole on their way into the files; the store itself stays as it is, so that
+        an interrupted call may be repeated.
+        """
         if not self.rows:
             raise DataError(
                 f"No frame of {self._info.video} was tracked, so there is nothing to write.",
@@ -121,7 +134,8 @@ class TrackStore:
             )
         with self._disk_errors():
             self._sync()
-            written = write_tracks(self, self.stem, FORMATS if formats is None else formats, skeleton)
+            source = self if refine is None else refine(self, self.stem)
+            written = write_tracks(source, self.stem, FORMATS if formats is None else formats, skeleton)
             self.close()
             self.path.unlink()
         return written

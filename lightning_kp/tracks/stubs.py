@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 from PIL import Image as Pictures
 
 from lightning_kp.errors import DataError
-from lightning_kp.files import replacing, write_whole
+from lightning_kp.files import replacing, write_whole, writing
 from lightning_kp.tracks.table import animal_names
-from lightning_kp.tracks.writing import DLC_KEY
+from lightning_kp.tracks.writing import DLC_KEY, refuse_torn_hdf5
 from lightning_kp.video.image_folder import ImageFolderReader
 from lightning_kp.video.opening import open_video
 from lightning_kp.video.reader import VideoInfo
+
+HDF5_BYTES = 8192
+"""Room that the files take at least (ours)."""
 
 
 class Stub(NamedTuple):
@@ -57,8 +60,9 @@ def write_sleap(stubs: Sequence[Stub], videos: Sequence[VideoInfo], names: Seque
         labeled_frames=[frame for frame in frames if frame.instances],
         suggestions=[sio.SuggestionFrame(described[stub.video], stub.frame) for stub in stubs],
     )
-    with replacing(path) as temporary:
+    with replacing(path, room=HDF5_BYTES) as temporary:
         sio.save_slp(labels, str(temporary), verbose=False)
+        refuse_torn_hdf5(temporary)
     return path
 
 
@@ -133,7 +137,8 @@ def _extract(path: Path, wanted: Sequence[int], target: Path) -> list[str]:
         for frame in frames:
             if frame.index in wanted:
                 saved.append(f"img{frame.index:0{width}d}.png")
-                Pictures.fromarray(frame.rgb()).save(target / saved[-1])
+                with writing(target / saved[-1]) as file:
+                    Pictures.fromarray(frame.rgb()).save(file, format="PNG")
             if frame.index >= wanted[-1]:
                 break
         frames.close() if hasattr(frames, "close") else None
@@ -154,6 +159,7 @@ def _write_table(
     path = target / f"CollectedData_{scorer}.csv"
     # pandas reads a first row of empty cells as the names of the index, so they are written explicitly.
     write_whole(path, table.rename_axis(["folder", "video", "image"]).to_csv())
-    with replacing(path.with_suffix(".h5")) as temporary:
+    with replacing(path.with_suffix(".h5"), room=HDF5_BYTES) as temporary:
         table.to_hdf(temporary, key=DLC_KEY, mode="w")
+        refuse_torn_hdf5(temporary)
     return path

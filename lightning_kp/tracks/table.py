@@ -79,6 +79,8 @@ class Tracks:
         confidence: (N, I, K), float32, in [0, 1].
         covariance_px: (N, I, K, 3), float32, (var x, var y, cov xy) in px^2; NaN if unknown.
         keypoint_names: Names of the K keypoints.
+        peak: (N, I, K), float32, heights of the heatmaps' peaks in [0, 1], where the confidence is a probability made
+            from them (:mod:`lightning_kp.confidence`); None where the confidence is the peak itself.
 
     Raises:
         DataError: if the shapes contradict each other, or two keypoints have one name.
@@ -92,6 +94,7 @@ class Tracks:
     confidence: Floats
     covariance_px: Floats
     keypoint_names: tuple[str, ...]
+    peak: Floats | None = None
 
     def __post_init__(self) -> None:
         frames, animals, keypoints = self.points_px.shape[:3]
@@ -100,6 +103,7 @@ class Tracks:
             "points_px": (frames, animals, keypoints, 2),
             "confidence": (frames, animals, keypoints),
             "covariance_px": (frames, animals, keypoints, 3),
+            **({} if self.peak is None else {"peak": (frames, animals, keypoints)}),
         }
         for name, shape in needed.items():
             if getattr(self, name).shape != shape:
@@ -126,7 +130,7 @@ class Tracks:
     def __getitem__(self, rows: slice) -> "Tracks":
         """Tracks of the frames in a slice of N, numbered from 0 again."""
         arrays = {name: getattr(self, name)[rows] for name in ARRAYS}
-        return dataclasses.replace(self, **arrays)
+        return dataclasses.replace(self, **arrays, peak=None if self.peak is None else self.peak[rows])
 
     def pieces(self) -> Iterator["Tracks"]:
         """Consecutive parts of limited size."""
@@ -174,6 +178,7 @@ def make_tracks(info: TrackInfo, arrays: dict[str, Any]) -> Tracks:
 def concatenate(info: TrackInfo, pieces: Iterable[Tracks]) -> Tracks:
     """Join consecutive pieces (N, I, K, ...) into one table; without pieces it has no rows."""
     parts = list(pieces)
+    peaks = [part.peak for part in parts if part.peak is not None]
     shape = (0, info.animals, len(info.keypoint_names))
     empty = {"times_s": (0,), "points_px": (*shape, 2), "confidence": shape, "covariance_px": (*shape, 3)}
     return make_tracks(
@@ -183,5 +188,6 @@ def concatenate(info: TrackInfo, pieces: Iterable[Tracks]) -> Tracks:
             if parts
             else np.zeros(empty[name], np.float64 if name == "times_s" else np.float32)
             for name in ARRAYS
-        },
+        }
+        | ({"peak": np.concatenate(peaks)} if peaks and len(peaks) == len(parts) else {}),
     )

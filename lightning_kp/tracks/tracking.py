@@ -16,11 +16,11 @@ from lightning_kp.frames.stream import FrameBatch, stream_frames
 from lightning_kp.frames.view import ViewSettings
 from lightning_kp.keypoints import Keypoints
 from lightning_kp.method import KeypointMethod, Prediction
-from lightning_kp.motion.boxes import FOLLOW, box_file, boxes_per_animal
+from lightning_kp.motion.boxes import box_file, boxes_per_animal, followed_animals
 from lightning_kp.tracks.engine import Engine
 from lightning_kp.tracks.identity_files import keep_identities
 from lightning_kp.tracks.pixels import Regions
-from lightning_kp.tracks.store import TrackStore
+from lightning_kp.tracks.store import PART, Refine, TrackStore
 from lightning_kp.tracks.table import TrackInfo, default_names
 from lightning_kp.tracks.writing import FORMATS, is_finished, read_sidecar
 from lightning_kp.video.image_folder import ImageFolderReader
@@ -75,6 +75,7 @@ def track_video(
     formats: Iterable[str] | None = None,
     threshold: float = 0.0,
     engine: Engine | None = None,
+    refine: Refine | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> TrackingReport:
     """Track one video and write ``<stem>.*``; continues after an earlier, interrupted call.
@@ -89,6 +90,7 @@ def track_video(
         formats: Keys of :data:`~lightning_kp.tracks.writing.FORMATS`; all by default.
         threshold: Instances with a score (mean confidence of their keypoints) below it are left out.
         engine: Computes the network; torch by default.  Engines agree to rounding and are no part of ``origin``.
+        refine: Changes the tracks before they are written; ``origin`` has to tell whether it does.
         progress: Called with the number of frames done so far.
 
     Raises:
@@ -106,6 +108,7 @@ def track_video(
     )
     _refuse_other_video(stem, info)
     if is_finished(stem, info) and all(companion(stem, FORMATS[name][0]).exists() for name in wanted):
+        companion(stem, PART).unlink(missing_ok=True)  # of a call that was killed at its very end
         return TrackingReport(stem.name, 0, 0.0, 0.0, 0.0, 0.0, (), skipped=True)
     start = time.perf_counter()
     with reader, TrackStore(stem, info) as store:
@@ -118,7 +121,7 @@ def track_video(
         tick = time.perf_counter()
         if isinstance(reader, ImageFolderReader):
             _name_images(reader, stem)
-        files = store.finish(wanted)
+        files = store.finish(wanted, refine=refine)
         writing += time.perf_counter() - tick
     seconds = time.perf_counter() - start
     waiting = max(0.0, seconds - computing - writing)
@@ -176,7 +179,7 @@ def _name_images(reader: ImageFolderReader, stem: Path) -> None:
 def _content_fingerprint(video: Path, view: ViewSettings) -> str:
     """Fingerprint of the video and its file of boxes, which changes if a file is rewritten under its old name."""
     given = view.boxes
-    boxes = [box_file(given)] if isinstance(given, str | Path) and given != FOLLOW else []
+    boxes = [box_file(given)] if isinstance(given, str | Path) and not followed_animals(given) else []
     return hashlib.sha256("".join(map(file_fingerprint, (video, *boxes))).encode()).hexdigest()[:16]
 
 
@@ -201,7 +204,10 @@ def _fill(
     computing = writing = 0.0
     for batches in zip(*streams, strict=True):
         tick = time.perf_counter()
-        predictions = [_above(predict(engine.method, batch, engine), threshold) for batch in batches]
+        predictions = [
+            without_unseen(_above(predict(engine.method, batch, engine), threshold), batch)
+            for batch in batches
+        ]
         tock = time.perf_counter()
         regions = [_regions(batch) for batch in batches]
         store.append_crops(predictions, regions, batches[0].time_s.tolist())
@@ -219,6 +225,15 @@ def _above(found: Prediction, threshold: float) -> Prediction:
     points, confidence = found.keypoints
     kept = (found.keypoints.score >= threshold).unsqueeze(-1)
     return found._replace(keypoints=Keypoints(points, confidence * kept))
+
+
+def without_unseen(found: Prediction, batch: FrameBatch) -> Prediction:
+    """The prediction without the frames in which the animal that the square follows is not seen."""
+    if bool(batch.seen.all()):
+        return found
+    points, confidence = found.keypoints
+    seen = batch.seen.to(confidence.device)[:, None, None]
+    return found._replace(keypoints=Keypoints(points, confidence * seen))
 
 
 @torch.inference_mode()

@@ -5,6 +5,8 @@ animal and keypoint; exact) and ``<stem>.json`` (video, frame size, fps, names; 
 finished video).
 """
 
+import errno
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from lightning_kp.errors import DataError
-from lightning_kp.files import companion, replacing, write_whole
+from lightning_kp.files import companion, printable, replacing, write_whole
 from lightning_kp.skeleton import Skeleton
 from lightning_kp.tracks.table import TrackInfo, Tracks, TrackSource, animal_names
 
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 SCORER = "lightning_kp"
 DLC_KEY = "df_with_missing"  # the key that DeepLabCut itself uses
 TIDY_COLUMNS = ("frame", "time_s", "animal", "keypoint", "x", "y", "confidence", "var_x", "var_y", "cov_xy")
+PEAK_COLUMN = "peak"  # the last one, where the confidence is a probability and not the peak itself
+HDF5_SUFFIXES = (".slp", ".dlc.h5")
+KEYPOINT_BYTES = 24  # of a keypoint in a frame, in each of them at least
 
 
 def write_tracks(
@@ -53,11 +58,30 @@ def write_tracks(
         suffix, write = FORMATS[name]
         path = companion(stem, suffix)
         bar = tqdm(total=len(source), desc=f"write {path.name}", unit="frame", delay=1.0, leave=False)
-        with bar, replacing(path) as temporary:
+        room = _hdf5_size(source) if suffix in HDF5_SUFFIXES else 0
+        with bar, replacing(path, room=room) as temporary:
             write(_Counted(source, bar), temporary, skeleton)
+            if room:
+                refuse_torn_hdf5(temporary)
         written.append(path)
     write_whole(sidecar, source.info.to_json() + "\n")
     return [*written, sidecar]
+
+
+def _hdf5_size(source: TrackSource) -> int:
+    """Bytes that the tracks take at least in HDF5."""
+    return len(source) * source.info.animals * len(source.info.keypoint_names) * KEYPOINT_BYTES
+
+
+def refuse_torn_hdf5(path: Path) -> None:
+    """Raise OSError for a file that HDF5 closed without its end: on a full disk PyTables does so in silence."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r"):
+            pass
+    except OSError as error:  # "truncated file"
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
 
 
 class _Counted:
@@ -99,7 +123,10 @@ def _write_tidy(source: TrackSource, path: Path, skeleton: Skeleton | None) -> N
 
 
 def tidy_frame(part: Tracks, start: int) -> "pd.DataFrame":
-    """Table with one row per frame, animal and keypoint (:data:`TIDY_COLUMNS`); frames are numbered from ``start``."""
+    """Table with one row per frame, animal and keypoint (:data:`TIDY_COLUMNS`); frames are numbered from ``start``.
+
+    Where the tracks have peaks beside their confidence, :data:`PEAK_COLUMN` follows.
+    """
     import pandas as pd
 
     frames, animals, keypoints = part.confidence.shape
@@ -115,7 +142,8 @@ def tidy_frame(part: Tracks, start: int) -> "pd.DataFrame":
         part.confidence.reshape(-1),
         *part.covariance_px.reshape(-1, 3).T,
     )
-    return pd.DataFrame(dict(zip(TIDY_COLUMNS, columns, strict=True)))
+    table = dict(zip(TIDY_COLUMNS, columns, strict=True))
+    return pd.DataFrame(table | ({} if part.peak is None else {PEAK_COLUMN: part.peak.reshape(-1)}))
 
 
 def deeplabcut_pieces(source: TrackSource) -> "Iterator[pd.DataFrame]":
@@ -177,8 +205,9 @@ def _write_empty_slp(info: TrackInfo, frames: int, path: Path, skeleton: Skeleto
         name="keypoints",
     )
     height, width = info.frame_size
-    known = {"filename": info.video, "shape": [frames, height, width, 3], "fps": info.fps}
-    video = sio.Video(filename=info.video, backend_metadata=known, open_backend=False)
+    name = printable(info.video)
+    known = {"filename": name, "shape": [frames, height, width, 3], "fps": info.fps}
+    video = sio.Video(filename=name, backend_metadata=known, open_backend=False)
     labels = sio.Labels(
         videos=[video],
         skeletons=[sleap_skeleton],

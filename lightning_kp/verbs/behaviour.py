@@ -27,7 +27,7 @@ VARY_HELP = (
 def run(arguments: list[str]) -> int:
     """Entry point of the verb; returns the exit code."""
     own, overrides = split(arguments)
-    parser = VerbParser("behaviour", SUMMARY)
+    parser = VerbParser("behaviour", SUMMARY, passes_on=True)
     parser.add_argument("--config", required=True, help="YAML file of an experiment, as for kp fit")
     parser.add_argument(
         "--out", default="runs/behaviour", help="folder of all results (default: runs/behaviour)"

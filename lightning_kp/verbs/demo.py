@@ -19,7 +19,7 @@ MIN_UNSEEN_FRAMES = 24
 def run(arguments: list[str]) -> int:
     """Entry point of the verb; returns the exit code."""
     own, options = split(arguments)
-    parser = VerbParser("demo", SUMMARY)
+    parser = VerbParser("demo", SUMMARY, passes_on=True)
     parser.add_argument("--out", default="runs/demo", help="the run folder (default: runs/demo)")
     parser.add_argument("--frames", type=positive, default=1200, help="frames of the rendered video")
     parser.add_argument("--epochs", type=positive, help="training epochs (default: 12)")

@@ -35,7 +35,9 @@ def _parser() -> VerbParser:
     )
     parser.add_argument("--root", help="folder with the images of the labels")
     parser.add_argument(
-        "--names", help="points to label, comma-separated (default: those of the run, else of the labels)"
+        "--names",
+        help="points to label, comma-separated (default: those of the run, else of the labels, else the discovered "
+        "keypoints)",
     )
     parser.add_argument(
         "--threshold",

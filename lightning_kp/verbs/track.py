@@ -13,7 +13,14 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("videos", nargs="+", help="video files, folders or globs")
     parser.add_argument("--out", help="folder for tracks/ and overlays/ (default: the run's folder, else .)")
     parser.add_argument(
-        "--boxes", help="crop frames: follow, FILE.csv or left,top,right,bottom (default: as in training)"
+        "--boxes",
+        help="crop frames: follow, follow:N, FILE.csv or left,top,right,bottom (default: as in training)",
+    )
+    parser.add_argument(
+        "--animals",
+        type=positive,
+        metavar="N",
+        help="follow N animals with a square each (default: as in training)",
     )
     parser.add_argument(
         "--threshold",
@@ -34,20 +41,31 @@ def run(arguments: list[str]) -> int:
         "auto: onnx where it is installed, agrees with torch and is worth an export (default)",
     )
     parser.add_argument("--formats", default="slp,csv,dlc_csv,dlc_h5", help="which files to write")
+    parser.add_argument(
+        "--smooth",
+        action="store_true",
+        help="smooth positions over time (Kalman smoother), never across a gap",
+    )
+    parser.add_argument(
+        "--no-mend",
+        action="store_true",
+        help="leave keypoints that exchange head and tail as they are; list them only",
+    )
     parser.add_argument("--overlay", action="store_true", help="also draw overlays/<video>.mp4")
     given = parser.parse_args(arguments)
 
     from lightning_kp.api.tracking import track
+    from lightning_kp.smoothing.refining import flip_lines
     from lightning_kp.tracks.identity_files import summary_lines
 
     formats = [name.strip() for name in given.formats.split(",") if name.strip()]
     with messages_on_terminal():
         found = track(
-            given.checkpoint, given.videos, out=given.out, boxes=given.boxes, threshold=given.threshold,
-            batch_size=given.batch_size, device=given.device, engine=given.engine, formats=formats,
-            overlay=given.overlay,
+            given.checkpoint, given.videos, out=given.out, boxes=given.boxes, animals=given.animals,
+            threshold=given.threshold, batch_size=given.batch_size, device=given.device, engine=given.engine,
+            formats=formats, mend=not given.no_mend, smooth=given.smooth, overlay=given.overlay,
         )  # fmt: skip
-    for line in summary_lines(found.swaps or {}):
+    for line in (*summary_lines(found.swaps or {}), *flip_lines(found.flips or {})):
         print(line)
     print(f"Results: {found.path / 'tracks'}")
     return 0

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from lightning_kp.errors import VideoError
+from lightning_kp.files import printable
 from lightning_kp.images.files import IMAGE_SUFFIXES, images_in, is_image, natural_key
 
 # Files of a folder with one of these suffixes are videos; files that are given by name or by a glob may have others.
@@ -52,6 +53,16 @@ def find_videos(patterns: str | Path | Sequence[str | Path], root: str | Path = 
     # Images from a glob that the shell expanded mean their folder, as the glob in quotes does; one image is a video.
     images = Counter(path.parent for path in found if is_image(path))
     return _with_folders(found, {folder for folder, count in images.items() if count > 1})
+
+
+def refuse_other_encodings(videos: Sequence[Path]) -> None:
+    """Raise VideoError for a path that is no UTF-8: the settings of a training could not name it."""
+    for video in videos:
+        if (name := printable(str(video))) != str(video):
+            raise VideoError(
+                f"The name of {name} is not UTF-8, so the settings of a training cannot hold it.",
+                remedy="Rename it; `kp inspect` and `kp track` take it as it is.",
+            )
 
 
 def _matches(path: Path) -> list[Path]:

@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import lightning as L
 import pytest
@@ -14,9 +16,15 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from repository import HELPERS
 from torch.multiprocessing import ProcessRaisedException
 
-from lightning_kp.callbacks import Curriculum
-from lightning_kp.callbacks.distributed import UnusedParameters, idle_parameters, is_plain_ddp, message
-from lightning_kp.errors import ConfigurationError
+from lightning_kp.callbacks import Curriculum, distributed
+from lightning_kp.callbacks.distributed import (
+    UnusedParameters,
+    idle_parameters,
+    is_plain_ddp,
+    lost_worker,
+    message,
+)
+from lightning_kp.errors import ConfigurationError, WorkerError
 
 OPTIONS = ["--model", "toy.Toy", "--data", "toy.NoiseData", "--trainer.accelerator=cpu"]
 OPTIONS += ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
@@ -124,3 +132,61 @@ def test_a_late_term_with_a_head_of_its_own(tmp_path: Path, strategy: str) -> No
         assert done.returncode == 0, done.stderr
         assert (tmp_path / "runs" / "toy-1" / "checkpoints" / "last.ckpt").is_file()
         assert not (tmp_path / "runs" / "toy-2").exists()
+
+
+class Worker:
+    """A process that ended with a code, or runs (None)."""
+
+    def __init__(self, returncode: int | None) -> None:
+        self.returncode = returncode
+
+    def poll(self) -> int | None:
+        return self.returncode
+
+
+@pytest.mark.parametrize(
+    ("codes", "told"),
+    [
+        ([None, -9], "Process 2 was killed (SIGKILL), so process 0 of 3 stopped."),
+        ([1, None], "Process 1 failed (exit code 1), so process 0 of 3 stopped."),
+        ([None, None], "Another process has ended, so process 0 of 3 stopped."),
+        ([], "Process 0, or one that it started, has ended, so process 0 of 3 stopped."),
+    ],
+)
+def test_the_process_that_ended_is_named(
+    codes: list[int | None], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distributed, "ENDING_S", 0.1)
+    launcher = SimpleNamespace(procs=[Worker(code) for code in codes])
+    trainer = SimpleNamespace(
+        world_size=3, global_rank=0, strategy=SimpleNamespace(launcher=launcher),
+        checkpoint_callback=SimpleNamespace(best_model_path="run/last.ckpt"),
+    )  # fmt: skip
+    gloo = RuntimeError("[../gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:3456")
+    found = lost_worker(trainer, gloo)  # type: ignore[arg-type]
+    assert isinstance(found, WorkerError)
+    assert found.problem == f"{told} Kept: run/last.ckpt."
+    assert found.remedy == "Continue with the same command and --ckpt_path run/last.ckpt"
+    assert lost_worker(trainer, RuntimeError("shapes do not match")) is None  # type: ignore[arg-type]
+    trainer.world_size = 1
+    assert lost_worker(trainer, gloo) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_dies_ends_the_others_in_one_line(tmp_path: Path, rank: int) -> None:
+    start = time.monotonic()
+    done = kp(
+        tmp_path, "fit", "--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_epochs=50",
+        "--trainer.callbacks+=toy.Die", f"--trainer.callbacks.rank={rank}", "--trainer.callbacks.epoch=1",
+    )  # fmt: skip
+    assert time.monotonic() - start < 120
+    assert "Traceback" not in done.stderr
+    if rank:
+        assert done.returncode == 2
+        last = tmp_path / "runs" / "toy-1" / "checkpoints" / "last.ckpt"
+        line = f"Process 1 was killed (SIGKILL), so process 0 of 2 stopped. Kept: {last.resolve()}."
+        assert line in done.stderr
+        assert last.is_file()
+    else:
+        assert done.returncode == -9

@@ -5,7 +5,7 @@ import argparse
 import pytest
 
 from lightning_kp.command.arguments import VerbParser, fit_options, flattened, positive, share, split, typed
-from lightning_kp.errors import ConfigurationError
+from lightning_kp.errors import ConfigurationError, nearest
 
 
 def test_arguments_are_divided() -> None:
@@ -20,7 +20,7 @@ def test_arguments_are_divided() -> None:
 
 
 def test_mistakes_of_the_verbs_are_one_line() -> None:
-    parser = VerbParser("try", "")
+    parser = VerbParser("try", "", passes_on=True)
     parser.add_argument("--frames", type=positive)
     parser.add_argument("video")
     for given, told in {
@@ -33,6 +33,24 @@ def test_mistakes_of_the_verbs_are_one_line() -> None:
     }.items():
         with pytest.raises(ConfigurationError, match=told):
             parser.parse_args(given.split())
+
+
+def test_a_suggestion_never_repeats_what_was_typed() -> None:
+    parser = VerbParser("track", "")
+    parser.add_argument("--formats")
+    for given, told in {
+        "--model.keypoints=3": "--model.keypoints=3 is not an option of kp track. It belongs to `kp fit` and",
+        "--model": "--model is not an option of kp track. It belongs to `kp fit` and `kp discover`. `kp track --help`",
+        "--trainer.max_epochs=3": "It belongs to `kp fit`",
+        "--modl=x": "--modl=x is not an option of kp track. `kp track --help` lists all options.",
+        "--format.x=csv": "--format.x=csv is not an option of kp track. Did you mean --formats?",
+    }.items():
+        with pytest.raises(ConfigurationError) as refused:
+            parser.parse_args([given])
+        assert told in str(refused.value)
+        assert f"Did you mean {given.partition('=')[0]}?" not in str(refused.value)
+    assert nearest("nose", ["nose", "tail"]) is None
+    assert nearest("Nose", ["nose", "tail"]) == "nose"
 
 
 def test_settings_become_options() -> None:

@@ -31,13 +31,23 @@ def test_the_paper_decides_its_size_and_weights() -> None:
 def test_a_small_lone_animal_is_followed_by_the_preset_for_it() -> None:
     suggestions = {"data.gap": 6, "data.size": 96, "data.boxes": "follow", **SINGLE_ANIMAL}
     follow = Plan(preset_path("follow"), suggestions, ())
-    assert follow.options()[1:] == ["--data.gap=6"]
-    assert follow.chosen()["data.boxes"] == "follow"
+    assert follow.options()[1:] == ["--data.gap=6", "--data.boxes=follow"]
+    assert follow.follows
     whole = ["--data.gap=6", *(f"--{name}={value}" for name, value in SINGLE_ANIMAL.items())]
     assert Plan(preset_path("laptop"), suggestions, ()).options()[1:] == whole
     assert Plan(preset_path("paper"), suggestions, ()).options()[1:] == whole[:1]
     typed_in = Plan(preset_path("laptop"), suggestions, ("--data.boxes=[0,0,64,64]",))
     assert typed_in.options()[1:] == [*whole, "--data.boxes=[0,0,64,64]"]
+
+
+def test_squares_for_several_animals_have_the_keypoints_of_one() -> None:
+    counted = Plan(preset_path("follow"), {"data.boxes": "follow:2", "model.keypoints": 7}, ())
+    assert counted.options()[1:] == ["--data.boxes=follow:2", "--model.keypoints=7"]
+    # The 12 are for a picture of all animals.
+    asked_for = Plan(preset_path("follow"), {"model.keypoints": 12}, ("--data.boxes=follow:2",))
+    assert asked_for.follows
+    assert asked_for.options()[1:] == ["--model.keypoints=8", "--data.boxes=follow:2"]
+    assert not Plan(preset_path("laptop"), {"data.boxes": [0, 0, 9, 9]}, ()).follows
 
 
 def test_a_preset_of_ones_own_wins_over_suggestions(tmp_path: Path) -> None:

@@ -211,3 +211,34 @@ def test_the_frames_that_train_are_remembered(kind: str, root: Path) -> None:
 def test_chosen_rows_are_remembered_alone(root: Path) -> None:
     marks = read_animals(root / "arena.truth.npz", 32)
     assert frames(root, rows=[3, 7], val_fraction=0).trained_on == marks.marks_of([3, 7])
+
+
+def partly_labelled(folder: Path) -> Path:
+    """Ten pictures: the nose is labelled in all, the whisker in the first, the tail in none."""
+    rows = []
+    for number in range(10):
+        Image.new("RGB", (32, 32), (20 * number, 0, 0)).save(folder / f"p{number}.png")
+        rows.append(f"p{number}.png,{10 + number},20,{'5,6' if number == 0 else ','},,\n")
+    head = (
+        "scorer" + ",me" * 6 + "\nbodyparts,nose,nose,whisker,whisker,tail,tail\ncoords" + ",x,y" * 3 + "\n"
+    )
+    (folder / "CollectedData_me.csv").write_text(head + "".join(rows))
+    return folder / "CollectedData_me.csv"
+
+
+def test_points_that_no_training_frame_labels_are_told(tmp_path: Path) -> None:
+    table = partly_labelled(tmp_path)
+    with pytest.warns(UserWarning, match="None of the 10 labelled frames that train labels tail") as told:
+        LabelledFrames(str(table), size=32, val_fraction=0).setup("fit")
+    assert str(told[0].message).endswith("or leave it out with --data.names=[nose,whisker].")
+    # The only label of the whisker may be held out, or not chosen.
+    with pytest.warns(UserWarning, match="None of the 9 labelled frames that train labels whisker, tail"):
+        LabelledFrames(str(table), size=32, val_fraction=0, rows=list(range(1, 10))).setup("fit")
+
+
+def test_points_that_some_frame_labels_are_no_news(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    module = LabelledFrames(
+        str(partly_labelled(tmp_path)), size=32, val_fraction=0, names=["nose", "whisker"]
+    )
+    module.setup("fit")
+    assert not [each for each in recwarn if "labelled frames that train" in str(each.message)]

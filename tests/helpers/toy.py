@@ -109,6 +109,19 @@ class Stop(L.Callback):
             raise KeyboardInterrupt
 
 
+class Die(L.Callback):
+    """Kills the process of a rank in the middle of an epoch."""
+
+    def __init__(self, rank: int, epoch: int = 0) -> None:
+        self.rank, self.epoch = rank, epoch
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if (trainer.global_rank, trainer.current_epoch, batch_idx) == (self.rank, self.epoch, 1):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 class WriteMetrics(L.Callback):
     """Writes the logged metrics to a file, from the first process."""
 

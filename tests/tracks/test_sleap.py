@@ -188,3 +188,27 @@ def test_another_skeleton_is_refused(tmp_path: Path) -> None:
     sio.save_slp(labels, str(tmp_path / "a.slp"), verbose=False)
     with pytest.raises(DataError, match="animals with the points wing and with nose, tail"):
         read_tracks(tmp_path / "a.slp")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "told"),
+    [
+        (
+            "frame_idx",
+            2**50,
+            "its last frame has the number 1,125,899,906,842,624, which 1 x 2 keypoints",
+        ),
+        ("video", 7, r"it is damaged \(IndexError: list index out of range\)"),
+    ],
+)
+def test_frames_that_cannot_be_are_told_in_one_line(
+    column: str, value: int, told: str, tmp_path: Path
+) -> None:
+    path = save(tmp_path / "a.slp", [[guess(1)], [guess(2)]])
+    with h5py.File(path, "r+") as file:
+        rows = file["frames"][()]
+        rows[column][1] = value
+        file["frames"][...] = rows
+    with pytest.raises(DataError, match=told) as refused:
+        read_tracks(path)
+    assert "\n" not in str(refused.value)

@@ -23,7 +23,15 @@ from lightning_kp.tracks.identity_files import keep_identities
 from lightning_kp.tracks.pixels import original_pixels
 from lightning_kp.tracks.reading import TidyFile, open_tracks, read_tracks
 from lightning_kp.tracks.store import TrackStore
-from lightning_kp.tracks.table import ARRAYS, TrackInfo, Tracks, default_names, make_tracks, rows_per_piece
+from lightning_kp.tracks.table import (
+    ARRAYS,
+    TrackInfo,
+    Tracks,
+    concatenate,
+    default_names,
+    make_tracks,
+    rows_per_piece,
+)
 from lightning_kp.tracks.writing import FORMATS, is_finished, write_tracks
 
 WHOLE = Region(0, 0, 640, 480)
@@ -331,6 +339,24 @@ def test_tidy_columns_and_values_by_hand(tmp_path):
         "0,0.0,animal1,nose,1.5,2.25,0.5,0.25,0.25,0.25",
         "0,0.0,animal1,tail,,,0.0,0.25,0.25,0.25",
     ]
+
+
+def test_the_peak_is_the_last_column_where_the_confidence_is_a_probability(tmp_path):
+    plain = make(frames=3000, animals=2, keypoints=3)  # several pieces
+    tracks = dataclasses.replace(plain, peak=plain.confidence / 2)
+    (path, _) = write_tracks(tracks, tmp_path / "v", ["csv"])
+    first = path.read_text().splitlines()[:2]
+    assert first[0] == "frame,time_s,animal,keypoint,x,y,confidence,var_x,var_y,cov_xy,peak"
+    assert np.float32(first[1].split(",")[-1]) == tracks.peak[0, 0, 0]
+    assert_same(read_tracks(path), tracks)
+    assert_same(tracks[5:9], dataclasses.replace(plain[5:9], peak=tracks.peak[5:9]))
+    assert_same(concatenate(tracks.info, tracks.pieces()), tracks)
+
+
+def test_a_peak_of_another_shape_is_refused():
+    plain = make()
+    with pytest.raises(DataError, match=r"need peak of shape \(7, 1, 3\)"):
+        dataclasses.replace(plain, peak=plain.confidence[:2])
 
 
 def test_names_that_look_like_numbers_or_nothing_survive(tmp_path):

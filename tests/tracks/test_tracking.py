@@ -118,6 +118,9 @@ def test_what_is_done_is_skipped_until_something_changes(tmp_path: Path) -> None
     again = track(video, tmp_path / "t")
     assert again.skipped
     assert again.line() == "t: already done"
+    (tmp_path / "t.tracks.part").touch()  # left by a call that was killed between its last file and its end
+    assert track(video, tmp_path / "t").skipped
+    assert not (tmp_path / "t.tracks.part").exists()
     assert not track(video, tmp_path / "t", formats=("csv", "dlc_csv")).skipped
     assert (tmp_path / "t.dlc.csv").exists()
     assert not track(video, tmp_path / "t", origin="another checkpoint").skipped

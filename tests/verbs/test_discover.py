@@ -2,7 +2,10 @@
 
 import csv
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from lightning_kp.cli import main
 from lightning_kp.command.judging import judge
 from lightning_kp.command.trained import load_for_tracking
 from lightning_kp.runs.folder import RunFolder
+from lightning_kp.runs.lock import locked
 from lightning_kp.tracks.reading import read_tracks
 
 
@@ -68,6 +72,92 @@ def test_more_epochs_go_on_from_the_last(tmp_path: Path, run: Path, videos: list
     with (run / "metrics.csv").open() as file:
         first = list(csv.DictReader(file))
     assert [row["val/loss"] for row in rows if row["epoch"] == "0"] == [row["val/loss"] for row in first]
+
+
+def trained_state(folder: Path) -> dict[str, bytes]:
+    names = ("config.yaml", "checkpoints/last.ckpt", "tracks/b.2.csv")
+    return {name: (folder / name).read_bytes() for name in names}
+
+
+def test_other_settings_for_a_finished_run_are_told(
+    run: Path, videos: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = trained_state(run)
+    other = [
+        "--model.keypoints=7",
+        "--data.gap=0.2s",
+        "--trainer.accelerator=cpu",
+    ]
+    assert main(["discover", *map(str, videos), "--out", str(run), *TINY, ONE_EPOCH, *other]) == 0
+    told = capsys.readouterr().err
+    assert f"{run} is trained already, with data.gap=2, model.keypoints=3." in told
+    assert "Ignored: --data.gap=0.2s --model.keypoints=7." in told
+    assert "(--out DIR), or add --again" in told
+    assert trained_state(run) == before
+
+
+def test_another_preset_for_a_finished_run_is_told(
+    run: Path, videos: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["discover", *map(str, videos), "--out", str(run), *TINY, ONE_EPOCH]
+    assert main([*words, "--preset", "laptop"]) == 0
+    assert "Ignored" not in capsys.readouterr().err
+    assert main([*words, "--preset", "turning"]) == 0
+    assert "--model.rotations=any" in capsys.readouterr().err.partition("Ignored: ")[2]
+
+
+def test_an_unfinished_training_does_not_go_on_with_other_settings(
+    tmp_path: Path, run: Path, videos: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(run, tmp_path / "moved")
+    before = trained_state(folder)
+    more = ["--data.gap=5", "--trainer.max_epochs=2", "--no-overlay"]
+    assert main(["discover", *map(str, videos), "--out", str(folder), *TINY, *more]) == 2
+    line = error_line(capsys)
+    assert (
+        "holds a training with data.gap=2, stopped after 1 epochs, which cannot continue with --data.gap=5"
+        in line
+    )
+    assert "--again" in line
+    assert trained_state(folder) == before
+
+
+def test_a_training_continues_with_its_own_settings(tmp_path: Path, run: Path, videos: list[Path]) -> None:
+    """Also where preset or suggestions have changed since, by a new version or on another machine."""
+    folder = shutil.copytree(run, tmp_path / "moved")
+    inspection = json.loads((folder / "inspection.json").read_text())
+    inspection["suggestion"]["gap"]["value"] = 9
+    (folder / "inspection.json").write_text(json.dumps(inspection))
+    without_gap = [option for option in TINY if not option.startswith("--data.gap")]
+    more = ["--trainer.max_epochs=2", "--no-overlay"]
+    assert main(["discover", *map(str, videos), "--out", str(folder), *without_gap, *more]) == 0
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert (config["data"]["init_args"]["gap"], config["trainer"]["max_epochs"]) == (2, 2)
+
+
+def test_again_keeps_the_earlier_run_beside_the_new_one(
+    tmp_path: Path, run: Path, videos: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(run, tmp_path / "mine")
+    before = trained_state(folder)
+    again = ["--again", "--no-overlay", "--model.keypoints=4"]
+    assert main(["discover", *map(str, videos), "--out", str(folder), *TINY, ONE_EPOCH, *again]) == 0
+    assert f"The earlier run is kept as {tmp_path.resolve() / 'mine-1'}" in capsys.readouterr().out
+    assert trained_state(tmp_path / "mine-1") == before
+    assert len(json.loads((folder / "diagnostics.json").read_text())["keypoints"]) == 4
+
+
+def test_two_discoveries_do_not_share_a_folder(
+    tmp_path: Path, videos: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def attempt() -> None:
+        code = f"from lightning_kp.cli import main; main({['discover', *map(str, videos), '--out', str(tmp_path)]})"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert f"Another discovery is at work in {tmp_path} already (process {os.getpid()}" in done.stderr
+
+    with locked(tmp_path, "A test"):
+        attempt()
+    assert not (tmp_path / "inspection.json").exists()
 
 
 def test_other_videos_are_refused(run: Path, videos: list[Path], capsys: pytest.CaptureFixture[str]) -> None:

@@ -102,9 +102,21 @@ def test_with_labels_predictions_come_over_the_bridge_and_labelled_frames_are_av
         assert np.linalg.norm(away, axis=-1).mean() < SIZE / 4
 
 
-def test_a_discovering_run_has_to_be_told_the_names(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["suggest", str(folder / "run")]) == 2
-    assert "names (--names nose,tail) or labels (--labels FILE)" in capsys.readouterr().err
+def test_a_discovering_run_suggests_its_own_keypoints(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the README has it: without names, the discovered points are there to be corrected."""
+    rows = suggest(folder / "run", tmp_path)
+    assert "(kp01 to kp03). --names nose,tail gives other points" in capsys.readouterr().out
+    tracks = read_tracks(folder / "run" / "tracks" / "arena.csv")
+    labels = sio.load_slp(str(tmp_path / "suggestions.slp"))
+    assert labels.skeletons[0].node_names == ["kp01", "kp02", "kp03"]
+    by_frame = {frame.frame_idx: frame for frame in labels.labeled_frames}
+    assert sorted(by_frame) == sorted(int(row["frame"]) for row in rows)
+    for number, frame in by_frame.items():
+        [instance] = frame.predicted_instances
+        np.testing.assert_allclose(instance.numpy(), tracks.points_px[number, 0], atol=1e-3)
+    check_deeplabcut(tmp_path, rows, ["kp01", "kp02", "kp03"], folder)
 
 
 def test_names_that_a_named_run_does_not_know(named: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -91,7 +91,7 @@ def test_wrong_boxes_are_refused(
 ) -> None:
     file = checkpoint("DirectPose", tmp_path)
     assert main(["track", str(file), str(video), "--boxes", wrong]) == 2
-    assert "Use --boxes follow, --boxes FILE.csv" in capsys.readouterr().err
+    assert "Use --boxes follow (follow:2 for two animals), --boxes FILE.csv" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["DirectPose", "PersonParser"])
@@ -172,11 +172,33 @@ def test_tracking_new_videos(
     told = capsys.readouterr().out
     assert f"b.2: {FRAMES} frames in " in told
     assert " fps (network " in told
-    assert {path.name for path in (tmp_path / "tracks").iterdir()} == {"b.2.csv", "b.2.dlc.csv", "b.2.json"}
+    assert {path.name for path in (tmp_path / "tracks").iterdir()} == {
+        "b.2.csv", "b.2.dlc.csv", "b.2.flips.json", "b.2.json",
+    }  # fmt: skip
     assert (tmp_path / "overlays" / "b.2.mp4").is_file()
     assert read_tracks(tmp_path / "tracks" / "b.2.csv").points_px.shape == (FRAMES, 1, 3, 2)
     assert main(command) == 0
     assert "b.2: already done" in capsys.readouterr().out
+
+
+def test_tracks_are_smoothed_if_asked_for_and_found_again_without(
+    run: Path, videos: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    track = ["track", str(run), str(videos[0]), "--out", str(tmp_path), "--formats=csv", "--no-mend"]
+
+    def tracked(*options: str) -> tuple[np.ndarray, str]:
+        assert main([*track, *options]) == 0
+        return read_tracks(tmp_path / "tracks" / "it's.csv").points_px, capsys.readouterr().out
+
+    raw, _ = tracked()
+    smooth, told = tracked("--smooth")
+    assert "it's: smoothed; noise of a keypoint" in told
+    roughness = [np.square(np.diff(each, 2, axis=0)).mean() for each in (raw, smooth)]
+    assert roughness[1] < roughness[0]
+    assert "already done" in tracked("--smooth")[1]
+    again, told = tracked()
+    assert "already done" not in told
+    np.testing.assert_array_equal(again, raw)
 
 
 def test_a_broken_video_does_not_keep_the_others_waiting(
