@@ -81,7 +81,7 @@ def test_the_notebook(
     assert poses.points_px.shape == (FRAMES, 1, 3, 2)
     assert poses.confidence.shape == (FRAMES, 1, 3)
     np.testing.assert_allclose(poses.points_px, run.poses("it's").points_px, atol=1e-4)
-    assert poses.to_pandas().shape == (FRAMES * 3, 10)
+    assert poses.to_pandas().shape == (FRAMES * 3, 11)
     assert poses.to_xarray().sizes == {"time": FRAMES, "space": 2, "keypoints": 3, "individuals": 1}
     assert sio.load_slp(str(poses.to_sleap("new.slp"))).skeletons[0].node_names == ["kp01", "kp02", "kp03"]
     assert Path("out/tracks/it's.csv") in poses.save("out/")

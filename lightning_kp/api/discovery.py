@@ -22,6 +22,7 @@ from lightning_kp.command.continued import (
     ignored,
     keep_earlier,
     refuse_mixing,
+    refuse_other_method,
 )
 from lightning_kp.command.discovery_plan import (
     DEFAULT_PRESET,
@@ -105,6 +106,8 @@ def discover(
     with locked(folder.create().path, "Another discovery"):
         try:
             _refuse_other_videos(found, folder)
+            if MADE_FOR not in _saved_inspection(folder) and folder.last_checkpoint.exists():
+                refuse_other_method(folder, chosen, overrides)
             suggested = inspect_and_suggest(found, folder)
         except KeypointError:
             folder.remove_if_empty()  # a refused call leaves nothing behind

@@ -95,6 +95,17 @@ def refuse_mixing(folder: RunFolder, found: Sequence[Difference], done: int) -> 
         )
 
 
+def refuse_other_method(folder: RunFolder, preset: Path, overrides: Sequence[str]) -> None:
+    """Raise ConfigurationError where ``kp fit`` trained another method in the folder than a discovery would."""
+    of_run = str(settings_of(folder.config).get("model.class_path", "")) if folder.config.is_file() else ""
+    wanted = typed(list(overrides)).get("model") or str(settings_of(preset).get("model.class_path", ""))
+    if of_run and wanted and of_run.rpartition(".")[-1] != wanted.rpartition(".")[-1]:
+        raise ConfigurationError(
+            f"The run in {folder.path} belongs to {of_run}, not to {wanted}.",
+            remedy=f"To discover keypoints, {_remedy(folder)}",
+        )
+
+
 def keep_earlier(folder: RunFolder) -> Path | None:
     """Rename an earlier run to FOLDER-1 (-2 and so on) to make room for a new one; None where there is none."""
     path = folder.path.resolve()

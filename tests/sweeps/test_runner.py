@@ -1,6 +1,7 @@
 """Trials that leave strange results, sweeps that fail as a whole, and two sweeps in one folder."""
 
 import csv
+import fcntl
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ import yaml
 
 from lightning_kp.cli import main
 from lightning_kp.errors import DataError
-from lightning_kp.runs.lock import locked
+from lightning_kp.runs.lock import LOCK_NAME, locked
 from lightning_kp.sweeps import runner
 from lightning_kp.sweeps.file import read_sweep
 from lightning_kp.sweeps.launch import tied_to_this_process
@@ -148,7 +149,10 @@ def test_a_finished_trial_is_not_told_again(tmp_path: Path) -> None:
 def test_two_sweeps_do_not_share_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = written(tmp_path, ["good"])
     (tmp_path / "out").mkdir()
-    with locked(tmp_path / "out", "A test"):
+    with (tmp_path / "out" / LOCK_NAME).open("w") as other:  # opened apart, as by another process
+        fcntl.flock(other, fcntl.LOCK_EX)
+        other.write(str(os.getpid()))
+        other.flush()
         assert run(file) == 2
         line = capsys.readouterr().err
         assert f"Another `kp sweep` is at work in {tmp_path / 'out'} already (process {os.getpid()}" in line
