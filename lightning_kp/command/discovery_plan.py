@@ -66,9 +66,9 @@ class Plan:
             return fitting | {"model.keypoints": KEYPOINTS_IN_SQUARE}
         if not _follows(self.suggested.get("data.boxes")):
             return self.suggested
-        return {
-            name: value for name, value in self.suggested.items() if name not in ("data.boxes", "data.size")
-        } | SINGLE_ANIMAL
+        whole = {n: value for n, value in self.suggested.items() if n not in ("data.boxes", "data.size")}
+        # With several animals in one picture, a term has to distribute the keypoints over them.
+        return whole | (SINGLE_ANIMAL if self.suggested["data.boxes"] == "follow" else {})
 
     @property
     def follows(self) -> bool:

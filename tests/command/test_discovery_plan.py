@@ -48,6 +48,9 @@ def test_squares_for_several_animals_have_the_keypoints_of_one() -> None:
     assert asked_for.follows
     assert asked_for.options()[1:] == ["--model.keypoints=8", "--data.boxes=follow:2"]
     assert not Plan(preset_path("laptop"), {"data.boxes": [0, 0, 9, 9]}, ()).follows
+    # In the whole picture, the weights for one animal would put all keypoints on one of them.
+    whole = Plan(preset_path("turning"), {"data.boxes": "follow:2", "data.size": 96, "data.gap": 6}, ())
+    assert whole.options()[1:] == ["--data.gap=6"]
 
 
 def test_a_preset_of_ones_own_wins_over_suggestions(tmp_path: Path) -> None:
