@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from tiny_runs import ONE_EPOCH, TINY
 
 from lightning_kp.arena.recording import ArenaSettings, read_truth, write_arena
 from lightning_kp.cli import main
@@ -18,11 +19,7 @@ from lightning_kp.tracks.reading import read_tracks
 from lightning_kp.video.opening import open_video
 
 FRAMES, SIZE = 200, 128
-SMALL = [
-    "--model.keypoints=3", "--model.encoder=tiny", "--model.pose_width=8", "--model.decoder_widths=[8,8,8]",
-    "--data.size=32", "--data.batch_size=4", "--trainer.max_epochs=1", "--trainer.limit_train_batches=2",
-    "--trainer.limit_val_batches=1", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false",
-]  # fmt: skip
+SMALL = [*TINY, ONE_EPOCH, "--model.decoder_widths=[8,8,8]"]
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +85,8 @@ def test_every_verb_works_on_the_run(
     assert main(["suggest", str(run), "--labels", labels, "--count", "2", "--out", str(tmp_path / "s")]) == 0
     assert (tmp_path / "s" / "suggestions.slp").is_file()
     assert main(["suggest", str(run), "--count", "2", "--out", str(tmp_path / "s2")]) == 0
+    # The tracks of the run, with its calibrated confidence, serve again.
+    assert not (tmp_path / "s2" / "tracks").exists()
     assert main(["report", str(run), "--judge"]) == 0
 
 

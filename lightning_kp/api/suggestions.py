@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lightning_kp.api.paths import PathLike, Paths, as_list
 from lightning_kp.api.suggested_frames import SuggestedFrame, SuggestedFrames, write_stubs, write_table
 from lightning_kp.checkpoints import data_settings, find_checkpoint
+from lightning_kp.command.calibrating import calibration_of
 from lightning_kp.command.tracking import track_all
 from lightning_kp.command.trained import (
     load_for_tracking,
@@ -94,9 +95,14 @@ def suggest(
         Path(out) if out is not None else folder.path / "suggestions", is_given=out is not None
     )
     stems = unique_stems(paths)
-    if any(_has_other_tracks(folder.tracks(stem), origin) for stem in stems):
+    calibration = calibration_of(checkpoint, method)
+    marked = origin + ("" if calibration is None else calibration.mark)
+    if any(_has_other_tracks(folder.tracks(stem), marked) for stem in stems):
         folder = RunFolder(target)  # tracks of other boxes or of another checkpoint are kept
-    track_all(method, view, paths, folder.path, origin=origin, formats=("csv",), threshold=threshold)
+    track_all(
+        method, view, paths, folder.path, origin=origin, formats=("csv",), threshold=threshold,
+        calibration=calibration,
+    )  # fmt: skip
     warn_unfiltered(method, threshold)
     tracks = [read_tracks(companion(folder.tracks(stem), ".csv")) for stem in stems]
     if not points:
@@ -114,23 +120,18 @@ def suggest(
     chosen = choose(candidates(tracks, poses), known, count)
     predicted = [_predicted_points(each, tracks[each.video], points, view, bridge) for each in chosen]
     animals = bridge.animals if bridge and not bridge.is_for_each else _most_animals(tracks)
-    found = SuggestedFrames(
-        target,
-        tuple(
-            SuggestedFrame(
-                paths[each.video],
-                stems[each.video],
-                each.frame,
-                float(tracks[each.video].times_s[each.frame]),
-                each,
-            )
-            for each in chosen
-        ),
-    )
+    found = SuggestedFrames(target, tuple(_with_time(each, paths, stems, tracks) for each in chosen))
     stubs = [Stub(each.video, each.frame, xyc) for each, xyc in zip(chosen, predicted, strict=True)]
     write_stubs(stubs, dict(zip(stems, paths, strict=True)), points, animals, scorer, target)
     write_table(found)
     return found
+
+
+def _with_time(
+    each: Suggestion, paths: Sequence[Path], stems: Sequence[str], tracks: Sequence[Tracks]
+) -> SuggestedFrame:
+    time_s = float(tracks[each.video].times_s[each.frame])
+    return SuggestedFrame(paths[each.video], stems[each.video], each.frame, time_s, each)
 
 
 class _LabelBridge(NamedTuple):

@@ -133,12 +133,12 @@ class TrackedVideos(Run):
 def chosen_boxes(boxes: Boxes, animals: int | None) -> Boxes:
     """Boxes as given, read from text, or those that follow so many animals.
 
-    Raises ConfigurationError for boxes that cannot be read, and for ``animals`` beside boxes that do not follow them.
+    Raises ConfigurationError for boxes that cannot be read, and for ``animals`` beside boxes that say something else.
     """
     given = parse_boxes(boxes) if isinstance(boxes, str) else boxes
     if animals is None:
         return given
-    if given is not None and followed_animals(given) == 0:
+    if given not in (None, FOLLOW, follow(animals)):
         raise ConfigurationError(
             f"--animals {animals} asks for squares that follow the animals, but boxes are given, too.",
             remedy="Leave one of --animals and --boxes out.",

@@ -59,21 +59,22 @@ class Plan:
 
     def _fitting(self) -> dict[str, Any]:
         """The suggestions; where they follow the animal but the preset does not, those that suit any view."""
+        followed = _followed(self.suggested.get("data.boxes"))
         if self.preset == shipped_presets()[FOLLOWING_PRESET]:
-            if _follows(self.suggested.get("data.boxes")):
+            if followed:
                 return self.suggested
             fitting = {name: value for name, value in self.suggested.items() if name != "data.boxes"}
             return fitting | {"model.keypoints": KEYPOINTS_IN_SQUARE}
-        if not _follows(self.suggested.get("data.boxes")):
+        if not followed:
             return self.suggested
         whole = {n: value for n, value in self.suggested.items() if n not in ("data.boxes", "data.size")}
         # With several animals in one picture, a term has to distribute the keypoints over them.
-        return whole | (SINGLE_ANIMAL if self.suggested["data.boxes"] == "follow" else {})
+        return whole | (SINGLE_ANIMAL if followed == 1 else {})
 
     @property
     def follows(self) -> bool:
         """Whether a square follows each animal: as the user set it, else as inspection suggests."""
-        return _follows(typed(list(self.overrides)).get("data.boxes", self.suggested.get("data.boxes")))
+        return _followed(typed(list(self.overrides)).get("data.boxes", self.suggested.get("data.boxes"))) > 0
 
     @property
     def _is_shipped(self) -> bool:
@@ -86,10 +87,10 @@ class Plan:
         return int(str(value)) if str(value).isdigit() else None
 
 
-def _follows(boxes: Any) -> bool:
+def _followed(boxes: Any) -> int:
     from lightning_kp.motion.boxes import followed_animals
 
-    return followed_animals(boxes) > 0
+    return followed_animals(boxes)
 
 
 def capped_without_gpu(plan: Plan) -> Plan:

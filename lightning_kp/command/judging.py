@@ -69,7 +69,7 @@ def pair_datasets(videos: list[Path], settings: dict[str, Any]) -> dict[str, Any
 
     accepted = inspect.signature(FramePairsModule).parameters
     same = {name: value for name, value in settings.items() if name in accepted}
-    data = FramePairsModule(**same | {"videos": [str(video.resolve()) for video in videos]})
+    data = FramePairsModule(**same | {"videos": [str(video.absolute()) for video in videos]})
     data.prepare_data()
     data.setup("fit")
     return dict(data.datasets)

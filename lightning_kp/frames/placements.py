@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lightning_kp.errors import ConfigurationError
+from lightning_kp.frames.other_animals import hide_others
 from lightning_kp.geometry import Fit, Placement, place
 from lightning_kp.images.files import Image
 from lightning_kp.images.resize import prepare
-from lightning_kp.motion.boxes import Box, Boxes, Row, followed_animals, read_boxes, read_other_boxes
+from lightning_kp.motion.boxes import Box, Boxes, Row, followed_animals, read_boxes
+from lightning_kp.motion.following import follow_animals, scene_background
 from lightning_kp.video.reader import DecodedFrame, VideoInfo
 
 
@@ -30,21 +32,16 @@ class Placements:
                 f"size is {size}.", remedy="Give the side of the square in pixels, for example 128."
             )
         if number := followed_animals(boxes):
-            # Imported here: only these boxes need to decode the video.
-            from lightning_kp.motion.following import follow_animals
-
             _, separator, animal = str(boxes).partition("#")
             boxes = f"{follow_animals(info.path, number)}{separator}{animal}"
         self._info = info
         others: list[dict[int, Row]] = []
         if isinstance(boxes, str | Path):
-            self._rows = read_boxes(boxes, info)
-            if any(row.body for row in self._rows.values()):
-                others = read_other_boxes(boxes, info)
+            self._rows, others = read_boxes(boxes, info)
         else:
             self._rows = {0: Row(_one_box(boxes) or (0, 0, info.frame_size[1], info.frame_size[0]))}
         self._starts = sorted(self._rows)
-        self._others = others
+        self._others = others if any(row.body for row in self._rows.values()) else []
         self._placements = [
             place(info.frame_size, size, fit, self._rows[start].box) for start in self._starts
         ]
@@ -74,14 +71,10 @@ class Placements:
             return square
         rows = (table.get(index) for table in self._others)
         bodies = [row.body for row in rows if row is not None and row.body is not None]
-        from lightning_kp.frames.other_animals import hide_others
-
         return hide_others(square, placement, own.body, bodies, self._scene(), self._info.frame_size)
 
     def _scene(self) -> Image:
         if self._background is None:
-            from lightning_kp.motion.following import scene_background
-
             self._background = scene_background(self._info.path)
         return self._background
 

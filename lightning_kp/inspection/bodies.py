@@ -8,13 +8,13 @@ from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 
 from lightning_kp.motion import foreground as fg
+from lightning_kp.motion.regions import EDGE_MARGIN_PX, with_margin
 
 MIN_AREA_PX = 3  # pixels; smaller regions are noise
 MOST_BODIES = 16  # of a frame; the smaller ones of more are ignored
 CLOSED_SHARE = (
     0.06  # of the animal's size: gaps up to twice this wide are closed, since a coat may match the floor
 )
-EDGE_MARGIN_PX = 6  # pixels around a region within which its edges are measured
 COLOURLESS = 12  # grey levels between the channels; compression alone leaves less
 REACH = 1.5  # body lengths that a body may move between two frames of the sample
 SAME_AREA = 2.0  # factor up to which areas are alike
@@ -57,7 +57,7 @@ def _bodies(mask: fg.Masks, image: fg.Images, behind: Floats) -> Bodies:
     for region in np.argsort(-area, kind="stable")[:MOST_BODIES].tolist():
         if area[region] < MIN_AREA_PX:
             break
-        window = _window(slices[region], mask.shape)
+        window = with_margin(slices[region], mask.shape, EDGE_MARGIN_PX)
         own = labels[window] == region + 1
         if fg.without_ghosts(own, _edges(image[window]), behind[window]).any():
             rows += _parts(fg.without_limbs(own), image[window], (window[1].start, window[0].start))
@@ -77,14 +77,6 @@ def _parts(mask: fg.Masks, image: fg.Images, corner: tuple[int, int]) -> list[li
                 [len(x), corner[0] + x.mean(), corner[1] + y.mean(), length, *image[y, x].mean(axis=0)]
             )
     return rows
-
-
-def _window(window: tuple[slice, ...], shape: tuple[int, ...]) -> tuple[slice, ...]:
-    """A region's window with the margin that its edges need."""
-    return tuple(
-        slice(max(0, side.start - EDGE_MARGIN_PX), min(whole, side.stop + EDGE_MARGIN_PX))
-        for side, whole in zip(window, shape, strict=True)
-    )
 
 
 def _edges(image: fg.Images) -> Floats:

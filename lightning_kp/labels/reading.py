@@ -170,9 +170,11 @@ def _squares_in_videos(labels: OpenLabels, view: ViewSettings) -> list[list[Squa
     squares = []
     for video, number in filter(None, (_frame_of_video(labels, frame) for frame in labels.frames)):
         if video not in by_video:
-            info = open_video(video).info
-            boxes = boxes_per_animal(view.boxes)
-            by_video[video] = [Placements(info, view.size, view.fit, each) for each in boxes]
+            with open_video(video) as reader:
+                by_video[video] = [
+                    Placements(reader.info, view.size, view.fit, boxes)
+                    for boxes in boxes_per_animal(view.boxes)
+                ]
         several = len(by_video[video]) > 1
         seen = [each for each in by_video[video] if each.seen(number) or not several]
         squares.append([Square(each(number), number, each) for each in seen])

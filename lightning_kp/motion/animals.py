@@ -177,15 +177,15 @@ def _differences(
 ) -> Iterator[tuple[NDArray[np.uint8], fg.Masks]]:
     """For each image (h, w, 3), yield it in grey (h, w), and where it differs from the background by more than noise.
 
-    Both are compared in colour if both have colours: a brown animal can be as bright as a grey floor.
+    Both are compared in colour from the first batch on that has colours: a brown animal can be as bright as the floor.
     """
+    in_colour = False
     for batch in _batched(images):
         colours = np.stack(batch)
         grey = _grey(colours)
-        if background.shape[-1] == 3 and _has_colours(colours):
-            change = fg.changes(colours, background)
-        else:
-            change = fg.changes(grey, _grey(background))
+        in_colour = in_colour or (background.shape[-1] == 3 and _has_colours(colours))
+        compared = (colours, background) if in_colour else (grey, _grey(background))
+        change = fg.changes(*compared)
         yield from zip(grey[..., 0], change.magnitude > change.threshold, strict=True)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lightning_kp.motion import foreground as fg
+from lightning_kp.motion.regions import EDGE_MARGIN_PX, with_margin
 
 Floats = NDArray[np.float64]
 
@@ -18,8 +19,6 @@ MIN_AREA_PX = 3
 """Smaller regions are noise."""
 MIN_SHARE = 0.05
 """Regions smaller than this share of the frame's largest one are specks."""
-EDGE_MARGIN_PX = 6
-"""Margin around a region within which its edges are measured: the reach of the gradient filter, and one more."""
 DIVIDING_STEPS = 6
 """Iterations of the mixture of Gaussians."""
 PIXEL_VARIANCE = 0.25
@@ -65,7 +64,7 @@ def find_bodies(mask: fg.Masks, image: fg.Images, background_edges: Floats, most
     for region in np.argsort(-area, kind="stable")[:most].tolist():
         if area[region] < least:
             break
-        window = _with_margin(slices[region], mask.shape)
+        window = with_margin(slices[region], mask.shape, EDGE_MARGIN_PX)
         own, part = labels[window] == region + 1, image[window]
         if not fg.without_ghosts(own, fg.edge_strength(part), background_edges[window]).any():
             continue
@@ -129,10 +128,3 @@ def _covariance(pixels: Floats) -> Floats:
 
 def _log_det(covariance: Floats) -> float:
     return float(np.log(np.linalg.det(covariance)))
-
-
-def _with_margin(window: tuple[slice, ...], shape: tuple[int, ...]) -> tuple[slice, ...]:
-    return tuple(
-        slice(max(0, side.start - EDGE_MARGIN_PX), min(whole, side.stop + EDGE_MARGIN_PX))
-        for side, whole in zip(window, shape, strict=True)
-    )

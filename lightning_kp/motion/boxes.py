@@ -117,11 +117,11 @@ def _file_and_animal(boxes: str | Path) -> tuple[Path, str | None]:
     return (Path(name), animal) if separator and animal.isdigit() else (Path(boxes), None)
 
 
-def read_boxes(boxes: str | Path, info: VideoInfo) -> dict[int, Row]:
-    """Read the boxes of one video, and of one animal, from a csv file: a Row for each frame that has one.
+def read_boxes(boxes: str | Path, info: VideoInfo) -> tuple[dict[int, Row], list[dict[int, Row]]]:
+    """Read the boxes of one video from a csv file: those of one animal, and those of each other one.
 
-    Raises DataError for a file that cannot be read, lacks a column or a row for the video, or has boxes of several
-    animals of which none is chosen.
+    Each is a Row by number of the frame, for the frames that have one.  Raises DataError for a file that cannot be
+    read, lacks a column or a row for the video, or has boxes of several animals of which none is chosen.
     """
     path, animal = _file_and_animal(boxes)
     by_animal = _rows_by_animal(path, info)
@@ -136,13 +136,7 @@ def read_boxes(boxes: str | Path, info: VideoInfo) -> dict[int, Row]:
             f"{path} has no box for the video {info.name}.",
             remedy="Check its column `video`, and the number of the animal if you gave one.",
         )
-    return table
-
-
-def read_other_boxes(boxes: str | Path, info: VideoInfo) -> list[dict[int, Row]]:
-    """Read the boxes of all animals of a video but the chosen one, as :func:`read_boxes` reads that one's."""
-    path, animal = _file_and_animal(boxes)
-    return [table for name, table in _rows_by_animal(path, info).items() if animal not in (None, name)]
+    return table, [each for each in by_animal.values() if each is not table]
 
 
 def _rows_by_animal(path: Path, info: VideoInfo) -> dict[str, dict[int, Row]]:

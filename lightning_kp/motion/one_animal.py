@@ -12,14 +12,18 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lightning_kp.motion import foreground as fg
-from lightning_kp.motion.regions import MovingRegions, largest_regions, typical_length
+from lightning_kp.motion.regions import (
+    EDGE_MARGIN_PX,
+    MovingRegions,
+    largest_regions,
+    typical_length,
+    with_margin,
+)
 
 CANDIDATES = 5
 """Regions of a frame that are looked at, the largest first."""
 MIN_AREA_PX = 3
 """Smaller regions are noise."""
-EDGE_MARGIN_PX = 6
-"""Margin around a region within which its edges are measured: the reach of the gradient filter, and one more."""
 UNSEEN = 4.0
 """Cost of a frame without an animal: a region at twice the usual deviation in area or grey costs as much."""
 TURNED_UP = 3.0
@@ -50,7 +54,7 @@ def candidate_regions(mask: fg.Masks, image: fg.Images, background_edges: Floats
     slices = ndimage.find_objects(labels)
     rows = []
     for i in order:
-        window = _with_margin(slices[i], mask.shape)
+        window = with_margin(slices[i], mask.shape, EDGE_MARGIN_PX)
         part = image[window]
         own = labels[window] == i + 1
         if not fg.without_ghosts(own, fg.edge_strength(part), background_edges[window]).any():
@@ -87,13 +91,6 @@ def choose_path(
         if region >= 0:
             centres[frame] = regions[frame].centre[region]
     return centres, _length(regions, chosen, table)
-
-
-def _with_margin(window: tuple[slice, ...], shape: tuple[int, ...]) -> tuple[slice, ...]:
-    return tuple(
-        slice(max(0, side.start - EDGE_MARGIN_PX), min(whole, side.stop + EDGE_MARGIN_PX))
-        for side, whole in zip(window, shape, strict=True)
-    )
 
 
 def _length(regions: Sequence[MovingRegions], chosen: list[int], table: Floats) -> float:

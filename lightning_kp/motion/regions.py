@@ -13,10 +13,24 @@ TOUCHING_AREA = 1.4
 """A region larger than this, in typical areas of one animal, holds two animals."""
 FRAGMENT_AREA = 0.25
 """A region smaller than this, in typical areas of one animal, is a part of an animal, or dust."""
+EDGE_MARGIN_PX = 6
+"""Margin around a region within which its edges are measured: the reach of the gradient filter, and one more."""
 CLUSTERING_STEPS = 5
 """Iterations of k-means that separate touching animals."""
 UNSEEN_COST = 1e4
 """Distance in pixels that stands for an unseen animal in the assignment of regions to animals."""
+
+
+def with_margin(window: tuple[slice, ...], shape: tuple[int, ...], margin: int) -> tuple[slice, ...]:
+    """The window of a region, enlarged by ``margin`` pixels on each side within an image of ``shape``.
+
+    >>> with_margin((slice(1, 4), slice(5, 9)), (8, 10), 2)
+    (slice(0, 6, None), slice(3, 10, None))
+    """
+    return tuple(
+        slice(max(0, side.start - margin), min(whole, side.stop + margin))
+        for side, whole in zip(window, shape, strict=True)
+    )
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -8,6 +8,26 @@ SUMMARY = "Write the keypoints of every displayed frame. A second call continues
 
 def run(arguments: list[str]) -> int:
     """Entry point of the verb; returns the exit code."""
+    given = _parser().parse_args(arguments)
+
+    from lightning_kp.api.tracking import track
+    from lightning_kp.smoothing.refining import flip_lines
+    from lightning_kp.tracks.identity_files import summary_lines
+
+    formats = [name.strip() for name in given.formats.split(",") if name.strip()]
+    with messages_on_terminal():
+        found = track(
+            given.checkpoint, given.videos, out=given.out, boxes=given.boxes, animals=given.animals,
+            threshold=given.threshold, batch_size=given.batch_size, device=given.device, engine=given.engine,
+            formats=formats, mend=not given.no_mend, smooth=given.smooth, overlay=given.overlay,
+        )  # fmt: skip
+    for line in (*summary_lines(found.swaps or {}), *flip_lines(found.flips or {})):
+        print(line)
+    print(f"Results: {found.path / 'tracks'}")
+    return 0
+
+
+def _parser() -> VerbParser:
     parser = VerbParser("track", SUMMARY)
     parser.add_argument("checkpoint", help="a .ckpt file or the folder of a run")
     parser.add_argument("videos", nargs="+", help="video files, folders or globs")
@@ -52,20 +72,4 @@ def run(arguments: list[str]) -> int:
         help="leave keypoints that exchange head and tail as they are; list them only",
     )
     parser.add_argument("--overlay", action="store_true", help="also draw overlays/<video>.mp4")
-    given = parser.parse_args(arguments)
-
-    from lightning_kp.api.tracking import track
-    from lightning_kp.smoothing.refining import flip_lines
-    from lightning_kp.tracks.identity_files import summary_lines
-
-    formats = [name.strip() for name in given.formats.split(",") if name.strip()]
-    with messages_on_terminal():
-        found = track(
-            given.checkpoint, given.videos, out=given.out, boxes=given.boxes, animals=given.animals,
-            threshold=given.threshold, batch_size=given.batch_size, device=given.device, engine=given.engine,
-            formats=formats, mend=not given.no_mend, smooth=given.smooth, overlay=given.overlay,
-        )  # fmt: skip
-    for line in (*summary_lines(found.swaps or {}), *flip_lines(found.flips or {})):
-        print(line)
-    print(f"Results: {found.path / 'tracks'}")
-    return 0
+    return parser

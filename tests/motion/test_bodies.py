@@ -65,7 +65,9 @@ def test_touching_animals_are_divided_where_they_meet(off: float) -> None:
 def test_an_animal_that_takes_no_pixel_stays_where_it_was_expected() -> None:
     mask, image = painted((30, 25, 6, 6, 200))
     (body,) = find_bodies(mask, image, FLAT, 5)
-    far = np.array(((30.0, 25.0), (300.0, 25.0)))
-    parts: list[Body] = divide(body, far - (135, 0), np.stack([np.eye(2) * 9, np.eye(2) * 0.3]))
-    assert sum(part.area for part in parts) == body.area
-    assert min(part.area for part in parts) >= 0
+    beside = np.array((135.0, 0.0))
+    expected = np.stack((body.centre - beside, body.centre + beside))
+    parts: list[Body] = divide(body, expected, np.stack([np.eye(2) * 9, np.eye(2) * 0.3]))
+    assert [part.area for part in parts] == [body.area, 0]
+    np.testing.assert_allclose(parts[0].centre, body.centre)
+    np.testing.assert_allclose(parts[1].centre, expected[1])
