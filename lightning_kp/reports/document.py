@@ -60,7 +60,7 @@ def _sections(folder: RunFolder) -> list[tuple[str, str, str]]:
     # The files beside the tracks are newer than the verdict, and exist without it.
     swaps = suspected_swaps(folder, [video.name for video in videos]) or diagnosis.get("suspected_swaps")
     is_run = any(path.exists() for path in (folder.config, folder.diagnostics, folder.inspection))
-    strips = report_videos.crops(folder, videos, _crop_side(diagnosis, videos)) if diagnosis else []
+    strips = report_videos.crops(folder, videos, _crop_side(folder, diagnosis, videos)) if diagnosis else []
     return [
         ("verdict", "", parts.verdict(diagnosis) if is_run else ""),
         ("keypoints", "Keypoints", parts.gallery(diagnosis, strips)),
@@ -83,13 +83,19 @@ def _sections(folder: RunFolder) -> list[tuple[str, str, str]]:
     ]
 
 
-def _crop_side(diagnosis: parts.Json, videos: list[report_videos.RunVideo]) -> float:
-    """Side of the crops around a keypoint, in pixels of the first video."""
+def _crop_side(folder: RunFolder, diagnosis: parts.Json, videos: list[report_videos.RunVideo]) -> float:
+    """Side of the crops around a keypoint, in pixels of the first video.
+
+    The size of the animal is that of the inspection.  The verdict's is in pixels of the network's image, which shows
+    the whole frame only where no square follows the animal.
+    """
     sizes = [video.source.info.frame_size for video in videos if video.source is not None]
     longest = float(max(sizes[0])) if sizes and max(sizes[0]) > 0 else 192.0
     scene = diagnosis.get("scene", {})
     body, side = scene.get("body_px") or 0.0, scene.get("image_size") or 0
-    share = CROP_BODIES * body / side if side else 0.0
+    inspected = read_json(folder.inspection).get("videos") or [{}]
+    size = inspected[0].get("size_px")
+    share = CROP_BODIES * size / longest if size else CROP_BODIES * body / side if side else 0.0
     return longest * min(0.6, max(0.12, share))
 
 

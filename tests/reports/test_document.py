@@ -281,6 +281,19 @@ def test_crops_show_what_is_under_the_keypoint(tmp_path: Path) -> None:
     assert not sheet[1].any()
 
 
+def test_crops_have_the_size_of_the_animal_in_the_frame(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The verdict counts pixels of the network's image, which may be a square that follows the animal."""
+    sides: list[float] = []
+    monkeypatch.setattr(report_videos, "crops", lambda folder, videos, side_px: sides.append(side_px) or [])
+    fill(folder, "word")  # a body of 20 of the 64 px of the network's image, and a frame of 32 px
+    write_report(folder)
+    folder.inspection.write_text(json.dumps({"videos": [{"size_px": 5.0}]}))
+    write_report(folder)
+    assert sides == pytest.approx([1.6 * 32 * 20 / 64, 1.6 * 5])
+
+
 @pytest.mark.parametrize("content", ["", "{", "[1]"])
 def test_a_damaged_file_is_named(folder: RunFolder, content: str) -> None:
     folder.diagnostics.write_text(content)
