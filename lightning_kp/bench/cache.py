@@ -1,4 +1,4 @@
-"""Speed of the frame cache: reading pairs against training, and building the cache against the bare decoder."""
+"""Speed of the frame cache against training and bare decoding, and of squares that follow animals against playing."""
 
 import itertools
 import os
@@ -9,11 +9,14 @@ from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
+from unittest import mock
 
 import av
 import torch
 import yaml
 
+from lightning_kp.arena.body import ArenaSettings
+from lightning_kp.arena.recording import write_arena
 from lightning_kp.batches import FramePairs
 from lightning_kp.bench.clips import sample_clips
 from lightning_kp.bench.measuring import Row, compare, medians
@@ -21,10 +24,13 @@ from lightning_kp.bench.step import backward, step
 from lightning_kp.frames.cache import cache_videos
 from lightning_kp.frames.pairs import FramePairsModule
 from lightning_kp.methods.bkind import BKinD, BKinDWeights
+from lightning_kp.motion.following import follow_animals
 from lightning_kp.video.decoding import ONE_THREAD
 
 SIZE, BATCH_SIZE = 96, 8  # those of the laptop preset
 CORES = 2  # of the machine to which the targets refer
+VGA_SIDE = 554  # a square picture with as many pixels as 640 x 480
+PLAYED_FPS = 30.0
 
 
 def rows(*, quick: bool = False) -> list[Row]:
@@ -36,6 +42,7 @@ def rows(*, quick: bool = False) -> list[Row]:
         found = [pairs_row(next(iter(clips.values())), Path(folder), repeats)]
         for name, clip in clips.items():
             found += building_rows(name, clip, Path(folder), repeats)
+        found += [squares_row(animals, Path(folder), quick=quick) for animals in (1, 2)]
     return found
 
 
@@ -99,6 +106,25 @@ def building_rows(name: str, clip: Path, folder: Path, repeats: int) -> list[Row
         )
         for clock, times in both.items()
     ]  # fmt: skip
+
+
+def squares_row(animals: int, folder: Path, *, quick: bool) -> Row:
+    """Row for frames per second of finding a square for each animal, the background included, against playing."""
+    settings = ArenaSettings(
+        size=VGA_SIDE, frames=450 if quick else 1800, fps=PLAYED_FPS, animals=animals, look_alike=True
+    )
+    video = write_arena(settings, folder, f"follow{animals}")
+    numbers = itertools.count()
+
+    def find() -> None:
+        with mock.patch.dict(os.environ, KP_CACHE_DIR=str(folder / f"squares{animals}-{next(numbers)}")):
+            follow_animals(video, animals)
+
+    times = medians({"find": find}, repeats=1 if quick else 3, clock=time.perf_counter)
+    name = (
+        f"squares of {animals} animal{'s' * (animals > 1)}, as many pixels as 640x480, clock: found / played"
+    )
+    return compare(name, settings.frames / times["find"], PLAYED_FPS, ">= 4", "frames/s")
 
 
 def decode_rgb(clip: Path) -> int:

@@ -8,9 +8,8 @@ from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 
 from lightning_kp.motion import foreground as fg
-from lightning_kp.motion.regions import EDGE_MARGIN_PX, with_margin
+from lightning_kp.motion.regions import MIN_AREA_PX, clean_regions
 
-MIN_AREA_PX = 3  # pixels; smaller regions are noise
 MOST_BODIES = 16  # of a frame; the smaller ones of more are ignored
 CLOSED_SHARE = (
     0.06  # of the animal's size: gaps up to twice this wide are closed, since a coat may match the floor
@@ -50,17 +49,9 @@ def find_bodies(masks: fg.Masks, images: fg.Images, background: fg.Images, size:
 
 
 def _bodies(mask: fg.Masks, image: fg.Images, behind: Floats) -> Bodies:
-    labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
-    area = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    slices = ndimage.find_objects(labels)
     rows = []
-    for region in np.argsort(-area, kind="stable")[:MOST_BODIES].tolist():
-        if area[region] < MIN_AREA_PX:
-            break
-        window = with_margin(slices[region], mask.shape, EDGE_MARGIN_PX)
-        own = labels[window] == region + 1
-        if fg.without_ghosts(own, _edges(image[window]), behind[window]).any():
-            rows += _parts(fg.without_limbs(own), image[window], (window[1].start, window[0].start))
+    for region in clean_regions(mask, lambda window: _edges(image[window]), behind, MOST_BODIES):
+        rows += _parts(region.mask, image[region.window], region.corner)
     table = np.asarray(rows, dtype=np.float64).reshape(-1, LOOK + image.shape[-1])
     return table[np.argsort(-table[:, AREA], kind="stable")]
 

@@ -13,7 +13,7 @@ position nor the size: a tail doubles the length of a mouse.
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -30,8 +30,10 @@ from lightning_kp.motion.one_animal import candidate_regions, choose_path
 from lightning_kp.motion.regions import MovingRegions, largest_regions, link_regions, typical_length
 from lightning_kp.motion.several_animals import Placed, place_animals
 from lightning_kp.motion.squares import SIDE_IN_LENGTHS, SLACK_SHARE, fill_gaps, hold_steady, squares_around
+from lightning_kp.motion.threads import in_threads
 from lightning_kp.video.opening import open_video
 
+Result = TypeVar("Result")
 Source = Literal["background", "ssim"]
 
 ANALYSED_PX = 256
@@ -159,34 +161,49 @@ def _bodies(
     images: Iterable[NDArray[np.uint8]], background: NDArray[np.uint8], animals: int
 ) -> Iterator[list[Body]]:
     """The moving bodies of each image (h, w, 3)."""
-    edges = fg.edge_strength(_grey(background)[..., 0])
-    for image, mask in _differences(images, background):
-        yield find_bodies(mask, image, edges, animals + FURTHER_BODIES)
+    return _of_differences(
+        images,
+        background,
+        lambda mask, image, edges: find_bodies(mask, image, edges, animals + FURTHER_BODIES),
+    )
 
 
 def _candidates(
     images: Iterable[NDArray[np.uint8]], background: NDArray[np.uint8]
 ) -> Iterator[MovingRegions]:
     """The regions of each image (h, w, 3) that may be the one animal."""
-    edges = fg.edge_strength(_grey(background)[..., 0])
-    return (candidate_regions(mask, image, edges) for image, mask in _differences(images, background))
+    return _of_differences(images, background, candidate_regions)
 
 
-def _differences(
-    images: Iterable[NDArray[np.uint8]], background: NDArray[np.uint8]
-) -> Iterator[tuple[NDArray[np.uint8], fg.Masks]]:
-    """For each image (h, w, 3), yield it in grey (h, w), and where it differs from the background by more than noise.
+def _of_differences(
+    images: Iterable[NDArray[np.uint8]],
+    background: NDArray[np.uint8],
+    find: Callable[[fg.Masks, NDArray[np.uint8], fg.Floats], Result],
+) -> Iterator[Result]:
+    """Yield for each image (h, w, 3) what ``find`` finds where it differs from the background by more than noise.
 
+    ``find`` is given the mask (h, w) of the difference, the image in grey (h, w), and the edges of the background.
     Both are compared in colour from the first batch on that has colours: a brown animal can be as bright as the floor.
     """
-    in_colour = False
-    for batch in _batched(images):
-        colours = np.stack(batch)
+    plain = _grey(background)
+    edges = fg.edge_strength(plain[..., 0])
+
+    def coloured() -> Iterator[tuple[NDArray[np.uint8], bool]]:
+        in_colour = False
+        for batch in _batched(images):
+            colours = np.stack(batch)
+            in_colour = in_colour or (background.shape[-1] == 3 and _has_colours(colours))
+            yield colours, in_colour
+
+    def find_all(given: tuple[NDArray[np.uint8], bool]) -> list[Result]:
+        colours, in_colour = given
         grey = _grey(colours)
-        in_colour = in_colour or (background.shape[-1] == 3 and _has_colours(colours))
-        compared = (colours, background) if in_colour else (grey, _grey(background))
-        change = fg.changes(*compared)
-        yield from zip(grey[..., 0], change.magnitude > change.threshold, strict=True)
+        change = fg.changes(colours, background) if in_colour else fg.changes(grey, plain)
+        masks = change.magnitude > change.threshold
+        return [find(mask, image, edges) for mask, image in zip(masks, grey[..., 0], strict=True)]
+
+    for found in in_threads(find_all, coloured()):
+        yield from found
 
 
 def _has_colours(images: NDArray[np.uint8]) -> bool:

@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lightning_kp.motion import foreground as fg
-from lightning_kp.motion.regions import EDGE_MARGIN_PX, with_margin
+from lightning_kp.motion.regions import MIN_AREA_PX, clean_regions
 
 Floats = NDArray[np.float64]
 
-MIN_AREA_PX = 3
-"""Smaller regions are noise."""
 MIN_SHARE = 0.05
 """Regions smaller than this share of the frame's largest one are specks."""
 DIVIDING_STEPS = 6
@@ -54,21 +52,11 @@ def find_bodies(mask: fg.Masks, image: fg.Images, background_edges: Floats, most
     region is cleaned by itself, so that a large one does not make a small one a speck or a limb; a region that falls
     apart without its limbs gives several bodies.
     """
-    labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
-    if not count:
-        return []
-    area = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    least = max(MIN_AREA_PX, MIN_SHARE * area.max())
-    slices = ndimage.find_objects(labels)
     bodies: list[Body] = []
-    for region in np.argsort(-area, kind="stable")[:most].tolist():
-        if area[region] < least:
-            break
-        window = with_margin(slices[region], mask.shape, EDGE_MARGIN_PX)
-        own, part = labels[window] == region + 1, image[window]
-        if not fg.without_ghosts(own, fg.edge_strength(part), background_edges[window]).any():
-            continue
-        bodies += _bodies_of(fg.without_limbs(own), part, (window[1].start, window[0].start), least)
+    for region in clean_regions(
+        mask, lambda window: fg.edge_strength(image[window]), background_edges, most, MIN_SHARE
+    ):
+        bodies += _bodies_of(region.mask, image[region.window], region.corner, region.least)
     return sorted(bodies, key=lambda body: -body.area)[:most]
 
 

@@ -9,21 +9,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from lightning_kp.motion import foreground as fg
-from lightning_kp.motion.regions import (
-    EDGE_MARGIN_PX,
-    MovingRegions,
-    largest_regions,
-    typical_length,
-    with_margin,
-)
+from lightning_kp.motion.regions import MovingRegions, clean_regions, largest_regions, typical_length
 
 CANDIDATES = 5
 """Regions of a frame that are looked at, the largest first."""
-MIN_AREA_PX = 3
-"""Smaller regions are noise."""
 UNSEEN = 4.0
 """Cost of a frame without an animal: a region at twice the usual deviation in area or grey costs as much."""
 TURNED_UP = 3.0
@@ -48,20 +39,15 @@ def candidate_regions(mask: fg.Masks, image: fg.Images, background_edges: Floats
     ``image`` (h, w) is the frame in grey, ``background_edges`` (h, w) the edge strength of the background.  Each
     region is cleaned by itself, so that a large one does not make a small one a speck or a limb.
     """
-    labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
-    area = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    order = [i for i in np.argsort(-area, kind="stable")[:CANDIDATES].tolist() if area[i] >= MIN_AREA_PX]
-    slices = ndimage.find_objects(labels)
     rows = []
-    for i in order:
-        window = with_margin(slices[i], mask.shape, EDGE_MARGIN_PX)
-        part = image[window]
-        own = labels[window] == i + 1
-        if not fg.without_ghosts(own, fg.edge_strength(part), background_edges[window]).any():
-            continue
-        body = largest_regions(fg.without_limbs(own), 1, part)
-        corner = (window[1].start, window[0].start)
-        rows += [[row[0], row[1] + corner[0], row[2] + corner[1], *row[3:]] for row in body.table.tolist()]
+    for region in clean_regions(
+        mask, lambda window: fg.edge_strength(image[window]), background_edges, CANDIDATES
+    ):
+        body = largest_regions(region.mask, 1, image[region.window])
+        rows += [
+            [row[0], row[1] + region.corner[0], row[2] + region.corner[1], *row[3:]]
+            for row in body.table.tolist()
+        ]
     table = np.asarray(rows, dtype=np.float64).reshape(-1, 5)
     return MovingRegions(table[np.argsort(-table[:, 0], kind="stable")])
 

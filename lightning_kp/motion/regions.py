@@ -1,14 +1,17 @@
 """Moving regions of a mask, and how they are linked over time into the centres of the animals."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 
-from lightning_kp.motion.foreground import Floats, Images, Masks
+from lightning_kp.motion.foreground import Floats, Images, Masks, without_ghosts, without_limbs
 
+MIN_AREA_PX = 3
+"""Smaller regions are noise."""
 TOUCHING_AREA = 1.4
 """A region larger than this, in typical areas of one animal, holds two animals."""
 FRAGMENT_AREA = 0.25
@@ -31,6 +34,53 @@ def with_margin(window: tuple[slice, ...], shape: tuple[int, ...], margin: int) 
         slice(max(0, side.start - margin), min(whole, side.stop + margin))
         for side, whole in zip(window, shape, strict=True)
     )
+
+
+class CleanRegion(NamedTuple):
+    """A region without its limbs.
+
+    Attributes:
+        mask: Its pixels within a window of the frame.
+        window: The window.
+        corner: (x, y) of the window's first pixel.
+        least: Area in pixels below which a region of this frame is a speck.
+    """
+
+    mask: Masks
+    window: tuple[slice, ...]
+    corner: tuple[int, int]
+    least: float
+
+
+def clean_regions(
+    mask: Masks,
+    edges: Callable[[tuple[slice, ...]], Floats],
+    background_edges: Floats,
+    most: int,
+    least_share: float = 0.0,
+) -> Iterator[CleanRegion]:
+    """Yield the regions of a mask (h, w) that are no ghosts, the largest first, each cleaned by itself.
+
+    A large region therefore does not make a small one a speck or a limb.
+
+    Args:
+        mask: Where the frame differs from the background.
+        edges: Edge strength of the frame in a window.
+        background_edges: Edge strength (h, w) of the background.
+        most: Largest number of regions that are looked at.
+        least_share: Smaller regions, relative to the largest one, are specks.
+    """
+    labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
+    area = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    least = max(MIN_AREA_PX, least_share * area.max(initial=0))
+    slices = ndimage.find_objects(labels)
+    for region in np.argsort(-area, kind="stable")[:most].tolist():
+        if area[region] < least:
+            return
+        window = with_margin(slices[region], mask.shape, EDGE_MARGIN_PX)
+        own = labels[window] == region + 1
+        if without_ghosts(own, edges(window), background_edges[window]).any():
+            yield CleanRegion(without_limbs(own), window, (window[1].start, window[0].start), least)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -66,7 +66,7 @@ class LookAlikeMetrics:
         nodes_own_px: Mean error in pixels of the true points when predicted from the animal's own discovered points,
             by one least-squares fit with bias for all animals; NaN for a method with one set of points for all.
         nodes_all_px: Mean error in pixels when predicted from the points of all animals together.
-        field: MOTA and IDF1 with identities from assignment; None where py-motmetrics is not installed.
+        field: HOTA, MOTA and IDF1 with identities from assignment; None where they were not measured.
     """
 
     assignment: AnimalMetrics
@@ -256,7 +256,7 @@ def mean_pose_px(truth: Truth) -> float:
 
 
 def as_metrics(metrics: LookAlikeMetrics) -> dict[str, object]:
-    """Metrics by name, for ``metrics.json``; MOTA and IDF1 stand with the identities that they measure."""
+    """Metrics by name, for ``metrics.json``; HOTA, MOTA and IDF1 stand with the identities that they measure."""
     found = asdict(metrics)
     del found["field"]
     if metrics.field is not None:

@@ -1,4 +1,4 @@
-"""MOTA and IDF1, by hand."""
+"""HOTA, MOTA and IDF1, by hand."""
 
 import numpy as np
 import pytest
@@ -24,8 +24,8 @@ def needs_motmetrics() -> None:
 def test_exact_tracks(true: np.ndarray) -> None:
     needs_motmetrics()
     found = field_measures(true + 1.0, true, 5.0)
-    assert found is not None
     assert (found.mota, found.idf1) == (1.0, 1.0)
+    assert found.hota == pytest.approx(14 / 19)  # the similarity at a distance of sqrt(2) of 5 px is 0.72
 
 
 def test_an_exchange_half_way(true: np.ndarray) -> None:
@@ -34,7 +34,6 @@ def test_an_exchange_half_way(true: np.ndarray) -> None:
     exchanged = true.copy()
     exchanged[FRAMES // 2 :] = true[FRAMES // 2 :, ::-1]
     found = field_measures(exchanged, true, 5.0)
-    assert found is not None
     assert found.mota == pytest.approx(1 - 2 / 20)
     assert found.idf1 == pytest.approx(0.5)
 
@@ -46,11 +45,12 @@ def test_misses_and_false_positives(true: np.ndarray) -> None:
     moved[:4, 0, 0, 0] += 6.0
     moved[9, 1] = np.nan
     found = field_measures(moved, true, 5.0)
-    assert found is not None
     assert found.mota == pytest.approx(1 - (4 + 1 + 4) / 20)
     assert found.idf1 == pytest.approx(2 * 15 / (20 + 19))
 
 
-def test_without_the_library_there_are_none(true: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_library_there_is_hota_alone(true: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measured, "find_spec", lambda name: None)
-    assert field_measures(true, true, 5.0) is None
+    found = field_measures(true, true, 5.0)
+    assert found.as_metrics() == {"hota": 1.0}
+    assert not found.complete
