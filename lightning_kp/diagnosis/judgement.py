@@ -2,7 +2,7 @@
 
 :func:`diagnose` is a pure function of :class:`lightning_kp.diagnosis.evidence.Evidence`.  Without labels the question
 cannot be answered for certain.  What can be checked is whether keypoints stay on what moves, mark different places,
-move smoothly, and turn with the image.  The limits are :class:`lightning_kp.diagnosis.verdict.Thresholds`.
+move smoothly, and turn with the image.  The limits are :class:`lightning_kp.diagnosis.thresholds.Thresholds`.
 """
 
 import dataclasses
@@ -19,6 +19,7 @@ from lightning_kp.diagnosis.measuring import (
     measure_keypoints,
     measure_scene,
 )
+from lightning_kp.diagnosis.thresholds import Thresholds
 from lightning_kp.diagnosis.verdict import (
     Diagnosis,
     KeypointDiagnosis,
@@ -26,7 +27,6 @@ from lightning_kp.diagnosis.verdict import (
     Problem,
     Remedy,
     Scene,
-    Thresholds,
     Verdict,
 )
 
@@ -34,6 +34,7 @@ from lightning_kp.diagnosis.verdict import (
 COUNTED = {
     Problem.LEAVES: "leaving the animal",
     Problem.JITTER: "jittering",
+    Problem.STEPS: "moving in steps",
     Problem.ROTATION: "not turning with the image",
     Problem.UNSEEN: "not judged, because nothing moved",
 }
@@ -45,13 +46,14 @@ REMEDIES = {
     Problem.LEAVES: Remedy.EPOCHS,
     Problem.DUPLICATE: Remedy.SEPARATION,
     Problem.JITTER: Remedy.EPOCHS,
+    Problem.STEPS: Remedy.SMOOTH,
     Problem.ROTATION: Remedy.ROTATION,
     Problem.UNSEEN: Remedy.FRAMES,
 }
 # Terms of the loss whose weights a remedy changes, and what to do where the method has no such term.
 TERMS_OF = {
-    Remedy.LATER: ("rotation", "separation"),
-    Remedy.SEPARATION: ("separation",),
+    Remedy.LATER: ("rotation", "mean_separation"),
+    Remedy.SEPARATION: ("mean_separation",),
     Remedy.ROTATION: ("rotation",),
 }
 WITHOUT_TERMS = {
@@ -163,6 +165,11 @@ def _first_problem(
         return Problem.DUPLICATE, f"in the same place as kp{twin + 1:02d} in {share:.0f} % of the frames"
     if is_away:
         return Problem.LEAVES, f"leaves the animal in {off_percent:.0f} % of the frames"
+    if measures.standing > limits.standing:
+        return Problem.STEPS, (
+            f"stands still in {100 * measures.standing:.0f} % of the steps in which the animal moves: its heatmap puts "
+            "it on the grid"
+        )
     if measures.jitter_px > limit_px(limits.jitter, scene, limits):
         return Problem.JITTER, f"jitters by {measures.jitter_px:.1f} px from frame to frame"
     if measures.rotation_px > limit_px(limits.rotation, scene, limits):

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from lightning_kp.diagnosis.evidence import Evidence
 from lightning_kp.diagnosis.staircase import grid_share, standing_share
-from lightning_kp.diagnosis.verdict import Measures, Scene, Thresholds
+from lightning_kp.diagnosis.thresholds import Thresholds
+from lightning_kp.diagnosis.verdict import Measures, Scene
 from lightning_kp.geometry import to_pixels
 
 Array = NDArray[np.float64]

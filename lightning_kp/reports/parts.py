@@ -63,22 +63,27 @@ def diagnostics(diagnosis: Json) -> str:
         known = keypoint["measures"]
         share = {
             name: None if known[name] is None else 100 * known[name]
-            for name in ("on_animal", "duplicate_share")
+            for name in ("on_animal", "duplicate_share", "standing", "on_grid")
+            if name in known
         }
         rows.append(
             [
                 marker(k), badge(keypoint["verdict"]), share["on_animal"], share["duplicate_share"], known["jitter_px"],
+                share.get("standing"), share.get("on_grid"),
                 known["rotation_px"], known["confidence"], keypoint["problem"], keypoint["remedy"],
             ]
         )  # fmt: skip
     heads = (
-        "keypoint", "verdict", "on the animal (%)", "duplicate (%)", "jitter (px)", "rotation error (px)",
+        "keypoint", "verdict", "on the animal (%)", "duplicate (%)", "jitter (px)", "standing (%)", "on the grid (%)",
+        "rotation error (px)",
         "confidence", "problem", "remedy",
     )  # fmt: skip
     note = (
         "<strong>On the animal</strong>: share of the frames in which the keypoint is on the animal. "
         "<strong>Duplicate</strong>: share of the frames in which it is in the same place as a better keypoint. "
         "<strong>Jitter</strong>: how much it trembles from frame to frame. "
+        "<strong>Standing</strong>: share of the steps in which it does not move although the animal does. "
+        "<strong>On the grid</strong>: share of its coordinates on the grid of the heatmap; 5 % by chance. "
         "<strong>Rotation error</strong>: how far it shifts on the animal when the image is turned. "
         "Distances are in pixels of the network's image. Click a column heading to sort."
     )

@@ -27,7 +27,7 @@ from lightning_kp.diagnosis.evidence import (
 from lightning_kp.diagnosis.judgement import diagnose
 from lightning_kp.diagnosis.verdict import EARLIER_REMEDIES, Diagnosis, Problem, Remedy, Verdict
 from lightning_kp.errors import DataError
-from lightning_kp.geometry import pixel_centres
+from lightning_kp.geometry import normalise, pixel_centres, to_pixels
 from lightning_kp.heatmaps import spatial_softmax
 from lightning_kp.method import KeypointMethod
 from lightning_kp.motion import foreground as fg
@@ -200,6 +200,19 @@ def test_jitter_is_measured_in_pixels() -> None:
     assert diagnosis.keypoints[1].problem is Problem.JITTER
     assert diagnosis.keypoints[1].measures.jitter_px == pytest.approx(2.56, rel=0.15)
     assert diagnosis.keypoints[0].measures.jitter_px < 0.5
+
+
+def test_steps_of_the_grid_are_told() -> None:
+    """A point that jumps from cell to cell stands still in between; one that goes with the animal does not."""
+    cell_px = 8.0
+    on_grid = normalise(np.round(to_pixels(GOOD[1], (8, 8))), (8, 8))
+    diagnosis = diagnose(dataclasses.replace(evidence(GOOD[0], on_grid, GOOD[2]), cell_px=cell_px))
+    stepping, moving = diagnosis.keypoints[1], diagnosis.keypoints[0]
+    assert (stepping.problem, stepping.remedy) == (Problem.STEPS, Remedy.SMOOTH)
+    assert stepping.measures.on_grid == 1.0
+    assert stepping.measures.standing > 0.2 > moving.measures.standing
+    assert moving.problem is Problem.NONE
+    assert moving.measures.on_grid < 0.15
 
 
 def test_jitter_is_unknown_without_neighbouring_frames() -> None:
@@ -439,7 +452,8 @@ def test_remedies_name_options_of_discovery() -> None:
     weights = {f"model.weights.{field.name}" for field in dataclasses.fields(BKinD.weights_type)}
     model = {f"model.{name}" for name in inspect.signature(BKinD).parameters} | weights
     data = {f"data.{name}" for name in inspect.signature(VideoFramePairs).parameters}
-    assert named <= model | data | {"trainer.max_epochs", "animals"}
+    tracking = {"smooth", "animals"}  # of `kp track`, which the remedy names
+    assert named <= model | data | tracking | {"trainer.max_epochs"}
     assert {"data.gap", "data.boxes", "model.keypoints", "model.weights.rotation", "animals"} <= named
 
 
