@@ -32,8 +32,9 @@ REASONS = {
     ("lightning_kp/runs/metrics_csv.py", "log_metrics"): "appends one line, and a half line is not read",
     ("lightning_kp/sweeps/runner.py", "_start"): "the log of a trial, which a trial writes as it goes",
     ("lightning_kp/studies/trainings.py", "*"): "the log of a training, which it writes as it goes",
+    ("lightning_kp/studies/recordings.py", "_kp"): "the log of a training, which it writes as it goes",
     ("lightning_kp/studies/scenes.py", "*"): "the log of a training, which it writes as it goes",
-    ("lightning_kp/tracks/store.py", "__init__"): "a store that is continued; half a record is dropped",
+    ("lightning_kp/tracks/store.py", "_open"): "a store that is continued; half a record is dropped",
     ("lightning_kp/tracks/writing.py", "_write_tidy"): "write_tracks gives a temporary path",
     ("lightning_kp/tracks/writing.py", "_write_dlc_csv"): "write_tracks gives a temporary path",
     ("lightning_kp/tracks/writing.py", "_write_dlc_h5"): "write_tracks gives a temporary path",
@@ -82,7 +83,7 @@ def target_of(call: ast.Call) -> str | None:
         return owner
     if name in TO_FIRST and first:
         return first
-    if name in ("open", "File", "fdopen") and writes:
+    if name in ("open", "File", "FileIO", "fdopen") and writes:
         return first if owner in ("", "av", "io", "os", "h5py", "zipfile", "gzip") else owner
     return None
 
@@ -115,7 +116,7 @@ def findings(source: str) -> list[tuple[str, str]]:
         "path.write_text('a')", "path.open('w')", "path.open('r+b' if old else 'w')",
         "open(path, 'wb')", "open(path, mode='a')", "path.open('r+')",
         "np.save(path, array)", "figure.savefig(path)", "av.open(str(path), 'w')", "table.to_csv(path)",
-        "h5py.File(path, 'w')", "image.save(folder / name)", "torch.save(content, path)",
+        "h5py.File(path, 'w')", "FileIO(path, 'r+b')", "image.save(folder / name)", "torch.save(content, path)",
     ],
 )  # fmt: skip
 def test_ways_to_write_in_place_are_known(line: str) -> None:

@@ -5,13 +5,27 @@ those that the class does not have and reports it only in its debug log, so a ru
 weights than its file.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 SECTIONS = ("model", "data")
+
+
+def dropped_lines(files: Sequence[Any], final: Mapping[str, Any], typed: Mapping[str, str]) -> Iterator[str]:
+    """Yield a warning for each file and class that drops settings of the file; see :func:`dropped_settings`."""
+    for file in files:
+        lost = dropped_settings(Path(str(file)), final, typed)
+        for section, settings in final.items():
+            names = [name for name in lost if name.startswith(f"{section}.")]
+            if names:
+                kind = settings["class_path"].rsplit(".")[-1]
+                yield (
+                    f"kp: {file}: {kind} does not take over {', '.join(names)}. "
+                    "Pass the ones you want to keep as options."
+                )
 
 
 def dropped_settings(file: Path, final: Mapping[str, Any], typed: Mapping[str, str]) -> list[str]:

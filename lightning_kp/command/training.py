@@ -23,7 +23,7 @@ from lightning_kp.callbacks.distributed import lost_worker
 from lightning_kp.callbacks.epoch_seed import EpochSeed
 from lightning_kp.checkpoints import AtomicCheckpointIO, find_checkpoint, require_same_method
 from lightning_kp.command.arguments import refuse_unreadable, refuse_weights_alone, split, typed
-from lightning_kp.command.dropped_settings import SECTIONS, dropped_settings
+from lightning_kp.command.dropped_settings import SECTIONS, dropped_lines
 from lightning_kp.command.messages import cause_of_ours
 from lightning_kp.command.parser import KpParser, RunConfig
 from lightning_kp.contract import require_batch_type
@@ -31,6 +31,7 @@ from lightning_kp.datamodule import KeypointDataModule
 from lightning_kp.errors import ConfigurationError, KeypointError
 from lightning_kp.method import Method
 from lightning_kp.runs.folder import RunFolder, run_of
+from lightning_kp.runs.lock import is_first_process, locked
 from lightning_kp.runs.loggers import checked_names, chosen_loggers, stay_offline_without_key
 from lightning_kp.runs.metrics_csv import RunLogger
 
@@ -44,6 +45,7 @@ _EXPECTED_WARNINGS = (
     r"The dirpath has changed from .*",  # a test in another folder needs no best checkpoint
     r"The number of training batches .* is smaller than the logging interval",
 )
+FOLDER_OPTION = "--trainer.default_root_dir"
 _FOLDER_VARIABLE = "KP_RUN_FOLDER"  # processes that DDP starts must use the first one's folder
 
 
@@ -94,6 +96,7 @@ class KpCLI(LightningCLI):
     def __init__(self, verb: str, arguments: list[str], *, start: bool = True, build: bool = True) -> None:
         self.verb = verb
         self._start = start
+        self._lock = contextlib.ExitStack()
         self._build = build
         super().__init__(
             Method,
@@ -141,17 +144,8 @@ class KpCLI(LightningCLI):
         chosen = self.config[self.verb]
         _, passed_on = split(options)
         final = {name: chosen[name].as_dict() for name in SECTIONS if isinstance(chosen.get(name), Namespace)}
-        for file in chosen.get("config") or []:
-            lost = dropped_settings(Path(str(file)), final, typed(passed_on))
-            for section, settings in final.items():
-                names = [name for name in lost if name.startswith(f"{section}.")]
-                if names:
-                    kind = settings["class_path"].rsplit(".")[-1]
-                    print(
-                        f"kp: {file}: {kind} does not take over {', '.join(names)}. "
-                        "Pass the ones you want to keep as options.",
-                        file=sys.stderr,
-                    )
+        for line in dropped_lines(chosen.get("config") or [], final, typed(passed_on)):
+            print(line, file=sys.stderr)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.set_defaults({"trainer.max_epochs": None})
@@ -173,9 +167,12 @@ class KpCLI(LightningCLI):
         given = self._get(self.config_init, "trainer")
         folder = Path(given.default_root_dir or self._tested_folder() or self._next_folder())
         writes = self.verb in ("fit", "test") and not given.fast_dev_run
-        if writes and os.environ.get("LOCAL_RANK", "0") == "0":  # before videos are decoded
-            RunFolder(folder).refuse_unwritable("--trainer.default_root_dir")
+        if writes and is_first_process():  # before videos are decoded
+            RunFolder(folder).refuse_unwritable(FOLDER_OPTION)
             if self.verb == "fit":
+                if self._start:  # until this training ends
+                    folder.mkdir(parents=True, exist_ok=True)
+                    self._lock.enter_context(locked(folder, "Another training", option=FOLDER_OPTION))
                 self._refuse_trained(RunFolder(folder))
         own = given.callbacks if isinstance(given.callbacks, list) else [given.callbacks]
         own = [callback for callback in own if callback is not None]
@@ -196,8 +193,8 @@ class KpCLI(LightningCLI):
         if self._start and folder.last_checkpoint.is_file() and self._get(self.config, "ckpt_path") is None:
             raise ConfigurationError(
                 f"{folder.path} holds the network of an earlier training.",
-                remedy=f"--ckpt_path {folder.last_checkpoint} continues it; --trainer.default_root_dir DIR starts in "
-                "another folder.",
+                remedy=f"--ckpt_path {folder.last_checkpoint} continues it; {FOLDER_OPTION} DIR starts in another "
+                "folder.",
             )
 
     def _loggers(self, given: Any, folder: Path) -> list[Logger]:
@@ -273,6 +270,9 @@ class KpCLI(LightningCLI):
             raise
         finally:
             os.environ.pop(_FOLDER_VARIABLE, None)
+            self._lock.close()
+            if self.verb == "fit":
+                RunFolder(Path(self.trainer.default_root_dir)).remove_if_empty()
 
     def _save_test_metrics(self, subcommand: str) -> None:
         """Write the metrics of a test into ``metrics.json`` and print the run folder."""

@@ -9,17 +9,31 @@ from pathlib import Path
 from lightning_kp.errors import DataError
 
 LOCK_NAME = ".kp.lock"
+RANKS = ("LOCAL_RANK", "RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
+"""Variables that number the processes of one training, on one computer or on several."""
 _held: set[Path] = set()
 _POLL_S = 0.1
 
 
 def is_first_process() -> bool:
-    """Whether this is the only process of a training, or the first of those that DDP starts on this computer."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
+    """Whether this is the only process of a training, or the first of those that DDP starts."""
+    return all(os.environ.get(name, "0") in ("", "0") for name in RANKS)
+
+
+def hold(descriptor: int) -> bool:
+    """Lock an open file until it is closed; False if another process, or another opening of the file, holds it.
+
+    True also where there are no locks: on Windows and on some network folders.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    return _acquired(fcntl.flock, fcntl.LOCK_EX | fcntl.LOCK_NB, descriptor, 0.0)
 
 
 @contextlib.contextmanager
-def locked(folder: Path, work: str, *, wait_s: float = 0.0) -> Iterator[int | None]:
+def locked(folder: Path, work: str, *, wait_s: float = 0.0, option: str = "--out") -> Iterator[int | None]:
     """Keep other processes that ask for the same lock out of ``folder``; yields the lock's file descriptor.
 
     The system frees the lock when the process ends, however it ends, so nothing is left to clean up.  A child process
@@ -31,6 +45,7 @@ def locked(folder: Path, work: str, *, wait_s: float = 0.0) -> Iterator[int | No
         folder: An existing folder.
         work: What the error says is going on there, such as "a sweep".
         wait_s: Seconds to wait for a process that is about to end.
+        option: The option that names the folder, for the error.
 
     Raises:
         DataError: Another process holds the lock.
@@ -48,7 +63,7 @@ def locked(folder: Path, work: str, *, wait_s: float = 0.0) -> Iterator[int | No
         return
     try:
         if not _acquired(fcntl.flock, fcntl.LOCK_EX | fcntl.LOCK_NB, descriptor, wait_s):
-            raise _in_use(folder, work, descriptor)
+            raise _in_use(folder, work, descriptor, option)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         _held.add(key)
@@ -74,10 +89,10 @@ def _acquired(flock: Callable[[int, int], None], operation: int, descriptor: int
             return True
 
 
-def _in_use(folder: Path, work: str, descriptor: int) -> DataError:
+def _in_use(folder: Path, work: str, descriptor: int, option: str) -> DataError:
     holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
     process = f" (process {holder}, or one that it started)" if holder.isdigit() else ""
     return DataError(
         f"{work} is at work in {folder} already{process}.",
-        remedy="Wait for its end, or choose another folder (--out DIR).",
+        remedy=f"Wait for its end, or choose another folder ({option} DIR).",
     )

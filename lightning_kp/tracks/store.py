@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -11,6 +12,7 @@ import numpy as np
 
 from lightning_kp.errors import DISK_FULL, DataError
 from lightning_kp.files import companion
+from lightning_kp.runs.lock import hold
 from lightning_kp.skeleton import Skeleton
 from lightning_kp.tracks.pixels import Regions, check_order, original_pixels
 from lightning_kp.tracks.table import ARRAYS, TrackInfo, Tracks, TrackSource, make_tracks, rows_per_piece
@@ -51,9 +53,26 @@ class TrackStore:
         self.rows = 0
         with self._disk_errors():
             stem.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("r+b" if self.path.exists() else "w+b", buffering=0)
+            self._file = self._open()
             self._continue() if resume and self._file.read(len(self._head)) == self._head else self._restart()
         self._synced = self.rows
+
+    def _open(self) -> FileIO:
+        """Open the store for this process alone; another one may just have finished and removed it."""
+        while True:
+            # O_CREAT instead of mode "w": what is there must not be emptied before it is locked.
+            file = FileIO(
+                self.path, "r+b", opener=lambda path, flags: os.open(path, flags | os.O_CREAT, 0o666)
+            )
+            if not hold(file.fileno()):
+                file.close()
+                raise DataError(
+                    f"{self._info.video} is being tracked into {self.stem.parent} already.",
+                    remedy="Wait for the end of that, or choose another folder (--out DIR).",
+                )
+            if self.path.exists() and os.fstat(file.fileno()).st_ino == self.path.stat().st_ino:
+                return file
+            file.close()
 
     @property
     def info(self) -> TrackInfo:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from lightning_kp.command.training import launch
 from lightning_kp.errors import DataError
 from lightning_kp.runs.folder import RunFolder
-from lightning_kp.runs.lock import LOCK_NAME, locked
+from lightning_kp.runs.lock import LOCK_NAME, is_first_process, locked
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such locks")
 
@@ -78,3 +79,31 @@ def test_a_folder_with_a_lock_alone_counts_as_empty(tmp_path: Path) -> None:
     with locked(folder.path, "A discovery"):
         folder.remove_if_empty()
     assert not folder.path.exists()
+
+
+def test_a_second_training_in_a_folder_is_refused(tmp_path: Path) -> None:
+    """Before its videos are decoded, and with the option of ``kp fit`` that names the folder."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    process = holder(folder, 60)
+    options = [
+        "--model=BKinD",
+        "--model.encoder=tiny",
+        "--model.pretrained=false",
+        "--model.reconstruction=structural",
+        "--data=SyntheticArena",
+        f"--trainer.default_root_dir={folder}",
+    ]
+    try:
+        with pytest.raises(DataError, match=r"Another training is at .* \(--trainer.default_root_dir DIR\)"):
+            launch("fit", [*options, "--trainer.max_steps=1"])
+    finally:
+        process.kill()
+    assert [each.name for each in folder.iterdir()] == [LOCK_NAME]
+
+
+def test_processes_on_other_computers_are_let_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NODE_RANK", "1")
+    assert not is_first_process()
+    with locked(tmp_path, "A test") as descriptor:
+        assert descriptor is None

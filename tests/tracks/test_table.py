@@ -242,6 +242,21 @@ def test_another_checkpoint_starts_afresh(tmp_path):
         assert store.rows == 0
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such locks")
+def test_two_at_once_are_refused_and_lose_nothing(tmp_path):
+    """A second call on the same video must neither empty the store nor write into it; afterwards it may."""
+    tracks = make(frames=4)
+    first = TrackStore(tmp_path / "m", tracks.info)
+    first.extend(tracks[:2])
+    with pytest.raises(DataError, match=r"being tracked into .* already"):
+        TrackStore(tmp_path / "m", dataclasses.replace(tracks.info, origin="b"))
+    first.extend(tracks[2:])
+    first.finish(["csv"])
+    assert_same(read_tracks(tmp_path / "m.csv"), tracks)
+    with TrackStore(tmp_path / "m", tracks.info) as second:
+        assert second.rows == 0
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_killed_process_loses_nothing_that_was_appended(tmp_path):
     tracks = make(frames=6)
