@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from lightning_kp.batches import ClassifiedImages
+from lightning_kp.batches import ClassifiedImages, Images
 from lightning_kp.datamodule import KeypointDataModule
 from lightning_kp.errors import ConfigurationError, DataError
 from lightning_kp.frames.stills import (
@@ -21,6 +21,8 @@ from lightning_kp.geometry import Fit
 class ClassFolders(KeypointDataModule):
     """Images (B, 3, S, S) from folders, one for each class: ``train/cat/1.jpg``, ``test/cat/7.jpg``.
 
+    Methods that read Images get them without the classes.
+
     Args:
         train: Folder that holds the class folders of the training images; relative paths start from ``root``.
         test: Folder that holds the class folders of the test images; empty: test on the validation images.
@@ -29,6 +31,8 @@ class ClassFolders(KeypointDataModule):
         val_fraction: Share of the training images held out for validation; 0 for no validation (000: a tenth).
         shift: In training, shift images by up to this many pixels in each direction (000: 4 of 32).
         flip: In training, mirror half of the images horizontally, at random.
+        share: In training, cut out a random region, with the least and the largest share of the image's area, such as
+            ``[0.08, 1.0]`` (random resized crop); none without it.
         hold_gb: Keep the images of a folder in memory if they need at most this many GB.
         seed: Decides which images validate; the order of training follows ``--seed_everything``.
         root: Folder where relative paths start.
@@ -37,6 +41,7 @@ class ClassFolders(KeypointDataModule):
     """
 
     batch_type = ClassifiedImages
+    batch_types = (ClassifiedImages, Images)
 
     def __init__(
         self,
@@ -47,6 +52,7 @@ class ClassFolders(KeypointDataModule):
         val_fraction: float = 0.1,
         shift: int = 4,
         flip: bool = True,
+        share: list[float] | None = None,
         hold_gb: float = 2.0,
         seed: int = 0,
         root: str = ".",
@@ -54,18 +60,20 @@ class ClassFolders(KeypointDataModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__(root, batch_size, num_workers)
-        _check(val_fraction, shift)
+        _check(val_fraction, shift, share)
         self.save_hyperparameters(logger=False)
         self.train, self.test = train, test
         self.size, self.hold_gb = size, hold_gb
         self.fit: Fit = fit
         self.val_fraction, self.shift, self.flip, self.seed = val_fraction, shift, flip, seed
+        self.share = share
         self.class_names: tuple[str, ...] = ()
+        self._sets: tuple[ClassSet, ClassSet | None] | None = None
 
     def setup(self, stage: str | None = None) -> None:
         """Read the folders, once."""
-        if not self.datasets:
-            self._use(*self.read())
+        self._sets = self._sets or self.read()
+        self._use(*self._sets)
 
     def read(self) -> tuple[ClassSet, ClassSet | None]:
         """Read the training images and, if there are any, the test images."""
@@ -79,11 +87,12 @@ class ClassFolders(KeypointDataModule):
     def _use(self, train: ClassSet, test: ClassSet | None) -> None:
         self.class_names = train.names
         fitting, validating = split_rows(len(train.label), self.val_fraction, self.seed)
-        self.datasets["train"] = ClassDataset(train, fitting, self.shift, self.flip)
+        kind = self.served_type
+        self.datasets["train"] = ClassDataset(train, fitting, self.shift, self.flip, kind, self.share or ())
         if len(validating):
-            self.datasets["val"] = self.datasets["test"] = ClassDataset(train, validating)
+            self.datasets["val"] = self.datasets["test"] = ClassDataset(train, validating, kind=kind)
         if test is not None:
-            self.datasets["test"] = ClassDataset(test, np.arange(len(test.label)))
+            self.datasets["test"] = ClassDataset(test, np.arange(len(test.label)), kind=kind)
 
 
 class CIFAR(ClassFolders):
@@ -138,7 +147,11 @@ class CIFAR(ClassFolders):
         return ClassSet(images, torch.tensor(found.targets), tuple(found.classes))
 
 
-def _check(val_fraction: float, shift: int) -> None:
+def _check(val_fraction: float, shift: int, share: list[float] | None) -> None:
+    if share is not None and (len(share) != 2 or not 0 < share[0] <= share[1] <= 1):
+        raise ConfigurationError(
+            f"share is {share}.", remedy="Give two shares of the area, such as --data.share=[0.08,1.0]."
+        )
     if not 0 <= val_fraction < 1 or shift < 0:
         raise ConfigurationError(
             f"val_fraction is {val_fraction} and shift is {shift}.",

@@ -6,15 +6,18 @@ image; and ``point_names``, the points of all animals one after another
 """
 
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lightning_kp.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from lightning_kp.method import KeypointMethod
+    from lightning_kp.method import KeypointMethod, Method
+
+CLASSES_SHOWN = 5
 
 
-def datamodule_of(method: "KeypointMethod") -> Any:
+def datamodule_of(method: "Method") -> Any:
     """Return the datamodule of the method's trainer, or None."""
     return getattr(method.trainer, "datamodule", None) if method._trainer is not None else None
 
@@ -39,6 +42,32 @@ def require_point_names(method: "KeypointMethod") -> None:
     """Raise ConfigurationError unless the labelled points of all animals are the method's, in its order."""
     require_animal_order(method)
     _require_names(method, tuple(getattr(datamodule_of(method), "point_names", ()) or method.keypoint_names))
+
+
+def agreed_classes(method: "Method", own: Sequence[str], *, fewest: int = 2) -> tuple[str, ...]:
+    """The classes of a classifier: its ``own``, or those of its datamodule.
+
+    Raises ConfigurationError if both name classes and they differ, or if there are fewer than ``fewest``.
+    """
+    data, name = datamodule_of(method), type(method).__name__
+    classes, offered = tuple(own), tuple(getattr(data, "class_names", ()))
+    if classes and offered and offered != classes:
+        raise ConfigurationError(
+            f"{name} has the classes {_listed(classes)}; {type(data).__name__} yields {_listed(offered)}.",
+            remedy="Leave --model.classes out, or use data with the classes that it was trained on.",
+        )
+    classes = classes or offered
+    if len(classes) < fewest:
+        raise ConfigurationError(
+            f"{name} needs at least {fewest} classes, got {len(classes)}.",
+            remedy="Use a datamodule that names its classes, or give --model.classes=[cat,dog].",
+        )
+    return classes
+
+
+def _listed(names: Sequence[str]) -> str:
+    rest = len(names) - CLASSES_SHOWN
+    return ", ".join(names[:CLASSES_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def require_animal_order(method: "KeypointMethod") -> None:
@@ -66,12 +95,19 @@ def _require_names(method: "KeypointMethod", offered: tuple[str, ...]) -> None:
         )
 
 
+def offered_batch_types(datamodule: type) -> tuple[type, ...]:
+    """Batch types that a class of datamodules can yield: its ``batch_types``, else its one ``batch_type``; or none."""
+    single = getattr(datamodule, "batch_type", None)
+    return tuple(getattr(datamodule, "batch_types", ())) or (() if single is None else (single,))
+
+
 def require_batch_type(method: type, datamodule: type) -> None:
-    """Raise ConfigurationError if both classes declare a ``batch_type`` and the two differ."""
-    read, offered = getattr(method, "batch_type", None), getattr(datamodule, "batch_type", None)
-    if read is not None and offered is not None and offered is not read:
+    """Raise ConfigurationError if both classes declare batch types and the datamodule does not offer the method's."""
+    read, offered = getattr(method, "batch_type", None), offered_batch_types(datamodule)
+    if read is not None and offered and read not in offered:
+        names = " or ".join(kind.__name__ for kind in offered)
         raise ConfigurationError(
-            f"{method.__name__} reads {read.__name__}; {datamodule.__name__} yields {offered.__name__}.",
-            remedy=f"Choose a datamodule that yields {read.__name__}, or a method that reads {offered.__name__} "
+            f"{method.__name__} reads {read.__name__}; {datamodule.__name__} yields {names}.",
+            remedy=f"Choose a datamodule that yields {read.__name__}, or a method that reads {names} "
             "(`kp methods` lists them).",
         )

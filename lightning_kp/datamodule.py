@@ -15,13 +15,15 @@ from lightning_kp.skeleton import numbered
 
 
 class KeypointDataModule(L.LightningDataModule):
-    """Reads files and yields batches of ``batch_type``.
+    """Reads files and yields batches of ``batch_type``, or of the one of ``batch_types`` that the method reads.
 
     A subclass fills ``datasets`` ("train", "val", "test", "predict") in ``setup``.  Relative paths
     start at ``root``, so that a project can move to another computer.
     """
 
     batch_type: ClassVar[type]
+    batch_types: ClassVar[tuple[type, ...]] = ()
+    """All batch types that it can yield, if there are several: methods get the one that they read."""
     cropped: ClassVar[bool] = False
     """Whether images are crops around animals, which need bounding boxes that a video alone does not have."""
     sampler_type: ClassVar[type[EpochShuffle]] = EpochShuffle
@@ -54,6 +56,13 @@ class KeypointDataModule(L.LightningDataModule):
     def path(self, name: str | Path) -> Path:
         """Resolve a path of the configuration: relative paths start at the data root, absolute ones stay."""
         return self.root / Path(name).expanduser()
+
+    @property
+    def served_type(self) -> type:
+        """The batch type that the trainer's method reads if it is offered, else ``batch_type``."""
+        trainer = self.trainer
+        read = getattr(getattr(trainer, "lightning_module", None), "batch_type", None)
+        return read if read in self.batch_types else self.batch_type
 
     @property
     def point_names(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ second is the default and what the reference code does; ``fuse='sum'`` is the fi
 from collections.abc import Sequence
 from typing import Literal, cast, get_args
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -21,6 +22,8 @@ Fuse = Literal["finest", "sum"]
 class GlobalNet(nn.Module):
     """Feature maps (B, channels[i], h_i, w_i), fine to coarse -> logits (B, K, h_0, w_0) at the finest stride.
 
+    With ``doubled`` the logits are (B, K, 2 h_0, 2 w_0).
+
     Args:
         channels: Channels of the feature maps, fine to coarse.
         keypoints: Number of keypoints K.
@@ -32,6 +35,8 @@ class GlobalNet(nn.Module):
         align_corners: Upsample as the reference code does.
         turning: The features are fields, and the heatmaps turn with the image (see
             :mod:`lightning_kp.nn.turning`).
+        doubled: Upsample the finest level once more, as Table 4.3 does: heatmaps of half the image side
+            from ResNet-50.
 
     Raises:
         ConfigurationError: There is no such ``fuse``.
@@ -46,6 +51,7 @@ class GlobalNet(nn.Module):
         fuse: Fuse = "finest",
         align_corners: bool = False,
         turning: bool = False,
+        doubled: bool = False,
     ) -> None:
         super().__init__()
         if fuse not in get_args(Fuse):
@@ -60,6 +66,7 @@ class GlobalNet(nn.Module):
         self.upsamples = nn.ModuleList(
             _conv1x1(width, width, relu=False, turning=turning) for _ in deep_first[1:]
         )
+        self.last_upsample = _conv1x1(width, width, relu=False, turning=turning) if doubled else None
         # Only heads that contribute to a loss exist: plain DDP would stop at a head without gradient.
         used = range(len(deep_first)) if fuse == "sum" else [len(deep_first) - 1]
         self.heads = nn.ModuleDict(
@@ -67,29 +74,34 @@ class GlobalNet(nn.Module):
         )
 
     def forward(self, pyramid: Sequence[Tensor]) -> Tensor:
-        """Feature maps (B, channels[i], h_i, w_i), fine to coarse -> logits (B, K, h_0, w_0)."""
+        """Feature maps (B, channels[i], h_i, w_i), fine to coarse -> logits (B, K, h_0, w_0), or doubled."""
         size = pyramid[0].shape[-2:]
+        if self.last_upsample is not None:
+            size = torch.Size(2 * side for side in size)
         merged: Tensor | None = None
         logits: Tensor | None = None
         for level, features in enumerate(reversed(pyramid)):
             lateral = self.laterals[level](features)
             if merged is not None:
-                # The 1x1 convolution comes before the upsampling: the result is the same (both are linear, and
-                # bilinear weights sum to one) at a quarter of the cost. Batch statistics are taken afterwards.
-                convolve, normalise = cast(nn.Sequential, self.upsamples[level - 1])
-                larger = F.interpolate(
-                    convolve(merged),
-                    size=lateral.shape[-2:],
-                    mode="bilinear",
-                    align_corners=self.align_corners,
-                )
-                lateral = lateral + normalise(larger)
+                lateral = lateral + self._upsampled(self.upsamples[level - 1], merged, lateral.shape[-2:])
             merged = lateral
             if str(level) in self.heads:
-                head = self.heads[str(level)](merged, size, self.align_corners)
+                last = self.last_upsample if level == len(pyramid) - 1 else None
+                features = merged if last is None else self._upsampled(last, merged, size)
+                head = self.heads[str(level)](features, size, self.align_corners)
                 logits = head if logits is None else logits + head
         assert logits is not None  # the finest level always has a head
         return logits
+
+    def _upsampled(self, block: nn.Module, features: Tensor, size: Sequence[int]) -> Tensor:
+        """Features (B, width, h, w) -> (B, width, *size) by an upsample block: 1x1 convolution and normalisation."""
+        # The 1x1 convolution comes before the upsampling: the result is the same (both are linear, and bilinear
+        # weights sum to one) at a quarter of the cost. Batch statistics are taken afterwards.
+        convolve, normalise = cast(nn.Sequential, block)
+        larger = F.interpolate(
+            convolve(features), size=size, mode="bilinear", align_corners=self.align_corners
+        )
+        return normalise(larger)  # type: ignore[no-any-return]
 
 
 class _Head(nn.Module):

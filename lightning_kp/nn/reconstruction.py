@@ -1,6 +1,6 @@
-"""The reconstruction decoder of B-KinD (000, 5.8 Table 5.10, 4.8 Table 4.4).
+"""The reconstruction decoder of 000: from one set of points (4.8, Table 4.4) or from two (B-KinD, 5.8, Table 5.10).
 
-Paper: upsample, concatenate the Gaussian maps of both frames at that resolution, one convolution per block.
+Paper: upsample, concatenate the Gaussian maps of the points at that resolution, one convolution per block.
 Reference code: concatenate, upsample, two convolutions per block. Both are available as options.
 """
 
@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_kp.errors import ConfigurationError
 from lightning_kp.heatmaps import reference_amplitude, render_gaussians
 
 PAPER_WIDTHS = (1024, 512, 256, 128, 64)
@@ -19,7 +20,7 @@ PAPER_VARIANCES = (0.1, 0.1, 0.01, 0.01, 0.001)
 
 
 class ReconstructionDecoder(nn.Module):
-    """Appearance (B, C, h, w) of frame t and points (B, K, 2) of both frames -> image (B, out, 2^n h, 2^n w).
+    """Appearance (B, C, h, w) of one image and sets of points (B, K, 2) -> image (B, out, 2^n h, 2^n w).
 
     It has n = len(widths) blocks, each of which doubles the resolution.
 
@@ -33,6 +34,11 @@ class ReconstructionDecoder(nn.Module):
         unit_amplitude: Draw the maps with peak 1 in place of the normaliser of eq. 4.1; this scale suits
             training from scratch better.
         concatenate_first: Concatenate the maps before upsampling, as the reference code does.
+        point_sets: Number of sets of K points: 1, those of the image to be made, or 2, also those of the image
+            that the appearance comes from.
+
+    Raises:
+        ConfigurationError: ``widths`` and ``variances`` differ in number.
     """
 
     def __init__(
@@ -45,25 +51,31 @@ class ReconstructionDecoder(nn.Module):
         convolutions: int = 1,
         unit_amplitude: bool = False,
         concatenate_first: bool = False,
+        point_sets: int = 2,
     ) -> None:
         super().__init__()
+        if len(widths) != len(variances):
+            raise ConfigurationError(
+                f"decoder_widths has {len(widths)} entries and variances {len(variances)}.",
+                remedy="Give one width and one variance per doubling of the resolution.",
+            )
         self.variances = tuple(variances)
         self.unit_amplitude = unit_amplitude
         self.concatenate_first = concatenate_first
         inputs = (appearance, *widths[:-1])
         self.blocks = nn.ModuleList(
-            _conv_block(narrow + 2 * keypoints, wide, convolutions)
+            _conv_block(narrow + point_sets * keypoints, wide, convolutions)
             for narrow, wide in zip(inputs, widths, strict=True)
         )
         self.output = nn.Conv2d(widths[-1], out_channels, 1)
 
-    def forward(self, appearance: Tensor, points: Tensor, future_points: Tensor) -> Tensor:
-        """Appearance (B, C, h, w) and points (B, K, 2) of both frames, normalised -> image (B, out, 2^n h, 2^n w).
+    def forward(self, appearance: Tensor, *points: Tensor) -> Tensor:
+        """Appearance (B, C, h, w) and one set of points (B, K, 2) after another -> image (B, out, 2^n h, 2^n w).
 
-        The maps of the future frame come first, as in the reference code.
+        The maps of the last set, that of the image to be made, come first, as in the reference code.
         """
-        both = torch.cat((future_points, points), dim=1)
-        return self.decode(appearance, self.maps(both, (appearance.shape[-2], appearance.shape[-1])))
+        joined = torch.cat(points[::-1], dim=1)
+        return self.decode(appearance, self.maps(joined, (appearance.shape[-2], appearance.shape[-1])))
 
     def maps(self, points: Tensor, size: tuple[int, int]) -> list[Tensor]:
         """Points (..., K, 2), normalised -> Gaussian maps (..., K, h_i, w_i), one per block, coarse to fine.
@@ -79,7 +91,7 @@ class ReconstructionDecoder(nn.Module):
         return maps
 
     def decode(self, appearance: Tensor, maps: Sequence[Tensor]) -> Tensor:
-        """Appearance (B, C, h, w) and Gaussian maps (B, 2 K, h_i, w_i) -> image (B, out, 2^n h, 2^n w)."""
+        """Appearance (B, C, h, w) and Gaussian maps (B, sets * K, h_i, w_i) -> image (B, out, 2^n h, 2^n w)."""
         features = appearance
         for block, gaussians in zip(self.blocks, maps, strict=True):
             # Concatenating two memory formats would lose channels-last for all layers that follow.

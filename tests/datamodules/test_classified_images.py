@@ -13,7 +13,7 @@ from torchvision.datasets import CIFAR10, CIFAR100
 from lightning_kp.batches import ClassifiedImages
 from lightning_kp.datamodules import CIFAR, ClassFolders
 from lightning_kp.errors import ConfigurationError, DataError
-from lightning_kp.frames.stills import shift_at_random, split_rows
+from lightning_kp.frames.stills import random_region, shift_at_random, split_rows
 
 
 def data(folder: Path, **options: object) -> ClassFolders:
@@ -174,3 +174,46 @@ def test_real_images(kp_data: Path) -> None:
     image = found.datasets["val"][17].image
     assert image.shape == (3, 32, 32)
     assert image.float().std() > 5
+
+
+@pytest.mark.parametrize("hold_gb", [2.0, 0.0])
+def test_random_regions_of_the_training_images(tmp_path: Path, hold_gb: float) -> None:
+    """A ramp from left to right: a region is brighter or darker on average, and steeper than half, never steeper."""
+    for name in ("train/ramp", "test/ramp"):
+        (tmp_path / name).mkdir(parents=True)
+        ramp = np.tile(np.arange(0, 240, 4, dtype=np.uint8), (60, 1))
+        Pictures.fromarray(ramp).save(tmp_path / name / "a.png")
+    options = {
+        "size": 32,
+        "shift": 0,
+        "flip": False,
+        "val_fraction": 0.0,
+        "share": [0.25, 0.25],
+        "hold_gb": hold_gb,
+    }
+    found = data(tmp_path, **options)
+    found.setup("fit")
+    torch.manual_seed(0)
+    drawn = torch.stack([found.datasets["train"][0].image[0].float() for _ in range(40)])  # type: ignore[index]
+    assert drawn.shape == (40, 32, 32)
+    means, span = drawn.mean(dim=(1, 2)), drawn[:, 16, -1] - drawn[:, 16, 0]
+    assert means.std() > 10
+    # A quarter of the area has a side of 0.43 to 0.58 of the image (aspect 3:4 to 4:3), so that much of the ramp.
+    assert 0.38 * 236 < span.min() < span.max() < 0.6 * 236
+    tested = found.datasets["test"][0].image[0].float()  # type: ignore[index]
+    assert tested[16, -1] - tested[16, 0] > 0.95 * 236
+
+
+def test_regions_stay_in_the_image_and_have_their_share() -> None:
+    torch.manual_seed(0)
+    for _ in range(100):
+        left, top, right, bottom = random_region(300, 400, [0.08, 1.0])
+        assert 0 <= left < right <= 400
+        assert 0 <= top < bottom <= 300
+        assert 0.075 <= (right - left) * (bottom - top) / (300 * 400) <= 1
+
+
+@pytest.mark.parametrize("share", [[0.5], [0.0, 1.0], [0.6, 0.5], [0.5, 1.5]])
+def test_shares_that_cannot_be(share: list[float]) -> None:
+    with pytest.raises(ConfigurationError, match=r"share is .*--data.share=\[0.08,1.0\]"):
+        ClassFolders(share=share)

@@ -51,6 +51,35 @@ def test_the_projects_grid_differs_from_the_references(goldens: Goldens) -> None
 
 
 @pytest.mark.parametrize("fuse", ["finest", "sum"])
+def test_one_more_upsampling_doubles_the_heatmaps(fuse: str) -> None:
+    """Table 4.3: the last of four upsample blocks feeds the finest head."""
+    torch.manual_seed(0)
+    net = GlobalNet(CHANNELS, keypoints=5, width=8, fuse=fuse, doubled=True).eval()  # type: ignore[arg-type]
+    features = pyramid()
+    logits = net(features)
+    assert logits.shape == (2, 5, 32, 32)
+    assert net.last_upsample is not None
+    names = {name for name, _ in net.named_parameters() if name.startswith("last_upsample")}
+    assert names == {"last_upsample.0.weight", "last_upsample.1.weight", "last_upsample.1.bias"}
+
+
+def test_the_last_upsampling_keeps_what_it_enlarges() -> None:
+    """With the identity as its convolution, even features give the same logits at both resolutions, off the border."""
+    net = GlobalNet(CHANNELS, keypoints=5, width=8, doubled=True).eval()
+    assert net.last_upsample is not None
+    torch.nn.init.dirac_(net.last_upsample[0].weight)  # type: ignore[index]
+    plain = GlobalNet(CHANNELS, keypoints=5, width=8).eval()
+    plain.load_state_dict(
+        {name: value for name, value in net.state_dict().items() if not name.startswith("last_upsample")}
+    )
+    even = [
+        torch.rand(1, channels, 1, 1).expand(1, -1, 16 >> i, 16 >> i) for i, channels in enumerate(CHANNELS)
+    ]
+    inner, expected = net(even)[..., 4:-4, 4:-4], plain(even)[..., 8:9, 8:9]
+    torch.testing.assert_close(inner, expected.expand_as(inner), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("fuse", ["finest", "sum"])
 def test_logits_at_the_finest_stride(fuse: str) -> None:
     net = GlobalNet(CHANNELS, keypoints=5, width=8, fuse=fuse)  # type: ignore[arg-type]
     assert net(pyramid()).shape == (2, 5, 16, 16)

@@ -5,6 +5,7 @@ import torch
 from golden_values import Goldens
 from torch import Tensor
 
+from lightning_kp.errors import ConfigurationError
 from lightning_kp.heatmaps import render_gaussians
 from lightning_kp.nn.reconstruction import PAPER_VARIANCES, PAPER_WIDTHS, ReconstructionDecoder
 
@@ -102,6 +103,17 @@ def test_the_papers_table() -> None:
 
 
 def test_one_variance_per_width() -> None:
-    decoder = ReconstructionDecoder(4, 2, (8, 8), (0.1,))
-    with pytest.raises(ValueError, match="zip"):
-        decoder(torch.zeros(1, 4, 2, 2), torch.zeros(1, 2, 2), torch.zeros(1, 2, 2))
+    with pytest.raises(ConfigurationError, match="decoder_widths has 2 entries and variances 1"):
+        ReconstructionDecoder(4, 2, (8, 8), (0.1,))
+
+
+def test_one_set_of_points() -> None:
+    """Table 4.4: 2048 + K channels in; the maps are those of the one set."""
+    with torch.device("meta"):
+        first = ReconstructionDecoder(2048, 10, point_sets=1).get_parameter("blocks.0.0.weight")
+    assert first.shape == (1024, 2048 + 10, 3, 3)
+    decoder, points = small(point_sets=1, unit_amplitude=True), torch.tensor([[[0.5, -0.5], [0.0, 0.25]]])
+    seen: list[Tensor] = []
+    decoder.blocks[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    assert decoder(torch.zeros(1, 6, 2, 2), points).shape == (1, 3, 16, 16)
+    torch.testing.assert_close(seen[0][:, 6:], render_gaussians(points, (4, 4), 0.1**0.5))
