@@ -84,6 +84,7 @@ class Curriculum(L.Callback):
                 f"Curriculum limits the number of instances, but {type(pl_module).__name__} finds all at once.",
                 remedy="Remove `instances` from the Curriculum, or train a PersonParser.",
             )
+        self.start = {pl_module.earlier_terms.get(name, name): epoch for name, epoch in self.start.items()}
         for name in self.start:
             if name not in pl_module.base_weights:
                 raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""Heatmap mathematics: logits -> heatmaps -> points and moments; points -> Gaussian maps.
+"""Heatmap mathematics: logits -> heatmaps -> points, moments, shape and entropy; points -> Gaussian maps.
 
 Source: 000, sections 4.4 (eq. 4.1) and 5.4 (eq. 5.5).  Unlike the reference code, -1 and +1 are the
 outer edges of the image and not the centres of its border pixels (see geometry.py).
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_kp.geometry import pixel_centres
+from lightning_kp.geometry import pixel_centres, to_pixels
 
 
 class Moments(NamedTuple):
@@ -64,6 +64,33 @@ def moments(heatmaps: Tensor) -> Moments:
     return Moments(points, torch.stack((var_x, var_y, cov_xy), dim=-1), heatmaps.flatten(2).amax(dim=-1))
 
 
+def eigenvalue_ratio(heatmaps: Tensor) -> Tensor:
+    """Heatmaps (B, K, h, w) that sum to one -> ratios (B, K) of the eigenvalues of their covariance in pixels.
+
+    The smallest over the greatest, in [0, 1]: 1 for a round or flat square map, near 0 for a line.  (The words of 003,
+    4.6.6, name the inverse; its Table 4.20 holds this.)  A map with all its mass in one pixel is round.
+    """
+    covariance = moments(heatmaps).covariance
+    half_width, half_height = heatmaps.shape[-1] / 2, heatmaps.shape[-2] / 2
+    x, y, xy = covariance.unbind(-1)
+    x, y, xy = x * half_width**2, y * half_height**2, xy * half_width * half_height
+    mean, away = (x + y) / 2, (((x - y) / 2) ** 2 + xy**2).sqrt()
+    greatest = mean + away
+    ratio = (mean - away).clamp_min(0) / greatest.clamp_min(torch.finfo(greatest.dtype).tiny)
+    return torch.where(greatest > 0, ratio, 1)
+
+
+def map_entropy(maps: Tensor) -> Tensor:
+    """Feature maps (B, C, h, w) >= 0 -> entropy (B, C) in nats of each map divided by its sum; NaN for a map of zeros.
+
+    >>> map_entropy(torch.tensor([[[[1.0, 1.0]], [[0.0, 3.0]], [[0.0, 0.0]]]])).round(decimals=3)
+    tensor([[0.6930, 0.0000,    nan]])
+    """
+    flat = maps.flatten(2)
+    share = flat / flat.sum(dim=-1, keepdim=True)
+    return -torch.xlogy(share, share).sum(dim=-1) + 0.0
+
+
 def render_gaussians(
     points: Tensor, size: tuple[int, int], sigma: float, *, amplitude: float = 1.0
 ) -> Tensor:
@@ -80,6 +107,22 @@ def render_gaussians(
     y = pixel_centres(height, like=points) - points[..., 1:]
     scale = -0.5 / sigma**2
     return amplitude * (scale * y**2).exp().unsqueeze(-1) * (scale * x**2).exp().unsqueeze(-2)
+
+
+def pixel_gaussians(points: Tensor, size: tuple[int, int], sigma_px: float) -> Tensor:
+    """Points (B, K, 2), normalised -> Gaussian maps (B, K, h, w) of ``size`` with peak 1, round in pixels of the map.
+
+    ``sigma_px`` is a standard deviation in pixels of the map; on a map that is not square it is the same on both axes.
+
+    >>> pixel_gaussians(torch.zeros(1, 1, 2), (1, 3), sigma_px=1.0).round(decimals=2).flatten()
+    tensor([0.6100, 1.0000, 0.6100])
+    """
+    points_px = to_pixels(points, size)
+    y, x = (torch.arange(side, dtype=points.dtype, device=points.device) for side in size)
+    scale = -0.5 / sigma_px**2
+    across = (scale * (x - points_px[..., :1]) ** 2).exp()
+    down = (scale * (y - points_px[..., 1:]) ** 2).exp()
+    return down.unsqueeze(-1) * across.unsqueeze(-2)
 
 
 def reference_amplitude(variance: float) -> float:

@@ -17,15 +17,14 @@ from lightning_kp.contract import require_batch_type
 from lightning_kp.errors import ConfigurationError, DivergenceError
 from lightning_kp.heatmaps import Moments, expectation
 from lightning_kp.keypoints import Keypoints
+from lightning_kp.losses.balance import Balance
 from lightning_kp.readout.subgrid import subgrid_moments
 from lightning_kp.runs.allocator import keep_freed_memory
-from lightning_kp.runs.divergence import advice, refuse_broken_weights
+from lightning_kp.runs.divergence import advice, frames_of, non_finite, refuse_broken_weights
 from lightning_kp.schedules import WarmupCosine
 
 OptimizerCallable = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
 LRSchedulerCallable = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
-MAX_FRAMES_NAMED = 8
-"""Frames of a batch that an error names."""
 
 
 class Prediction(NamedTuple):
@@ -51,7 +50,11 @@ class Method(L.LightningModule):
 
     batch_type: ClassVar[type]
     weights_type: ClassVar[type]
+    earlier_terms: ClassVar[Mapping[str, str]] = {}
+    """Names that terms had in earlier versions, which a curriculum may still give, and what they are called now."""
     paper: ClassVar[str] = ""
+    shared_by_terms: ClassVar[str] = ""
+    """The tensor through which all terms reach the network (see :meth:`share`); empty where there is none."""
     weight_sources: ClassVar[tuple[str, ...]] = ("pretrained", "perceptual_weights")
     """Options that choose the initial weights; set to False when a checkpoint provides the weights."""
     has_test_metrics: ClassVar[bool] = False
@@ -72,6 +75,7 @@ class Method(L.LightningModule):
         super().__init__()
         self.base_weights: Mapping[str, float] = dataclasses.asdict(weights or self.weights_type())
         self.loss_weights: dict[str, float] = dict(self.base_weights)
+        self.balance: Balance | None = None  # how the LossBalance callback sums the terms in training
         self._optimizer = optimizer
         self._scheduler = scheduler
 
@@ -82,6 +86,12 @@ class Method(L.LightningModule):
     def is_active(self, term: str) -> bool:
         """Whether the current weight of the term differs from 0."""
         return self.loss_weights[term] != 0
+
+    def share(self, tensor: Tensor) -> Tensor:
+        """Return ``tensor``, of any shape, after naming it as the one through which all terms reach the network."""
+        if self.balance is not None:
+            self.balance.shared = tensor
+        return tensor
 
     def batch_generator(self, purpose: int = 0) -> torch.Generator:
         """Return a generator for the random draws of a training batch, seeded by its number and by the process.
@@ -139,15 +149,24 @@ class Method(L.LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remember the labelled frames that trained a network before its training goes on."""
+        """Remember the labelled frames that trained a network before its training goes on.
+
+        Weights of a loss balance are loaded only where the callback has set one.
+        """
         self.trained_on_before = (checkpoint.get("lightning_kp") or {}).get("trained_on")
+        own = {} if self.balance is None else self.balance.state_dict(prefix="balance.")
+        state = checkpoint["state_dict"]
+        kept = {
+            name: value for name, value in state.items() if not name.startswith("balance.") or name in own
+        }
+        checkpoint["state_dict"] = own | kept
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         loss, terms = self._weighted_sum(batch, "train")
         if not torch.isfinite(loss):
             raise DivergenceError(
                 f"The loss became {loss.item():.0f} in epoch {self.current_epoch}, batch {batch_idx}: "
-                f"{_non_finite(terms)}{_frames_of(batch)}.",
+                f"{non_finite(terms)}{frames_of(batch)}.",
                 remedy=advice(self._trainer),
             )
         return loss
@@ -173,7 +192,11 @@ class Method(L.LightningModule):
                 remedy="Set a weight above 0, such as --model.weights."
                 f"{next(iter(self.loss_weights), 'NAME')}=1.",
             )
-        loss = torch.stack([self.loss_weights[name] * term for name, term in terms.items()]).sum()
+        if self.balance is None or stage != "train":
+            loss = torch.stack([self.loss_weights[name] * term for name, term in terms.items()]).sum()
+        else:
+            loss, shares = self.balance(terms, self.loss_weights)
+            self.log_dict({f"balance/{name}": share for name, share in shares.items()})
         # Lightning averages the batch size over processes and needs an integer; a multiple of their number is one.
         size = len(batch[0]) * (1 if self._trainer is None else self.trainer.world_size)
         on_step = stage == "train"
@@ -275,16 +298,3 @@ def _plain(value: Any) -> Any:
         items_of_list = [_plain(item) for item in value]
         return _NOT_PLAIN if any(item is _NOT_PLAIN for item in items_of_list) else items_of_list
     return _NOT_PLAIN
-
-
-def _non_finite(terms: Mapping[str, Tensor]) -> str:
-    bad = [name for name, term in terms.items() if not torch.isfinite(term)]
-    return f"term {', '.join(bad)}" if bad else "their weighted sum"
-
-
-def _frames_of(batch: Any) -> str:
-    if not (hasattr(batch, "video") and hasattr(batch, "index")):
-        return ""
-    pairs = list(zip(batch.video.tolist(), batch.index.tolist(), strict=True))
-    shown = ", ".join(f"{video}:{index}" for video, index in pairs[:MAX_FRAMES_NAMED])
-    return f" (video:frame {shown}{', ...' if len(pairs) > MAX_FRAMES_NAMED else ''})"

@@ -5,12 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from golden_values import Goldens
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, tensor
 
 from lightning_kp.geometry import rotate_image, rotate_points
 from lightning_kp.heatmaps import (
+    eigenvalue_ratio,
     expectation,
     moments,
     reference_amplitude,
@@ -195,3 +197,17 @@ def test_rotation_target_agrees_with_the_reference(goldens, turns: int, name: st
 
 
 # Peaks
+
+
+@pytest.mark.parametrize("prefix", ["", "rect_"])
+def test_golden_eigenvalue_ratios(goldens: Goldens, prefix: str) -> None:
+    values = goldens("stills/concentration")
+    found = eigenvalue_ratio(spatial_softmax(torch.from_numpy(values[f"{prefix}logits"])))
+    np.testing.assert_allclose(found, values[f"{prefix}eigenvalue_ratio"], rtol=1e-6)
+
+
+def test_a_needle_is_round_and_a_line_is_not() -> None:
+    maps = torch.zeros(1, 2, 5, 5)
+    maps[0, 0, 2, 3] = 1
+    maps[0, 1, 2] = 0.2
+    assert eigenvalue_ratio(maps).tolist() == [[1, 0]]

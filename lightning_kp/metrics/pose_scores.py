@@ -41,6 +41,8 @@ class PoseScores(nn.Module):
             self.rulers, threshold, unscored = protocol.rulers, protocol.threshold, protocol.unscored
             limbs = tuple(limb for limb in protocol.limbs if {*limb.start, *limb.end} <= set(names))
         self.scored = [name not in unscored for name in names]
+        parts = [name.removeprefix("left_") for name in names if name.startswith("left_")]
+        self.both_sides = [part for part in parts if f"right_{part}" in names and part not in names]
         self.pck = PCK(len(names), threshold)
         self.pcp = PCP(names, limbs) if limbs else None
         self.doubles = DoubleCounting(mirror, threshold) if list(mirror) != list(range(len(names))) else None
@@ -70,13 +72,18 @@ class PoseScores(nn.Module):
     def compute(self) -> dict[str, Tensor]:
         """Shares () in [0, 1] by name: ``pck``, ``pck_JOINT``, ``pcp``, ``pcp_LIMB``, and those of DoubleCounts.
 
-        A share of no counted point or limb is NaN.
+        ``pck_wrist`` is the mean of ``pck_left_wrist`` and ``pck_right_wrist``, as in tables of MPII.  A share of no
+        counted point or limb is NaN.
         """
         pck = self.pck.compute()
         each, counted = pck.per_keypoint.reshape(-1), pck.counted.reshape(-1)
         scored = torch.tensor(self.scored, device=each.device)
         mean = torch.where(scored, each.nan_to_num(0) * counted, 0).sum() / counted[scored].sum()
         found = {"pck": mean} | {f"pck_{name}": value for name, value in zip(self.names, each, strict=True)}
+        found |= {
+            f"pck_{part}": (found[f"pck_left_{part}"] + found[f"pck_right_{part}"]) / 2
+            for part in self.both_sides
+        }
         if self.pcp is not None:
             pcp = self.pcp.compute()
             found["pcp"] = pcp.mean

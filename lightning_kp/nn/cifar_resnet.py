@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_kp.errors import ConfigurationError
+from lightning_kp.nn.pooling import GlobalPooling
 
 WIDTHS = (16, 32, 64)
 
@@ -44,6 +45,7 @@ class CifarResNet(nn.Module):
                 stages.append(_Block(before, width, stride))
                 before = width
         self.blocks = nn.Sequential(*stages)
+        self.pool = GlobalPooling("average", flat=True)
         self.head = nn.Linear(before, classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -52,7 +54,7 @@ class CifarResNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) -> logits (B, C)."""
         features = self.blocks(self.stem(image))
-        logits: Tensor = self.head(features.mean(dim=(-2, -1)))
+        logits: Tensor = self.head(self.pool(features))
         return logits
 
 

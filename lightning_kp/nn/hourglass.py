@@ -1,5 +1,6 @@
-"""Stacked hourglass network (Newell, Yang and Deng 2016, sections 3.1 to 3.4; the network of 000, chapter 2).
+"""Hourglass networks: stacked (000, chapter 2), and a single small one with unpooling (003, Table 4.3).
 
+The stacked network is that of Newell, Yang and Deng 2016, sections 3.1 to 3.4.
 Bottleneck residuals with pre-activation (He et al. 2016, Identity Mappings), one before and one after every
 resolution step of an hourglass. Width and depth are free; the paper uses 256 and 4. Where a side cannot be halved
 evenly, the smaller map is upsampled to the size of its skip connection.
@@ -7,7 +8,7 @@ evenly, the smaller map is upsampled to the size of its skip connection.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -173,6 +174,66 @@ class StackedHourglassNet(nn.Module):
                 merged = self.merge_features[number](computed) + self.merge_heatmaps[number](outputs[-1])
                 features = features + merged
         return outputs
+
+
+Unpool = Literal["indices", "nearest"]
+LEAK = 0.1
+"""Slope of the LeakyReLU below 0 (003, Tables 4.3 to 4.5)."""
+
+
+class UnpoolingHourglass(nn.Module):
+    """The hourglass of 003, Table 4.3: images (B, 3, H, W) -> logits (B, K, H, W).
+
+    Layers are named by their numbers in the table.  4 and 4b both read layer 3, 6 and 6b layer 5; the sum of 6 and 6b
+    is enlarged (7), and the sum of 8 and 4b once more (9).
+
+    Args:
+        keypoints: Number of keypoints K.
+        unpool: Enlarge by the ``indices`` of the maxima (the table's UnPool), or repeat the ``nearest`` value.
+    """
+
+    def __init__(self, keypoints: int, unpool: Unpool = "indices") -> None:
+        super().__init__()
+        self.unpool: Unpool = unpool
+        self.layers1_2 = nn.Sequential(leaky_convolution(3, 20), leaky_convolution(20, 48))
+        self.layer4, self.layer4b = leaky_convolution(48, 64), leaky_convolution(48, 48)
+        self.layer6, self.layer6b = leaky_convolution(64, 64), leaky_convolution(64, 64)
+        self.layer8, self.layer10 = leaky_convolution(64, 48), leaky_convolution(48, 20)
+        self.layer11 = nn.Conv2d(20, keypoints, 3, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Images (B, 3, H, W) -> logits (B, K, H, W).  Raises ConfigurationError for a side below 4 px."""
+        if min(image.shape[-2:]) < 4:
+            raise ConfigurationError(
+                f"This hourglass halves its images twice and needs a side of at least 4 px, got "
+                f"{image.shape[-1]}x{image.shape[-2]} px.",
+                remedy="Set --data.size to a larger number.",
+            )
+        full = self.layers1_2(image)
+        half, places2 = self._halve(full)  # 3
+        middle = self.layer4(half)
+        quarter, places4 = self._halve(middle)  # 5
+        low = self._double(self.layer6(quarter) + self.layer6b(quarter), places4, middle)  # 7
+        high = self._double(self.layer8(low) + self.layer4b(half), places2, full)  # 9
+        return cast(Tensor, self.layer11(self.layer10(high)))
+
+    def _halve(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (B, C, h, w) -> (B, C, h // 2, w // 2) and the places of the maxima."""
+        return F.max_pool2d_with_indices(features, [2, 2])
+
+    def _double(self, features: Tensor, places: Tensor, like: Tensor) -> Tensor:
+        """Features (B, C, h // 2, w // 2) -> (B, C, h, w), the size of ``like``."""
+        size = (like.shape[-2], like.shape[-1])
+        if self.unpool == "nearest":
+            return F.interpolate(features, size, mode="nearest")
+        return F.max_unpool2d(features, places, [2, 2], output_size=list(size))
+
+
+def leaky_convolution(inputs: int, outputs: int, kernel: int = 3) -> nn.Sequential:
+    """Convolution that keeps the size, and LeakyReLU: (B, inputs, h, w) -> (B, outputs, h, w)."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), nn.LeakyReLU(LEAK, inplace=True)
+    )
 
 
 def _activated(channels: int) -> tuple[nn.Module, nn.Module]:

@@ -1,8 +1,10 @@
-"""A network over time: windows of features (B, T, F) -> one logit per behaviour (B, C)."""
+"""Networks over time: windows of features (B, T, F) -> one logit per behaviour or action (B, C)."""
 
 from collections.abc import Sequence
 
 from torch import Tensor, nn
+
+from lightning_kp.geometry import full_precision
 
 KERAS_EPS = 1e-3
 # For the input (ours): some features, such as variances of heatmaps, vary by 1e-5, and 1e-3 would suppress them.
@@ -64,4 +66,35 @@ class WindowClassifier(nn.Module):
         """Windows (B, T, F) -> logits (B, C)."""
         hidden: Tensor = self.blocks(self.norm(windows.transpose(1, 2)))
         logits: Tensor = self.head(hidden.flatten(1))
+        return logits
+
+
+class SequenceClassifier(nn.Module):
+    """An LSTM whose last hidden state is classified (003, 4.6.4.4): windows (B, T, F) -> logits (B, C).
+
+    Batch normalisation of the input comes first (ours).
+
+    Args:
+        features: Features per time step, F.
+        classes: Number of classes C.
+        hidden: Units of each layer.
+        layers: Number of layers.
+        dropout: Probability of dropping a value between layers and before the last one.
+    """
+
+    def __init__(
+        self, features: int, classes: int, hidden: int = 128, layers: int = 2, dropout: float = 0.5
+    ) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(features, eps=INPUT_EPS)
+        between = dropout if layers > 1 else 0.0
+        self.lstm = nn.LSTM(features, hidden, layers, batch_first=True, dropout=between)
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(hidden, classes))
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """Windows (B, T, F) -> logits (B, C)."""
+        with full_precision(windows):  # CPUs have no LSTM of 16 bits
+            normalised = self.norm(windows.float().transpose(1, 2)).transpose(1, 2)
+            _, (states, _) = self.lstm(normalised)
+        logits: Tensor = self.head(states[-1])
         return logits

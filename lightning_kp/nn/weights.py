@@ -59,6 +59,12 @@ def load_pretrained(
         raise weights_mismatch(name, pretrained, error) from error
 
 
+def draw_convolutions(*modules: nn.Module, std: float = 0.01) -> None:
+    """Draw the weights of all plain convolutions from N(0, std), as the reference code of B-KinD for its decoders."""
+    for module in (each for parent in modules for each in parent.modules() if isinstance(each, nn.Conv2d)):
+        nn.init.normal_(module.weight, std=std)
+
+
 def torchvision_weights(name: str) -> dict[str, Tensor]:
     """ImageNet weights of a torchvision model, from its cache or by download."""
     weights = torchvision.models.get_model_weights(name).DEFAULT

@@ -1,11 +1,17 @@
 """Refuses to save weights that are not finite and suggests what to try."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
+from torch import Tensor
 
 from lightning_kp.errors import DivergenceError
+
+MAX_FRAMES_NAMED = 8
+"""Frames of a batch that an error names."""
 
 
 def refuse_broken_weights(method: L.LightningModule, trainer: L.Trainer | None) -> None:
@@ -26,6 +32,21 @@ def refuse_broken_weights(method: L.LightningModule, trainer: L.Trainer | None) 
             "although the loss was finite; a gradient was not.",
             remedy=advice(trainer),
         )
+
+
+def non_finite(terms: Mapping[str, Tensor]) -> str:
+    """Name the terms, scalars (), that are not finite; where all are, their sum is not."""
+    bad = [name for name, term in terms.items() if not torch.isfinite(term)]
+    return f"term {', '.join(bad)}" if bad else "their weighted sum"
+
+
+def frames_of(batch: Any) -> str:
+    """Name the first frames of a batch with ``video`` and ``index`` (B,); empty for other batches."""
+    if not (hasattr(batch, "video") and hasattr(batch, "index")):
+        return ""
+    pairs = list(zip(batch.video.tolist(), batch.index.tolist(), strict=True))
+    shown = ", ".join(f"{video}:{index}" for video, index in pairs[:MAX_FRAMES_NAMED])
+    return f" (video:frame {shown}{', ...' if len(pairs) > MAX_FRAMES_NAMED else ''})"
 
 
 def advice(trainer: L.Trainer | None) -> str:

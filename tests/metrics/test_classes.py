@@ -1,14 +1,17 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from golden_values import Goldens
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import tensor
 from torchmetrics.functional.classification import multiclass_accuracy
 from two_processes import on_two_processes
 
-from lightning_kp.metrics.classes import TopError
+from lightning_kp.heatmaps import map_entropy
+from lightning_kp.metrics.classes import MapEntropy, TopError
 
 SCORES = tensor([[0.1, 0.7, 0.2], [0.5, 0.2, 0.3], [0.2, 0.3, 0.5], [0.6, 0.3, 0.1]])
 LABEL = tensor([1, 2, 0, 0])
@@ -61,3 +64,15 @@ def test_two_processes_agree_with_one(tmp_path: Path) -> None:
     expected = measure(0, 1)
     assert 0 < expected < 100
     assert on_two_processes(measure, tmp_path) == [expected, expected]
+
+
+def test_golden_entropies(goldens: Goldens) -> None:
+    values = goldens("stills/leaky_max_pooling")
+    maps = torch.from_numpy(values["features"])
+    np.testing.assert_allclose(map_entropy(maps), values["entropy"], rtol=1e-6)
+    metric = MapEntropy()
+    metric.update(maps[:1])
+    metric.update(maps[1:])
+    mean, dead = metric.compute()
+    assert mean.item() == pytest.approx(float(np.nanmean(values["entropy"])), rel=1e-6)
+    assert dead.item() == pytest.approx(float(np.isnan(values["entropy"]).mean()))

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.distributed
 import torch.multiprocessing
+from golden_values import Goldens
 from one_instance import keypoints
 from torch import tensor
 from two_processes import on_two_processes
@@ -13,7 +14,7 @@ from two_processes import on_two_processes
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.keypoints import Keypoints
 from lightning_kp.metrics.mpjpe import MPJPE, PAMPJPE
-from lightning_kp.metrics.pck import PCK
+from lightning_kp.metrics.pck import PCK, GreedyPCK, Matching
 
 # PCK
 
@@ -120,3 +121,32 @@ def test_two_processes_agree_with_one(tmp_path: Path) -> None:
         assert found.keys() == expected.keys()
         for name, values in expected.items():
             assert found[name] == pytest.approx(values, rel=1e-6), (rank, name)
+
+
+@pytest.mark.parametrize("matching", ["any", "one_to_one"])
+@pytest.mark.parametrize("threshold", [0.1, 0.2])
+def test_golden_greedy_pck(goldens: Goldens, matching: Matching, threshold: float) -> None:
+    values = {name: torch.from_numpy(value) for name, value in goldens("stills/greedy_pck").items()}
+    predicted = Keypoints(values["predicted_px"].unsqueeze(1), torch.ones(12, 1, 5))
+    labelled = Keypoints(values["labelled_px"].unsqueeze(1), values["visible"].double().unsqueeze(1))
+    metric = GreedyPCK(5, threshold, matching)
+    for rows in (slice(0, 5), slice(5, 12)):
+        both = [Keypoints(*(field[rows] for field in each)) for each in (predicted, labelled)]
+        metric.update(*both, values["shorter_side_px"][rows])
+    torch.testing.assert_close(
+        metric.compute().double(), values[f"{matching}_{threshold}"], rtol=1e-6, atol=1e-7
+    )
+
+
+def test_a_prediction_that_is_absent_is_a_miss() -> None:
+    metric = GreedyPCK(2)
+    points = torch.zeros(1, 1, 2, 2)
+    metric.update(
+        Keypoints(points, torch.tensor([[[1.0, 0.0]]])), Keypoints(points, torch.ones(1, 1, 2)), torch.ones(1)
+    )
+    assert metric.compute().tolist() == [1, 0]
+
+
+def test_a_matching_that_does_not_exist() -> None:
+    with pytest.raises(ConfigurationError, match="any or one_to_one, got 'best'"):
+        GreedyPCK(2, matching="best")  # type: ignore[arg-type]

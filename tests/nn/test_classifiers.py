@@ -2,11 +2,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from golden_values import Goldens
 from torch import Tensor
 
 from lightning_kp.errors import CheckpointError, ConfigurationError
+from lightning_kp.heatmaps import spatial_softmax
 from lightning_kp.nn.cifar_resnet import CifarResNet
-from lightning_kp.nn.classifiers import build_classifier
+from lightning_kp.nn.classifiers import PartClassifier, build_classifier, part_features
 
 SMALL = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
@@ -99,3 +101,25 @@ def test_unknown_networks_are_refused(name: str, message: str) -> None:
 def test_there_are_no_imagenet_weights_for_small_images() -> None:
     with pytest.raises(ConfigurationError, match=r"no ImageNet weights for 'cifar_resnet8'"):
         build_classifier("cifar_resnet8", 10, pretrained=True)
+
+
+def test_features_of_parts_have_the_golden_values(goldens: Goldens) -> None:
+    values = {name: torch.from_numpy(value) for name, value in goldens("stills/viewpoint_and_parts").items()
+              if value.dtype.kind == "f"}  # fmt: skip
+    heatmaps = spatial_softmax(values["part_logits"])
+    torch.testing.assert_close(heatmaps, values["part_heatmaps"])
+    found = part_features(heatmaps, values["base_features"])
+    torch.testing.assert_close(found, values["part_features"], rtol=1e-9, atol=1e-12)
+
+
+def test_a_classifier_of_parts_sees_the_joined_features_of_all_levels() -> None:
+    """Level by level it gives what equation 4.3 gives for the concatenation that Table 4.5 speaks of."""
+    classifier = PartClassifier((4, 6), parts=3, classes=5, width=7).eval()
+    pyramid = [torch.rand(2, 4, 8, 8), torch.rand(2, 6, 4, 4)]
+    heatmaps = spatial_softmax(torch.randn(2, 3, 16, 16))
+    joined = torch.cat(
+        [block(each, (16, 16)) for block, each in zip(classifier.blocks, pyramid, strict=True)], dim=1
+    )
+    assert joined.shape == (2, 14, 16, 16)
+    expected = classifier.output(part_features(heatmaps, joined).flatten(1))
+    torch.testing.assert_close(classifier(pyramid, heatmaps), expected)

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn, tensor
 
-from lightning_kp.nn.convlstm import CellState, ConvLSTMCell
-from lightning_kp.nn.person_parser import PartLocalizer, PersonDecoder
+from lightning_kp.nn.person_parser import CellState, ConvLSTMCell, PartLocalizer, PersonDecoder
 
 
 def test_a_step_by_hand() -> None:

@@ -21,7 +21,7 @@ def small() -> BKinD:
     return BKinD(
         keypoints=5, encoder="turning", pretrained=False, target="absolute", reconstruction="structural",
         pose_width=16, sharpness=5.0, decoder_widths=(16, 8, 8), variances=(0.1, 0.03, 0.005),
-        weights=BKinDWeights(rotation=1.0, separation=0.01),
+        weights=BKinDWeights(rotation=1.0, mean_separation=0.1),
     )  # fmt: skip
 
 
