@@ -11,7 +11,8 @@ that the official converter makes of them::
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_kp.behaviour.bases import BehaviourModule, Split
-from lightning_kp.behaviour.recordings import find_recordings, read_keypoints
+from lightning_kp.behaviour.recordings import find_recordings, read_keypoints, select_keypoints
 from lightning_kp.behaviour.safe_pickle import read_object_npy
 from lightning_kp.behaviour.windows import Recording
 from lightning_kp.errors import DataError
@@ -43,6 +44,9 @@ class CalMS21(BehaviourModule):
         test_file: Official test file.
         tracks: Folder of tracks that replace the official keypoints: one file for each sequence, named like the last
             part of the sequence's name (``mouse001_task1_annotator1.csv``).
+        keypoints: Names of the keypoints to use; empty: all.
+        mean_confidence: Use only keypoints whose mean confidence over the training sequences is at least this (000,
+            Table 5.6, "20*": of 20 discovered keypoints the 11 that are not on the background).
         windows: Options of the windows; see :class:`lightning_kp.behaviour.bases.BehaviourModule`.
     """
 
@@ -51,10 +55,14 @@ class CalMS21(BehaviourModule):
         train_file: str = "calms21_task1_train.json",
         test_file: str = "calms21_task1_test.json",
         tracks: str | None = None,
+        keypoints: Sequence[str] = (),
+        mean_confidence: float = 0.0,
         **windows: Any,
     ) -> None:
         super().__init__(**windows)
         self.train_file, self.test_file, self.tracks = train_file, test_file, tracks
+        self.keypoints, self.mean_confidence = tuple(keypoints), mean_confidence
+        self._chosen: tuple[str, ...] = ()
 
     def read(self, split: Split) -> list[Recording]:
         """All sequences of the split's file, in its order."""
@@ -68,7 +76,24 @@ class CalMS21(BehaviourModule):
                     path, name, "metadata/vocab", f"{vocabulary}, but other sequences have {self.behaviours}"
                 )
             recordings.append(self._with_own_tracks(sequence))
-        return recordings
+        if not (self.keypoints or self.mean_confidence > 0):
+            return recordings
+        if split == "train":
+            self._chosen = self._choose([recording.tracks for recording in recordings])
+        return [replace(each, tracks=select_keypoints(each.tracks, self._chosen)) for each in recordings]
+
+    def _choose(self, tracks: Sequence[Tracks]) -> tuple[str, ...]:
+        """The keypoints to use.  Raises DataError if none is confident enough."""
+        names = self.keypoints or tracks[0].keypoint_names
+        sums = [np.nansum(select_keypoints(each, names).confidence, axis=(0, 1)) for each in tracks]
+        means = np.sum(sums, axis=0) / sum(len(each) * each.points_px.shape[1] for each in tracks)
+        chosen = tuple(name for name, mean in zip(names, means, strict=True) if mean >= self.mean_confidence)
+        if not chosen:
+            raise DataError(
+                f"No keypoint has a mean confidence of {self.mean_confidence:g}; the highest is {means.max():.3f}.",
+                remedy="Give a smaller --data.mean_confidence.",
+            )
+        return chosen
 
     def _with_own_tracks(self, recording: Recording) -> Recording:
         """The recording with its keypoints replaced by those in the folder ``tracks``, if one was given."""

@@ -1,5 +1,6 @@
-"""Human3.6M: pairs of images of people for discovery, and labelled crops for the regression of 000, Table 5.3."""
+"""Human3.6M: pairs of images of people for discovery, and labelled crops for supervision and 000, Table 5.3."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Literal
 
@@ -10,6 +11,7 @@ from lightning_kp.datamodule import KeypointDataModule
 from lightning_kp.errors import ConfigurationError, DataError
 from lightning_kp.geometry import Fit
 from lightning_kp.people.human36m import (
+    JOINT_NAMES,
     SIX_ACTIVITIES,
     TEST_SUBJECTS,
     TRAIN_SUBJECTS,
@@ -22,8 +24,13 @@ from lightning_kp.people.human36m_images import PoseFrames, PoseImages, PosePair
 class Human36M(KeypointDataModule):
     """Pairs (t, t + gap) of extracted images, both cropped with the person's bounding box in the first.
 
-    One of three layouts is detected below ``root`` (see :mod:`lightning_kp.people.human36m`).  ``test`` serves pairs
-    of the test subjects, ``predict`` their images, and :meth:`poses` images with their 16 joints.
+    Methods that read LabelledImages get single images with the 16 joints, left and right as on the body (the supervised
+    row of 000, Table 5.3).  One of three layouts is detected below ``root`` (see
+    :mod:`lightning_kp.people.human36m`).  ``test`` serves the test subjects, ``predict`` their images, and
+    :meth:`poses` the images of one activity with their joints.
+
+    Warns of pairs from Simplified Human3.6M, whose images are cropped one by one: the background moves between the two
+    images of a pair, which a difference of frames shows as motion.
 
     Args:
         root: Folder that holds S1, S5 and so on.
@@ -31,7 +38,7 @@ class Human36M(KeypointDataModule):
         fit: How a crop that is not square, because its box exceeds the image, is made square: ``pad``, ``crop`` or
             ``squash``.
         gap: Distance of the two images of a pair, in extracted images (000: 20).
-        pair_stride: Use every n-th pair; the reference code uses every ``gap``-th.
+        pair_stride: Use every n-th pair or labelled image; the reference code uses every ``gap``-th pair.
         activities: Activities to use, such as ``[Waiting, Walking]``; by default the six of Simplified Human3.6M.
         train_subjects: Subjects for training and validation.
         test_subjects: Subjects for the test.
@@ -41,6 +48,8 @@ class Human36M(KeypointDataModule):
     """
 
     batch_type = FramePairs
+    batch_types = (FramePairs, LabelledImages)
+    part_names = JOINT_NAMES
 
     def __init__(
         self,
@@ -81,12 +90,12 @@ class Human36M(KeypointDataModule):
         """Find the sequences of the subjects that ``stage`` needs."""
         if stage in (None, "fit", "validate"):
             train, val = _held_out(self._sequences(self.train_subjects), self.val_fraction)
-            self.datasets["train"] = self._pairs(train)
+            self.datasets["train"] = self._served(train)
             if val:
-                self.datasets["val"] = self._pairs(val)
+                self.datasets["val"] = self._served(val)
         if stage in (None, "test", "predict"):
             test = self._sequences(self.test_subjects)
-            self.datasets["test"] = self._pairs(test)
+            self.datasets["test"] = self._served(test)
             self.datasets["predict"] = PoseFrames(PoseImages(test, 1, self.size, self.fit))
 
     def poses(
@@ -104,7 +113,16 @@ class Human36M(KeypointDataModule):
     def _sequences(self, subjects: Sequence[str]) -> list[PoseSequence]:
         return find_sequences(self.root, subjects, self.activities)
 
-    def _pairs(self, sequences: Sequence[PoseSequence]) -> PosePairs:
+    def _served(self, sequences: Sequence[PoseSequence]) -> PosePairs | PoseImages:
+        if self.served_type is LabelledImages:
+            return PoseImages(sequences, self.pair_stride, self.size, self.fit)
+        if cropped := [each.name for each in sequences if each.is_cropped]:
+            warnings.warn(
+                f"The images of {cropped[0]} are cropped one by one (Simplified Human3.6M), so that the background "
+                "moves between the two of a pair. Train on an extraction of whole images, which are cropped in pairs, "
+                "and keep these for `kp score --human36m`; or reconstruct the image itself (--model.target=image).",
+                stacklevel=2,
+            )
         pairs = PosePairs(sequences, self.gap, self.pair_stride, self.size, self.fit)
         if not len(pairs):
             longest = max((len(each.images) for each in sequences), default=0)

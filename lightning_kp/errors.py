@@ -4,7 +4,7 @@ import difflib
 import errno
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Numbers of system errors that free space would solve."""
@@ -74,6 +74,25 @@ def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
     if near is not None:
         return f"Did you mean {prefix}{near}?"
     return f"There are: {', '.join(choices)}." if choices else ""
+
+
+def require_positive(**options: Sequence[float]) -> None:
+    """Raise ConfigurationError for an option of a method one of whose values is not above 0, or NaN."""
+    for name, values in options.items():
+        if wrong := [value for value in values if not value > 0]:  # this form refuses NaN, too
+            raise ConfigurationError(
+                f"{name} must be above 0, got {wrong[0]}.",
+                remedy=f"Leave --model.{name} out to use its default.",
+            )
+
+
+def require_choice(name: str, value: str, allowed: Sequence[str]) -> None:
+    """Raise ConfigurationError for an option of a method that is none of the ``allowed`` words."""
+    if value not in allowed:
+        raise ConfigurationError(
+            f"{name} must be one of {', '.join(allowed)}, got {value!r}.",
+            remedy=f"Use --model.{name}={allowed[0]}.",
+        )
 
 
 def explain(error: BaseException) -> str | None:

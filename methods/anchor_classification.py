@@ -19,12 +19,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_kp.batches import ClassifiedImages
+from lightning_kp.contract import agreed_classes
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.losses.anchor import MARGIN, AnchorDesign, AnchorOptions
 from lightning_kp.losses.class_losses import RHO, ClassLossName, class_loss
 from lightning_kp.method import LRSchedulerCallable, Method, OptimizerCallable
 from lightning_kp.metrics.classes import TopError
 from lightning_kp.nn.classifiers import build_classifier
+from lightning_kp.nn.pooling import EPS, Pooling
 from lightning_kp.nn.weights import Pretrained
 
 TOP = 5
@@ -70,6 +72,8 @@ class AnchorClassifier(Method):
         kappa: Balance of the branches of the focal loss, in [0, 1].
         hardest: Share of a batch that ``ohem`` keeps, in (0, 1] (Table 2.1: 0.9).
         warmup_epochs: Epochs of softmax cross entropy before the chosen loss (section 2.5: 5).
+        pooling: Global pooling before the last layer: ``average`` (the paper's networks), ``max`` or ``leaky`` (004).
+        eps: That of leaky max pooling (004: 0.1).
         weights: Weights of the terms.
         optimizer: Default: SGD with learning rate 0.1, momentum 0.9 and weight decay 1e-4.
         scheduler: Default, with the default optimiser: the learning rate falls to a tenth at epoch 160 and again
@@ -95,6 +99,8 @@ class AnchorClassifier(Method):
         kappa: float | None = None,
         hardest: float = RHO,
         warmup_epochs: int = 0,
+        pooling: Pooling = "average",
+        eps: float = EPS,
         weights: AnchorWeights | None = None,
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
@@ -103,36 +109,29 @@ class AnchorClassifier(Method):
         self.save_hyperparameters(ignore=["weights", "optimizer", "scheduler"])
         self.network_name, self.pretrained = network, pretrained
         self.classes, self.warmup_epochs = tuple(classes), warmup_epochs
+        self.pooling: Pooling = pooling
+        self.eps = eps
         options = AnchorOptions(gamma, delta, design, anchor, detach)
         self.loss = class_loss(loss, options, kappa, hardest)
         self.is_softmax = loss in SOFTMAX_LOSSES
         self.error, self.error_top5 = TopError(), TopError(TOP)
         self.network: nn.Module | None = None
         if classes:
+            self.classes = agreed_classes(self, classes)
             self._build()
 
     def setup(self, stage: str) -> None:
         """Use the classes of the datamodule, and raise ConfigurationError if it has others than the method."""
         super().setup(stage)
-        data = getattr(self.trainer, "datamodule", None) if self._trainer is not None else None
-        offered = tuple(getattr(data, "class_names", ()))
-        if self.classes and offered and offered != self.classes:
-            raise ConfigurationError(
-                f"{type(self).__name__} has the classes {_listed(self.classes)}; {type(data).__name__} yields "
-                f"{_listed(offered)}.",
-                remedy="Leave --model.classes out, or use data with the classes that it was trained on.",
-            )
-        self.classes = self.classes or offered
+        self.classes = agreed_classes(self, self.classes)
         if self.network is None:
             self._build()
 
     def _build(self) -> None:
-        if len(self.classes) < 2:
-            raise ConfigurationError(
-                f"{type(self).__name__} needs at least 2 classes, got {len(self.classes)}.",
-                remedy="Use a datamodule that names its classes, or give --model.classes=[cat,dog].",
-            )
-        self.network = build_classifier(self.network_name, len(self.classes), self.pretrained).to(self.device)
+        network = build_classifier(
+            self.network_name, len(self.classes), self.pretrained, self.pooling, self.eps
+        )
+        self.network = network.to(self.device)
         # The classes are saved, so that the network can be rebuilt from a checkpoint alone.
         self.hparams.update(classes=list(self.classes))
 
@@ -193,7 +192,3 @@ class AnchorClassifier(Method):
         optimizer = self.default_optimizer()
         drops = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=DROPS, gamma=0.1)
         return {"optimizer": optimizer, "lr_scheduler": drops}
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -12,6 +12,7 @@ Deviations:
 - Rare behaviours can be drawn more often (an option of the datamodule, off for CalMS21 as in the benchmark).
 - The running averages of batch normalisation adapt within tens of steps (momentum 0.1) rather than hundreds (0.01 in
   Keras), because recordings may be short. That of the input has a smaller epsilon, for features that vary little.
+- Beyond the ends of a recording all features are 0 (for positions the centre of the frame); the paper does not say.
 - Metrics are also reported for each behaviour.
 """
 

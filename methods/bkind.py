@@ -3,63 +3,75 @@
 Ryou, PhD thesis, Caltech 2022 (000), chapter 5 with 5.8, and the architecture tables of 4.8. Reference code:
 neuroethology/BKinD, Apache-2.0 (values are compared in tests, no code is copied).
 
-Terms: ``reconstruction`` eq. 5.1, ``rotation`` eq. 5.2, ``separation`` eq. 5.3, summed as in eq. 5.4. The Curriculum
-callback is the indicator of eq. 5.4. ``focus`` and ``coverage`` are ours and off by default.
+Terms: ``reconstruction`` eq. 5.1, ``rotation`` eq. 5.2, ``mean_separation`` eq. 5.3, summed as in eq. 5.4. The
+Curriculum callback is the indicator of eq. 5.4. ``focus`` and ``coverage`` are ours and off by default.
 
 Deviations from the paper: both frames and the rotated copies pass through the encoder in one batch, so that batch
-normalisation sees them together. The separation loss is the mean over the frames that it is applied to (the later
-frame and its three rotated copies).
+normalisation sees them together. The separation loss is the mean, not the sum, over the pairs of keypoints (as in the
+reference code) and over the frames that it is applied to (the later frame and its three rotated copies).
 
-Deviations from the reference code: see lightning_kp/losses and lightning_kp/nn (pixel grid, luminance in SSIM, order
-of upsampling and concatenation, convolutions per block, divisor of the perceptual terms). Its repeated encoder calls,
-its unused heads and its inference in training mode are not reproduced.
+Deviations from the reference code, of which ``reference: true`` takes back those in which the paper decides or is
+silent: pixel grid of the upsampling, luminance in SSIM and no blur, order of upsampling and concatenation, convolutions
+per block, divisor of the perceptual terms, initialisation (torch's own, not N(0, 0.01)). Never reproduced: pixel
+centres at -1 and 1, repeated encoder calls, unused heads, inference in training mode.
 """
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, get_args
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import InitVar, dataclass
+from typing import ClassVar, Literal, Self, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_kp.batches import FramePairs
-from lightning_kp.errors import ConfigurationError
-from lightning_kp.geometry import QUARTER_TURNS
+from lightning_kp.errors import ConfigurationError, require_choice, require_positive
 from lightning_kp.heatmaps import expectation, spatial_softmax
 from lightning_kp.images.augmentation import augment_pair, transplant
 from lightning_kp.images.differences import Target, difference_target
-from lightning_kp.losses.coverage import coverage_loss
-from lightning_kp.losses.focus import focus_loss, moving_mask
+from lightning_kp.losses.motion import coverage_loss, focus_loss, moving_mask
 from lightning_kp.losses.reconstruction import feature_errors, perceptual_loss, structural_loss
-from lightning_kp.losses.rotation import REFERENCE_VARIANCE, rotation_loss
+from lightning_kp.losses.rotation import REFERENCE_VARIANCE, Rotations, drawn_turns, rotation_loss
 from lightning_kp.losses.separation import REFERENCE_SIGMA, separation_over_turns
 from lightning_kp.method import KeypointMethod, LRSchedulerCallable, OptimizerCallable
 from lightning_kp.nn.encoders import ImageNetNormalise, build_encoder
 from lightning_kp.nn.perceptual import PerceptualFeatures
 from lightning_kp.nn.pose_decoder import Fuse, GlobalNet
 from lightning_kp.nn.reconstruction import PAPER_VARIANCES, PAPER_WIDTHS, ReconstructionDecoder
-from lightning_kp.nn.weights import Pretrained
-from lightning_kp.warps import FreeTurn, Turn, turn_image
+from lightning_kp.nn.weights import Pretrained, draw_convolutions
+from lightning_kp.warps import Turn, turn_image
 
 Reconstruction = Literal["perceptual", "structural"]
-Rotations = Literal["all", "one", "any"]
 
 
 @dataclass(frozen=True)
 class BKinDWeights:
     """Weights of eq. 5.4. The paper does not state w_r and w_s; these are the values of the reference code.
 
-    The reference code sums 0.05 times the mean over K^2 over four sets of points. With K = 10 that is 0.002 times the
-    sum of eq. 5.3.
+    ``mean_separation`` weighs the mean over the K x K pairs of keypoints, so that its value holds for any K. The
+    reference code adds 0.05 times that mean for each of four sets of points, which is 0.2 times the mean of the four.
+
+    Files of version 0.1 give ``separation`` instead, the weight of the sum over the pairs. It still has the
+    effect that it had: it replaces ``mean_separation`` by K^2 times its value.
     """
 
     reconstruction: float = 1.0
     rotation: float = 1.0
-    separation: float = 0.002
+    mean_separation: float = 0.2
     focus: float = 0.0
     coverage: float = 0.0
+    separation: InitVar[float | None] = None
+
+    def __post_init__(self, separation: float | None) -> None:
+        object.__setattr__(self, "separation", separation)
+
+    def of(self, keypoints: int) -> Self:
+        """Return the same weights without the earlier ``separation``, for a number of keypoints K."""
+        earlier = vars(self)["separation"]
+        if earlier is None:
+            return self
+        return dataclasses.replace(self, mean_separation=earlier * keypoints**2, separation=None)
 
 
 class BKinD(KeypointMethod):
@@ -90,6 +102,9 @@ class BKinD(KeypointMethod):
         unit_amplitude: Use Gaussian maps with peak 1 in place of the normaliser of eq. 4.1.
         rotation_variance: Variance of the maps that eq. 5.2 compares.
         separation_sigma: sigma_s of eq. 5.3 in normalised units.
+        reference: Follow the reference code instead of the paper where the two differ: upsampling that stretches the
+            pixel grid, SSIM without luminance and blurred, maps concatenated before upsampling, two convolutions per
+            block, perceptual terms that saturate, convolutions that start at N(0, 0.01).
         augment: Train on randomly turned, swapped and re-lit pairs (ours; the paper does not).
         any_angle: Turn them by any angle rather than by quarter turns only.
         transplant: With ``augment``, share of the pairs in which the moving region is moved to another place on
@@ -101,6 +116,7 @@ class BKinD(KeypointMethod):
 
     batch_type = FramePairs
     weights_type = BKinDWeights
+    earlier_terms: ClassVar[Mapping[str, str]] = {"separation": "mean_separation"}
     paper = "000 ch. 5 (Ryou 2022; Sun, Ryou et al. 2022)"
 
     def __init__(
@@ -121,6 +137,7 @@ class BKinD(KeypointMethod):
         unit_amplitude: bool = False,
         rotation_variance: float = REFERENCE_VARIANCE,
         separation_sigma: float = REFERENCE_SIGMA,
+        reference: bool = False,
         augment: bool = False,
         any_angle: bool = False,
         transplant: float = 0.0,
@@ -128,20 +145,26 @@ class BKinD(KeypointMethod):
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
     ) -> None:
-        super().__init__(weights, optimizer, scheduler)
-        _check(
-            decoder_widths, variances, keypoints=(keypoints,), pose_width=(pose_width,), sharpness=(sharpness,),
-            decoder_convolutions=(decoder_convolutions,), rotation_variance=(rotation_variance,),
-            separation_sigma=(separation_sigma,),
+        super().__init__(weights.of(keypoints) if weights else None, optimizer, scheduler)
+        if len(decoder_widths) != len(variances):
+            raise ConfigurationError(
+                f"decoder_widths has {len(decoder_widths)} entries and variances {len(variances)}.",
+                remedy="Give one width and one variance per doubling of the resolution.",
+            )
+        require_positive(
+            decoder_widths=decoder_widths, variances=variances, keypoints=(keypoints,), pose_width=(pose_width,),
+            sharpness=(sharpness,), decoder_convolutions=(decoder_convolutions,),
+            rotation_variance=(rotation_variance,), separation_sigma=(separation_sigma,),
         )  # fmt: skip
-        _check_choice("reconstruction", reconstruction, get_args(Reconstruction))
-        _check_choice("rotations", rotations, get_args(Rotations))
+        require_choice("reconstruction", reconstruction, get_args(Reconstruction))
+        require_choice("rotations", rotations, get_args(Rotations))
         self.save_hyperparameters(ignore=["weights", "optimizer", "scheduler"])
         self.target: Target = target
         self.rotations: Rotations = rotations
         self.rotation_variance = rotation_variance
         self.unit_amplitude = unit_amplitude
         self.separation_sigma = separation_sigma
+        self.reference = reference
         self.augment = augment
         self.any_angle = any_angle
         self.transplant = transplant
@@ -149,12 +172,16 @@ class BKinD(KeypointMethod):
         self.encoder = build_encoder(encoder, pretrained)
         channels = self.encoder.channels
         self.pose_decoder = GlobalNet(
-            channels, keypoints, pose_width, sharpness, fuse, turning=self.encoder.turning
-        )
+            channels, keypoints, pose_width, sharpness, fuse,
+            align_corners=reference, turning=self.encoder.turning,
+        )  # fmt: skip
         self.decoder = ReconstructionDecoder(
             channels[-1], keypoints, decoder_widths, variances,
-            convolutions=decoder_convolutions, unit_amplitude=unit_amplitude,
+            convolutions=2 if reference else decoder_convolutions, unit_amplitude=unit_amplitude,
+            concatenate_first=reference,
         )  # fmt: skip
+        if reference:
+            draw_convolutions(self.decoder, self.pose_decoder.heads)
         self.perceptual: nn.Module | None = None
         if reconstruction == "perceptual":
             self.perceptual = PerceptualFeatures(perceptual_weights)
@@ -212,12 +239,11 @@ class BKinD(KeypointMethod):
             copies = zip(rotated, turns, strict=True)
             per_turn = [self._rotation(future, points, turn, size) for points, turn in copies]
             terms["rotation"] = torch.stack(per_turn).mean()
-        if self.is_active("separation"):
-            terms["separation"] = self._separation(future, rotated)
+        if self.is_active("mean_separation"):
+            terms["mean_separation"] = self._separation(future, rotated)
         if self.is_active("focus") or self.is_active("coverage"):
-            with torch.no_grad():
-                mask = moving_mask(batch.frame, batch.future, (heatmaps.shape[-2], heatmaps.shape[-1]))
-                masks = torch.cat((mask, mask, *(turn_image(mask, turn) for turn in turns)))
+            mask = moving_mask(batch.frame, batch.future, (heatmaps.shape[-2], heatmaps.shape[-1]))
+            masks = torch.cat((mask, mask, *(turn_image(mask, turn) for turn in turns)))
         if self.is_active("focus"):
             terms["focus"] = focus_loss(heatmaps, masks)
         if self.is_active("coverage"):
@@ -240,14 +266,7 @@ class BKinD(KeypointMethod):
         """Turns of this step; validation uses the same ones each time."""
         if not self.is_active("rotation"):
             return ()
-        generator = self.batch_generator(1)
-        if self.rotations == "any":
-            if not self.training:
-                return tuple(FreeTurn(torch.full((pairs,), turn * math.pi / 4)) for turn in (1, 3, 5))
-            return (FreeTurn(2 * math.pi * torch.rand(pairs, generator=generator)),)
-        if self.rotations == "all" or not self.training:
-            return QUARTER_TURNS
-        return (QUARTER_TURNS[int(torch.randint(len(QUARTER_TURNS), (), generator=generator))],)
+        return drawn_turns(self.rotations, pairs, self.batch_generator(1) if self.training else None)
 
     def _rotation(self, points: Tensor, rotated: Tensor, turn: Turn, size: tuple[int, int]) -> Tensor:
         amplitude = 1.0 if self.unit_amplitude else None
@@ -262,7 +281,7 @@ class BKinD(KeypointMethod):
         # Local variances suffer from catastrophic cancellation in 16 bits.
         with torch.autocast(prediction.device.type, enabled=False):
             with torch.no_grad():
-                target = difference_target(self.target, batch.frame, batch.future)
+                target = difference_target(self.target, batch.frame, batch.future, reference=self.reference)
                 size = (prediction.shape[-2], prediction.shape[-1])
                 if target.shape[-2:] != size:
                     target = F.adaptive_avg_pool2d(target, size)
@@ -270,30 +289,9 @@ class BKinD(KeypointMethod):
                 return structural_loss(prediction.float(), target)
         with torch.no_grad():
             target_features = self.perceptual(target)
-        return perceptual_loss(feature_errors(self.perceptual(prediction), target_features))
+        errors = feature_errors(self.perceptual(prediction), target_features)
+        return perceptual_loss(errors, saturate=self.reference)
 
     def default_optimizer(self) -> torch.optim.Optimizer:
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         return torch.optim.SGD(trained, lr=1e-3, momentum=0.9, weight_decay=1e-4)
-
-
-def _check(decoder_widths: Sequence[int], variances: Sequence[float], **others: Sequence[float]) -> None:
-    if len(decoder_widths) != len(variances):
-        raise ConfigurationError(
-            f"decoder_widths has {len(decoder_widths)} entries and variances {len(variances)}.",
-            remedy="Give one width and one variance per doubling of the resolution.",
-        )
-    for name, values in ({"decoder_widths": decoder_widths, "variances": variances} | others).items():
-        if wrong := [value for value in values if not value > 0]:  # this form refuses NaN, too
-            raise ConfigurationError(
-                f"{name} must be above 0, got {wrong[0]}.",
-                remedy=f"Leave --model.{name} out to use its default.",
-            )
-
-
-def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ConfigurationError(
-            f"{name} must be one of {', '.join(allowed)}, got {value!r}.",
-            remedy=f"Use --model.{name}={allowed[0]}.",
-        )

@@ -4,9 +4,9 @@ Ryou, PhD thesis, Caltech 2022 (000), chapter 2 (Ryou, Jeong and Perona, Anchor 
 Estimation, and 2.5, Human Pose Estimation; the network of Newell, Yang and Deng (2016).
 
 Deviations and choices: the paper states neither the optimiser (RMSprop, as Newell et al.) nor the six scales of its
-test (0.7 to 1.2, ours) nor the initialisation of the sigmoids (at 0.01, as Lin et al.). For each scale the whole crop
-is resized, and the heatmaps are resized back to one grid before averaging. Gaussians of one pixel of a 64 x 64 heatmap
-(Newell et al.) are fitted to read maxima. Losses are means over pixels and labelled joints, summed over the stacks.
+test (0.7 to 1.2, ours) nor how sigmoids start (at 0.01, as Lin et al.). Scales resize the whole crop; heatmaps return
+to one grid before averaging. The next stack reads logits, unbounded as in Newell et al. Re-lit images are ours.
+Gaussians of one pixel of 64 x 64 are fitted to read maxima. Losses: means over pixels and joints, summed over stacks.
 """
 
 import warnings

@@ -20,10 +20,10 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from lightning_kp.errors import ConfigurationError
+from lightning_kp.errors import ConfigurationError, require_choice
 from lightning_kp.heatmaps import Moments
 from lightning_kp.keypoints import Keypoints
-from lightning_kp.losses.coverage import coverage_loss
+from lightning_kp.losses.motion import coverage_loss
 from lightning_kp.losses.rotation import rotation_of_animals
 from lightning_kp.losses.separation import separation_of_animals, separation_over_turns
 from lightning_kp.methods.bkind import BKinD
@@ -69,10 +69,7 @@ class MultiInstanceBKinD(BKinD):
                 f"region={region}, apart={apart}.",
                 remedy="Use for example --model.instances=2 --model.region=0.12 --model.apart=0.08.",
             )
-        if join not in get_args(Join):
-            raise ConfigurationError(
-                f"join must be {' or '.join(get_args(Join))}, got {join!r}.", remedy="Use --model.join=max."
-            )
+        require_choice("join", join, get_args(Join))
         self.save_hyperparameters(ignore=["weights", "optimizer", "scheduler"])
         self.instances = instances
         self.region = region

@@ -20,6 +20,7 @@ ROWS = (
     ("files", "geometry", "keypoints", "skeleton", "batches", "deeplabcut"),
     ("heatmaps", "warps"),
     ("images", "nn", "losses", "readout", "metrics"),
+    ("tasks",),
     ("schedules", "loading", "contract", "runs"),
     ("method", "datamodule"),
     ("plugins", "onnx_export"),
@@ -27,7 +28,7 @@ ROWS = (
     ("video", "arena"),
     ("motion",),
     ("frames",),
-    ("tracks", "labels"),
+    ("tracks", "labels", "stills"),
     ("behaviour", "people", "smoothing", "confidence"),
     ("scoring", "inspection", "diagnosis", "reports", "sweeps"),
     PLUGINS,
@@ -43,7 +44,7 @@ HIGHEST_FOR = {"methods": "checkpoints", "datamodules": "people", "callbacks": "
 # Names classes by a string, which is how the plug-in folders are found; nothing else may.
 FINDS_PLUGINS = "plugins"
 # Without a framework: mathematics that a reader may take away.
-NO_LIGHTNING = ("metrics", "losses", "readout", "nn", "images")
+NO_LIGHTNING = ("metrics", "losses", "readout", "nn", "images", "tasks")
 FOREIGN = {
     **dict.fromkeys(NO_LIGHTNING, ("lightning", "pytorch_lightning")),
     "losses": ("lightning", "pytorch_lightning", "torchvision.models", "torch.utils.data", "timm"),
@@ -53,8 +54,9 @@ TOP_MODULES = {
     part for row in ROWS for part in row if part not in PLUGINS
 } - {
     "deeplabcut",
-    "images", "nn", "losses", "readout", "metrics", "runs", "video", "arena", "motion", "frames", "tracks", "labels",
-    "behaviour", "people", "smoothing", "confidence", "scoring", "inspection", "diagnosis", "reports", "sweeps",
+    "images", "nn", "losses", "readout", "metrics", "tasks", "runs", "video", "arena", "motion", "frames", "tracks",
+    "labels", "stills", "behaviour", "people", "smoothing", "confidence", "scoring", "inspection", "diagnosis",
+    "reports", "sweeps",
     "command", "api", "verbs", "studies", "bench",
 }  # fmt: skip
 MODULES_PER_PACKAGE = (3, 14)

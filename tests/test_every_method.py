@@ -3,6 +3,7 @@
 A new method joins with one entry in SETTINGS; one that is missing there fails a test.
 """
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from lightning_kp.batches import (
     CrowdImages,
     FramePairs,
     Frames,
+    Images,
     LabelledAndUnlabelled,
     LabelledImages,
     LabelledWindows,
@@ -37,6 +39,8 @@ def items(kind: type, count: int = 4) -> list[Any]:
     numbers = [(torch.tensor(0), torch.tensor(index)) for index in range(count)]
     if kind is FramePairs:
         return [FramePairs(images(), images(), *where) for where in numbers]
+    if kind is Images:
+        return [Images(images()) for _ in range(count)]
     if kind is ClassifiedImages:
         return [ClassifiedImages(images(), torch.tensor(n % 2)) for n in range(count)]
     if kind is LabelledWindows:
@@ -159,7 +163,7 @@ def test_says_where_it_comes_from(name: str) -> None:
     kind = METHODS[name]
     assert kind.paper
     assert kind.__doc__
-    assert set(kind.weights_type.__dataclass_fields__) == set(build(name).loss_weights)  # type: ignore[attr-defined]
+    assert {field.name for field in dataclasses.fields(kind.weights_type)} == set(build(name).loss_weights)
 
 
 @pytest.mark.parametrize("name", METHODS)

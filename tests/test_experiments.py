@@ -11,13 +11,18 @@ import yaml
 from behaviour_sets import write_for
 from class_folders import write_folders
 from crowd_files import tiny_crowds
+from mars_files import write_mars
 from people_sets import tiny_people
 from PIL import Image as Pictures
+from pose_files import write_poses
 from repository import ROOT
+from still_sets import STILLS, tiny_stills
 
 from lightning_kp.arena.recording import ArenaSettings, write_arena
 from lightning_kp.cli import main
 from lightning_kp.command.arguments import flattened
+from lightning_kp.datamodules import FlyVsFly
+from lightning_kp.video.paths import find_videos
 
 # Sweep files are not settings of `kp fit`; tests/sweeps reads them.
 EXPERIMENTS = [
@@ -40,8 +45,9 @@ TINY = [
 # 000, Table 5.11: keypoints, image side, frame gap, batch.
 PAPER = {
     "bkind_calms21": (10, 256, 6, 5),
-    "bkind_flyvsfly": (10, 256, 3, 5),
+    "multiinstancebkind_flyvsfly": (10, 256, 3, 5),
     "bkind_human36m": (16, 128, 20, 36),
+    "bkind_vegetation": (15, 256, 60, 5),
     "paper": (10, 256, 6, 5),
 }
 
@@ -98,9 +104,22 @@ def test_it_runs_on_tiny_data(
         crowds = tiny_crowds(settings["data.class_path"], settings["model.names"], tmp_path)
         assert main(["fit", "--config", str(file), *TRAINER, *crowds]) == 0
         return
+    if settings["data.class_path"] == "PoseActions":
+        poses = [f"--data.root={write_poses(tmp_path, frames=400)}", "--data.poses=poses.npz"]
+        assert main(["fit", "--config", str(file), *TRAINER, *poses]) == 0
+        return
+    if settings.get("data.labels") == ["MARS_keypoints_top.json"]:
+        assert main(["fit", "--config", str(file), *tiny_mars(settings, video, tmp_path)]) == 0
+        return
     if settings["model.class_path"] == "StackedHourglass":
         people = tiny_people(settings["data.class_path"], tmp_path)
         assert main(["fit", "--config", str(file), *TRAINER, *people]) == 0
+        return
+    if settings["data.class_path"] in STILLS:
+        known = {f"--{name}" for name in settings} | {each.partition("=")[0] for each in TRAINER}
+        small = [option for option in TINY if option.partition("=")[0] in known]
+        data = tiny_stills(settings, tmp_path / "stills")
+        assert main(["fit", "--config", str(file), *small, *more_for_stills(settings), *data]) == 0
         return
     if "data.labels" in settings:
         assert main(["fit", "--config", str(file), *tiny_labels(settings, video, tmp_path)]) == 0
@@ -116,13 +135,36 @@ def test_it_runs_on_tiny_data(
     assert main(["fit", "--config", str(file), *TINY, *data]) == 0
 
 
+def more_for_stills(settings: dict[str, Any]) -> list[str]:
+    """Options that keep the decoder as deep as the encoder: strides 4 to 32, or 2 to 16; thresholds below the map's."""
+    if settings["model.class_path"] == "LMPNet":
+        return ["--model.threshold=1"]
+    if settings["model.class_path"] == "KeypointClassifier":
+        kind = "lightning_kp.methods.multitask_discovery.MultiTaskDiscovery"
+        return [f"--model.discovered={kind}", '--model.settings={"keypoints": 3, "tasks": ["concentration"]}']
+    if settings["model.class_path"] != "WeakDiscovery":
+        return []
+    return ["--model.perceptual_weights=false", "--model.class_width=8"]
+
+
 def tiny_classes(folder: Path) -> list[str]:
     """Options that replace the file's data by six small images and its network by a small one."""
     write_folders(folder / "classes", count=3)
     return [
         "--model.network=cifar_resnet8", "--data=ClassFolders", f"--data.root={folder / 'classes'}",
-        "--data.size=8", "--data.batch_size=2",
+        "--data.test=test", "--data.size=8", "--data.batch_size=2",
     ]  # fmt: skip
+
+
+def tiny_mars(settings: dict[str, Any], video: Path, folder: Path) -> list[str]:
+    """Options that replace MARS-Pose by five small images, and the network by a small one."""
+    write_mars(folder, frames=5)
+    known = {f"--{name}" for name in settings} | {each.partition("=")[0] for each in TRAINER}
+    if "data.videos" in settings:
+        known |= {"--model.pose_width", "--model.decoder_widths", "--model.variances"}
+    others = ("--model.width=8", "--model.depth=1", f"--data.videos=[{video}]", "--data.train_frames=3")
+    chosen = [each for each in (*TINY, *others) if each.partition("=")[0] in known]
+    return [*chosen, f"--data.root={folder}"]
 
 
 def tiny_labels(settings: dict[str, Any], video: Path, folder: Path) -> list[str]:
@@ -161,6 +203,29 @@ def test_the_papers_settings(name: str) -> None:
     model, data = config["model"]["init_args"], config["data"]["init_args"]
     assert (model["keypoints"], data["size"], data["gap"], data["batch_size"]) == PAPER[name]
     assert (model["encoder"], model["target"], model["reconstruction"]) == ("resnet50", "ssim", "perceptual")
+
+
+def test_the_papers_videos_are_chosen_from_the_published_folders(tmp_path: Path) -> None:
+    """CalMS21's ten training videos without a cable (70 train, 19 test), and the movies that FlyVsFly trains on."""
+    mice = [
+        f"task1_videos_mp4/{'train' if n <= 70 else 'test'}/mouse{n:03d}_task1_annotator1.mp4"
+        for n in range(1, 90)
+    ]
+    flies = [
+        f"Aggression/movie{n}/movie{n}{end}"
+        for n in range(1, 11)
+        for end in (".seq", "_track.mat", "_feat.mat")
+    ]
+    for name in (*mice, *flies):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = {}
+    for name in ("bkind_calms21", "multiinstancebkind_flyvsfly"):
+        config = yaml.safe_load((ROOT / "experiments" / f"{name}.yaml").read_text())
+        found[name] = [path.name for path in find_videos(config["data"]["init_args"]["videos"], tmp_path)]
+    numbers = (1, 2, *range(51, 59))
+    assert found["bkind_calms21"] == [f"mouse{n:03d}_task1_annotator1.mp4" for n in numbers]
+    assert found["multiinstancebkind_flyvsfly"] == [f"movie{n}.seq" for n in FlyVsFly().train]
 
 
 @pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda file: file.stem)

@@ -10,11 +10,15 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from lightning import Trainer
 
+from lightning_kp.callbacks import Curriculum
 from lightning_kp.checkpoints import data_class, data_settings, load_method
 from lightning_kp.cli import main
 from lightning_kp.datamodules import SyntheticArena
-from lightning_kp.methods import BKinD
+from lightning_kp.methods import BKinD, MultiInstanceBKinD, SemiSupervisedBKinD
+from lightning_kp.methods.bkind import BKinDWeights
+from lightning_kp.methods.semi_supervised_bkind import SemiSupervisedWeights
 
 CONFIGURATIONS = sorted((Path(__file__).parent / "helpers" / "runs_of_0_1").glob("*.yaml"))
 OPTIONS: dict[str, Any] = {
@@ -28,7 +32,37 @@ OPTIONS: dict[str, Any] = {
 @pytest.mark.parametrize("file", CONFIGURATIONS, ids=lambda file: file.stem)
 def test_a_configuration_keeps_its_meaning(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", "--config", str(file), "--print_config"]) == 0
-    assert yaml.safe_load(capsys.readouterr().out) == yaml.safe_load(file.read_text())
+    printed, written = yaml.safe_load(capsys.readouterr().out), yaml.safe_load(file.read_text())
+    # Later versions add this option, and this weight, which `separation` of the file replaces.
+    assert printed["model"]["init_args"].pop("reference") is False
+    assert printed["model"]["init_args"]["weights"].pop("mean_separation") == 0.2
+    assert printed == written
+
+
+@pytest.mark.parametrize("keypoints", [3, 16])
+@pytest.mark.parametrize("kind", [BKinD, MultiInstanceBKinD])
+def test_the_earlier_weight_of_separation_has_the_same_effect(kind: type[BKinD], keypoints: int) -> None:
+    """It weighed the sum over the pairs of keypoints: 3 x 3 - 3 = 6 pairs of 3 keypoints at one place."""
+    method = kind(**OPTIONS | {"keypoints": keypoints}, weights=BKinDWeights(separation=0.01))
+    pairs = keypoints**2 - keypoints
+    points = torch.zeros(2, keypoints, 2) if kind is BKinD else torch.zeros(2, 1, keypoints, 2)
+    loss = method.loss_weights["mean_separation"] * method._separation(points, [points])
+    assert loss.item() == pytest.approx(0.01 * pairs)
+    assert set(method.loss_weights) == {"reconstruction", "rotation", "mean_separation", "focus", "coverage"}
+
+
+def test_the_earlier_weight_of_separation_reaches_a_method_of_labels_too() -> None:
+    weights = SemiSupervisedWeights(separation=0.0, supervision=3.0)
+    method = SemiSupervisedBKinD(["nose"], **OPTIONS, weights=weights)
+    assert method.loss_weights["mean_separation"] == 0
+    assert method.loss_weights["supervision"] == 3
+
+
+def test_a_curriculum_may_use_the_earlier_name_of_separation() -> None:
+    method = BKinD(**OPTIONS, weights=BKinDWeights(mean_separation=0.5))
+    curriculum = Curriculum({"separation": 2, "rotation": 1})
+    curriculum.setup(Trainer(logger=False, enable_checkpointing=False), method, "fit")
+    assert curriculum.start == {"mean_separation": 2, "rotation": 1}
 
 
 @pytest.mark.parametrize("file", CONFIGURATIONS, ids=lambda file: file.stem)

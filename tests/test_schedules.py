@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lightning_kp.schedules import FINAL_FACTOR, WarmupCosine
+from lightning_kp.schedules import FINAL_FACTOR, WarmupCosine, WarmupSteps
 
 
 def scheduler(total: int, warmup: float = 0.1) -> WarmupCosine:
@@ -51,3 +51,10 @@ def test_an_extended_training_uses_its_own_length() -> None:
 def test_constant_until_the_length_is_known() -> None:
     made = WarmupCosine(torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=2.0))
     assert rates(made, 3) == [2.0, 2.0, 2.0]
+
+
+def test_steps_of_epochs_with_a_warm_up() -> None:
+    """000, section 2.5, ImageNet: 0.1 that falls to a tenth every 30 epochs, and a small rate in the first five."""
+    made = WarmupSteps(torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1))
+    seen = rates(made, 90)  # type: ignore[arg-type]
+    assert seen == pytest.approx([0.01] * 5 + [0.1] * 25 + [0.01] * 30 + [0.001] * 30)

@@ -1,5 +1,6 @@
 """Errors against labels: ``kp.score(run, labels=...)``."""
 
+import inspect
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 
 from lightning_kp.api.paths import PathLike, Paths, as_list
-from lightning_kp.checkpoints import find_checkpoint, trained_on
+from lightning_kp.checkpoints import data_class, data_settings, find_checkpoint, trained_on
 from lightning_kp.command.trained import load_for_tracking, warn_trained_on, warn_whole_frames
 from lightning_kp.errors import ConfigurationError, DataError
 from lightning_kp.runs.folder import RunFolder
@@ -21,6 +22,7 @@ from lightning_kp.tracks.tracking import output_counts
 if TYPE_CHECKING:
     from lightning_kp.frames.view import ViewSettings
     from lightning_kp.method import KeypointMethod
+    from lightning_kp.stills.bases import StillsModule
 
 MIN_TRACKED_SHARE = 0.5
 """Share of a video's frames that need labels before they count as tracks (ours): single frames show no exchange."""
@@ -40,19 +42,20 @@ class _Labels:
     animals: bool | None
     include_trained: bool
     predicted: bool
+    within_px: float | None
 
 
 @overload
 def score(  # type: ignore[overload-overlap]  # a str is a sequence of str as well
     runs: PathLike, *, labels: PathLike | None = ..., human36m: PathLike | None = ..., stride: int = ...,
     prefix: str = ..., animals: bool | None = ..., video: PathLike | None = ..., root: PathLike | None = ...,
-    include_trained: bool = ..., predicted: bool = ..., device: str = ...,
+    include_trained: bool = ..., predicted: bool = ..., within_px: float | None = ..., device: str = ...,
 ) -> Score: ...  # fmt: skip
 @overload
 def score(
     runs: Sequence[PathLike], *, labels: PathLike | None = ..., human36m: PathLike | None = ..., stride: int = ...,
     prefix: str = ..., animals: bool | None = ..., video: PathLike | None = ..., root: PathLike | None = ...,
-    include_trained: bool = ..., predicted: bool = ..., device: str = ...,
+    include_trained: bool = ..., predicted: bool = ..., within_px: float | None = ..., device: str = ...,
 ) -> list[Score]: ...  # fmt: skip
 
 
@@ -68,6 +71,7 @@ def score(
     root: PathLike | None = None,
     include_trained: bool = False,
     predicted: bool = False,
+    within_px: float | None = None,
     device: str = "auto",
 ) -> Score | list[Score]:
     """Measure errors against labels and add them to ``metrics.json`` of each run folder.
@@ -82,7 +86,8 @@ def score(
 
     Args:
         runs: A run folder or checkpoint, or several, for instance one per seed.
-        labels: SLEAP, DeepLabCut or COCO labels, or the ground truth of a rendered arena.
+        labels: SLEAP, DeepLabCut or COCO labels, or the ground truth of a rendered arena; of a run on still images,
+            their folder (such as CUB_200_2011), whose official division says what is fitted and what is scored.
         human36m: In place of ``labels``, a folder of extracted Human3.6M images: errors per activity.
         stride: Of Human3.6M, every n-th image only.
         prefix: Put before the names in ``metrics.json``.
@@ -92,6 +97,7 @@ def score(
         include_trained: Whether to score frames that trained the run, too, apart from the others.
         predicted: Takes the predictions of a SLEAP file for labels; tracks of predictions are scored if ``animals``
             is true, too.
+        within_px: Length within which PCK counts a named point as found, in pixels; by default a tenth of the body.
         device: ``auto``, ``cpu``, ``cuda``, ``mps``.
 
     Returns:
@@ -108,7 +114,8 @@ def score(
     found = list(
         score_each(
             as_list(runs), labels=labels, human36m=human36m, stride=stride, prefix=prefix, animals=animals,
-            video=video, root=root, include_trained=include_trained, predicted=predicted, device=device,
+            video=video, root=root, include_trained=include_trained, predicted=predicted, within_px=within_px,
+            device=device,
         )
     )  # fmt: skip
     return found[0] if isinstance(runs, str | os.PathLike) else found
@@ -126,6 +133,7 @@ def score_each(
     root: PathLike | None = None,
     include_trained: bool = False,
     predicted: bool = False,
+    within_px: float | None = None,
     device: str = "auto",
 ) -> Iterator[Score]:
     """Yield the score of each run as soon as it is known; parameters as in :func:`score`."""
@@ -133,16 +141,19 @@ def score_each(
         raise ConfigurationError("A score needs one of labels and human36m.", remedy="Use --labels FILE.")
     given, truth = None, None
     if labels is not None:
-        given = _Labels(os.fspath(labels), _path(video), _path(root), animals, include_trained, predicted)
+        files = os.fspath(labels), _path(video), _path(root)
+        given = _Labels(*files, animals, include_trained, predicted, within_px)
         truth = None if animals is False else _tracked_truth(given)
     for run in runs:
         checkpoint = find_checkpoint(Path(run))
         method, view = load_for_tracking(checkpoint, device)
-        if given is not None:
+        if given is not None and (kind := _stills_class(checkpoint, given.file)) is not None:
+            found = _score_stills(run, method, checkpoint, kind, given.file)
+        elif given is not None:
             found = _score_labels(run, method, view, checkpoint, given, truth)
         else:
             assert human36m is not None  # one of the two is given
-            found = _score_activities(run, method, view, human36m, stride)
+            found = activity_score(run, method, view, human36m, stride)
         if Path(run).is_dir():
             RunFolder(Path(run)).add_metrics(found.as_metrics(prefix))
         yield found
@@ -152,15 +163,37 @@ def _path(given: PathLike | None) -> Path | None:
     return None if given is None else Path(given)
 
 
-def _score_activities(
-    run: str, method: "KeypointMethod", view: "ViewSettings", folder: PathLike, stride: int
+def _stills_class(checkpoint: Path, labels: str) -> "type[StillsModule] | None":
+    """The datamodule of a run that trained on still images, where ``labels`` is a folder of such; None otherwise."""
+    from lightning_kp.stills.bases import StillsModule
+
+    kind = data_class(checkpoint)
+    is_still = kind is not None and issubclass(kind, StillsModule) and Path(labels).is_dir()
+    return kind if is_still else None  # type: ignore[return-value]  # checked in the line above
+
+
+def _score_stills(
+    run: str, method: "KeypointMethod", checkpoint: Path, kind: "type[StillsModule]", folder: str
 ) -> Score:
+    """Errors on the images of ``folder``, read with the settings of the run."""
+    from lightning_kp.scoring.stills import score_stills
+
+    options = inspect.signature(kind).parameters
+    settings = {name: value for name, value in data_settings(checkpoint).items() if name in options}
+    found = score_stills(method, kind(**settings | {"root": folder}))
+    return Score(run, found.tested, found)
+
+
+def activity_score(
+    run: str, method: "KeypointMethod", view: "ViewSettings", folder: PathLike, stride: int = 1
+) -> Score:
+    """Errors per activity on extracted images of Human3.6M; ``stride`` uses every n-th image."""
     from lightning_kp.datamodules import Human36M
-    from lightning_kp.people.human36m import MIRROR
+    from lightning_kp.people.human36m import JOINT_NAMES, MIRROR
     from lightning_kp.scoring.activities import score_activities
 
     source = Human36M(os.fspath(folder), size=view.size, fit=view.fit)
-    found = score_activities(method, source, MIRROR, stride=stride)
+    found = score_activities(method, source, MIRROR, names=JOINT_NAMES, stride=stride)
     logger.info("%s: %d images of %s", run, found.images["all"], ", ".join(source.test_subjects))
     return Score(run, found.images["all"], found)
 
@@ -184,7 +217,7 @@ def _score_labels(
     try:
         of_file = label_file.score_file(
             method, given.file, view, root=given.root, trained_on=marks or (),
-            include_trained=given.include_trained, predicted=given.predicted,
+            include_trained=given.include_trained, predicted=given.predicted, within_px=given.within_px,
         )  # fmt: skip
         found = Score.of_file(run, of_file)
     except DataError as error:

@@ -182,7 +182,7 @@ def literal_step(method: BKinD, batch: FramePairs) -> Tensor:
         rotation = rotation_loss(future, found, turn, size, variance=variance, amplitude=amplitude)
         loss = loss + weights["rotation"] / len(QUARTER_TURNS) * rotation
     for found in (future, *turned):
-        loss = loss + weights["separation"] / 4 * separation_loss(found, method.separation_sigma)
+        loss = loss + weights["mean_separation"] / 4 * separation_loss(found, method.separation_sigma)
     return loss
 
 

@@ -1,6 +1,6 @@
 """The options of one trial of a sweep."""
 
-from lightning_kp.command.arguments import VerbParser
+from lightning_kp.command.arguments import VerbParser, positive
 
 SUMMARY = (
     "Run one trial of a sweep: train with the options of `kp fit`, score, write trial.json. A failed trial writes "
@@ -20,6 +20,14 @@ def trial_parser() -> VerbParser:
         "--out", help="run folder (default: runs/trials/RUN, RUN being the W&B run or a number)"
     )
     parser.add_argument("--labels", help="labelled frames to score on, as in `kp score`")
+    parser.add_argument(
+        "--human36m",
+        metavar="FOLDER",
+        help="images of Human3.6M to score on, as in `kp score`: errors per activity",
+    )
+    parser.add_argument(
+        "--stride", type=positive, default=1, help="with --human36m: use every n-th image (default: all)"
+    )
     parser.add_argument(
         "--prepare", action="store_true", help="only prepare the data, before trials run in parallel"
     )

@@ -11,11 +11,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
+from torchvision.transforms import RandomResizedCrop
+from torchvision.transforms.functional import resized_crop
 
-from lightning_kp.batches import ClassifiedImages
+from lightning_kp.batches import ClassifiedImages, Images
 from lightning_kp.errors import DataError
 from lightning_kp.geometry import Fit, place
-from lightning_kp.images.files import images_in, read_image
+from lightning_kp.images.files import Image, images_in, read_image
 from lightning_kp.images.resize import prepare
 from lightning_kp.loading import Rows, train_and_held_out
 
@@ -35,8 +37,15 @@ class ImageFiles:
 
     def __getitem__(self, i: int) -> Tensor:
         """Read image ``i`` as (3, size, size), uint8.  Raises DataError if it cannot be read."""
+        return self._square(read_image(self.paths[i]), self.fit)
+
+    def region(self, i: int, share: Sequence[float]) -> Tensor:
+        """Read a random region of image ``i`` (see :func:`random_region`) as (3, size, size), uint8."""
         image = read_image(self.paths[i])
-        placement = place((image.shape[0], image.shape[1]), self.size, self.fit)
+        return self._square(image, "squash", random_region(image.shape[0], image.shape[1], share))
+
+    def _square(self, image: Image, fit: Fit, box: tuple[int, int, int, int] | None = None) -> Tensor:
+        placement = place((image.shape[0], image.shape[1]), self.size, fit, box)
         return torch.from_numpy(prepare(image, placement).copy()).permute(2, 0, 1)
 
     def read_all(self) -> Tensor:
@@ -79,28 +88,57 @@ def read_class_folder(folder: Path, size: int, fit: Fit, hold_gb: float) -> Clas
     return ClassSet(files.read_all() if is_small else files, torch.tensor(numbers), tuple(classes))
 
 
-class ClassDataset(Dataset[ClassifiedImages]):
+class ClassDataset(Dataset[ClassifiedImages | Images]):
     """The images of a set in ``rows`` (N,), with augmentation (000, section 2.5).
 
     ``shift`` moves each image at random by up to this many pixels; ``flip`` mirrors half of them, chosen at random.
+    ``share`` replaces an image by a random region of it, with the least and the largest share of its area; images in
+    memory have been resized before, others are read anew.  ``kind``: ClassifiedImages, or Images, without the classes.
     """
 
-    def __init__(self, images: ClassSet, rows: NDArray[np.int64], shift: int = 0, flip: bool = False) -> None:
+    def __init__(
+        self,
+        images: ClassSet,
+        rows: NDArray[np.int64],
+        shift: int = 0,
+        flip: bool = False,
+        kind: type = ClassifiedImages,
+        share: Sequence[float] = (),
+    ) -> None:
         self.images, self.rows = images, rows
-        self.shift, self.flip = shift, flip
+        self.shift, self.flip, self.kind, self.share = shift, flip, kind, tuple(share)
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, i: int) -> ClassifiedImages:
-        """Return one image (3, S, S), uint8, with its label, without the batch axis."""
+    def __getitem__(self, i: int) -> ClassifiedImages | Images:
+        """Return one image (3, S, S), uint8, with its label unless ``kind`` is Images, without the batch axis."""
         row = int(self.rows[i])
-        image = self.images.images[row]
+        image = self._region(row) if self.share else self.images.images[row]
         if self.shift:
             image = shift_at_random(image, self.shift)
         if self.flip and torch.rand(()) < 0.5:
             image = image.flip(-1)
-        return ClassifiedImages(image, self.images.label[row])
+        return Images(image) if self.kind is Images else ClassifiedImages(image, self.images.label[row])
+
+    def _region(self, row: int) -> Tensor:
+        images = self.images.images
+        if isinstance(images, ImageFiles):
+            return images.region(row, self.share)
+        size = [images.shape[-2], images.shape[-1]]
+        left, top, right, bottom = random_region(size[0], size[1], self.share)
+        found: Tensor = resized_crop(images[row], top, left, bottom - top, right - left, size, antialias=True)
+        return found
+
+
+def random_region(height: int, width: int, share: Sequence[float]) -> tuple[int, int, int, int]:
+    """A box (left, top, right, bottom) in an image, in pixels, for a random resized crop (Szegedy et al. 2015).
+
+    ``share``: least and largest share of the area; the aspect ratio is between 3:4 and 4:3.
+    """
+    like = torch.empty(0, height, width)
+    top, left, rows, columns = RandomResizedCrop.get_params(like, [share[0], share[1]], [3 / 4, 4 / 3])
+    return left, top, left + columns, top + rows
 
 
 def shift_at_random(image: Tensor, max_shift_px: int) -> Tensor:

@@ -75,14 +75,18 @@ def raw_difference(frame: Tensor, future: Tensor) -> Tensor:
     return future - frame
 
 
-def difference_target(target: Target, frame: Tensor, future: Tensor) -> Tensor:
+def difference_target(target: Target, frame: Tensor, future: Tensor, *, reference: bool = False) -> Tensor:
     """Reconstruction target (B, 3, H, W) by name, of frames (B, 3, H, W) in [0, 1]; ``image`` is the future frame.
 
-    Raises ConfigurationError for an unknown name.
+    ``reference`` computes ``ssim`` as the reference code does: without luminance, and blurred with sigma 1.  Raises
+    ConfigurationError for an unknown name.
     """
     match target:
         case "ssim":
-            return ssim_difference(frame, future).expand(-1, 3, -1, -1)
+            blur = 1.0 if reference else None
+            return ssim_difference(frame, future, luminance=not reference, blur_sigma=blur).expand(
+                -1, 3, -1, -1
+            )
         case "absolute":
             return absolute_difference(frame, future)
         case "raw":

@@ -1,7 +1,15 @@
-"""Labelled frames of several animals from a numpy archive: ``labels.npz``, or ``labels.npz#PART`` for a part of it.
+"""Labelled frames of several animals in files of their own: numpy archives, and the json of MARS.
 
-The archive holds ``points`` (N, I, K, 2) in pixels, NaN = missing, ``path`` (N) of the images, ``node_names`` (K)
-and, for parts, ``split`` (N).  Images are looked for at ``path``, below the archive's folder and in its ``images/``.
+A numpy archive is ``labels.npz``, or ``labels.npz#PART`` for a part of it.  It holds ``points`` (N, I, K, 2) in pixels,
+NaN = missing, ``path`` (N) of the images, ``node_names`` (K) and, for parts, ``split`` (N).  Images are looked for at
+``path``, below the archive's folder and in its ``images/``.
+
+MARS (Segalin et al. 2021; data.caltech.edu, MARS_keypoints_top.json and raw_images_top/) is a list of frames::
+
+    {"filename": "MARS_top_00000.jpg", "width": 1024, "height": 570,
+     "coords": {"black": {"x": [7 numbers], "y": [7 numbers]}, "white": ...}}
+
+The file does not name the points.  Their order is that of CalMS21, whose points MARS found.
 """
 
 from collections.abc import Iterator
@@ -13,9 +21,19 @@ from zipfile import BadZipFile, is_zipfile
 import numpy as np
 
 from lightning_kp.errors import DataError
-from lightning_kp.labels.frames import OpenFrame, OpenLabels, find_files, image_reader
+from lightning_kp.labels.frames import (
+    OpenFrame,
+    OpenLabels,
+    Points,
+    find_files,
+    image_reader,
+    scale_factors,
+    scaled_points,
+)
 
 KEYS = ("points", "path", "node_names")
+MARS_MICE = ("black", "white")
+MARS_POINTS = ("nose", "left_ear", "right_ear", "neck", "left_hip", "right_hip", "tail_base")
 
 
 def split_part(path: str | Path) -> tuple[Path, str]:
@@ -97,3 +115,40 @@ def open_npz(path: Path, part: str, folders: list[Path]) -> OpenLabels:
         labelled = points_px[~np.isnan(points_px).all(axis=(1, 2))]
         frames.append(OpenFrame(name, image_reader(file), labelled, str(file.resolve())))
     return OpenLabels(path, tuple(names), frames, found.problems)
+
+
+def is_mars(content: list[Any]) -> bool:
+    """Whether the content of a json file is a list of MARS's frames."""
+    return bool(content) and isinstance(content[0], dict) and {"filename", "coords"} <= content[0].keys()
+
+
+def open_mars(path: Path, content: list[dict[str, Any]], folders: list[Path]) -> OpenLabels:
+    """Open a json file of MARS with the views of the top: the black mouse comes first, the white one second.
+
+    Images are looked for below ``folders`` and in their ``raw_images_top/``.  A frame without the seven points of a
+    mouse is a problem.
+    """
+    searched = [each for folder in folders for each in (folder, folder / "raw_images_top")]
+    found = find_files([str(entry["filename"]) for entry in content], searched)
+    frames, problems = [], found.problems
+    for entry in content:
+        if (file := found.by_name[str(entry["filename"])]) is None:
+            continue
+        try:
+            points_px = np.stack([_mouse(entry["coords"], mouse) for mouse in MARS_MICE])
+            factors = scale_factors(file, entry.get("width"), entry.get("height"))
+        except ValueError as error:
+            problems.append(f"{entry['filename']}: {error}")
+            continue
+        scaled = scaled_points(points_px, factors)
+        frames.append(OpenFrame(file.name, image_reader(file), scaled, str(file.resolve())))
+    return OpenLabels(path, MARS_POINTS, frames, problems)
+
+
+def _mouse(coords: dict[str, Any], mouse: str) -> Points:
+    """Points (7, 2) of one mouse in pixels.  Raises ValueError if there are others."""
+    given = coords.get(mouse) or {}
+    lists = [np.asarray(given.get(axis, ()), np.float64) for axis in ("x", "y")]
+    if any(each.shape != (len(MARS_POINTS),) for each in lists):
+        raise ValueError(f"the {mouse} mouse has {len(lists[0])} points, but {len(MARS_POINTS)} are needed")
+    return np.stack(lists, axis=-1)

@@ -1,15 +1,15 @@
 """Label files of other tools as frames with points in pixels; images are read on demand.
 
 sleap-io reads SLEAP files (.slp, .pkg.slp), COCO and Label Studio; ``tables`` reads the tables of DeepLabCut and
-Lightning Pose, ``archives`` numpy archives, and ``truth`` the ground truth of a rendered arena.  The problems of
-a file are collected, so that one message can list them all.
+Lightning Pose, ``archives`` numpy archives and MARS, and ``truth`` the ground truth of a rendered arena.  The
+problems of a file are collected, so that one message can list them all.
 """
 
 import json
 from pathlib import Path
 
 from lightning_kp.errors import DataError
-from lightning_kp.labels.archives import open_npz, split_part
+from lightning_kp.labels.archives import is_mars, open_mars, open_npz, split_part
 from lightning_kp.labels.frames import OpenLabels
 from lightning_kp.labels.json_files import open_coco, open_label_studio
 from lightning_kp.labels.sleap import open_sleap
@@ -17,8 +17,8 @@ from lightning_kp.labels.tables import open_project, open_table
 from lightning_kp.labels.truth import is_truth, open_truth
 
 KINDS = (
-    "a SLEAP file (.slp), a DeepLabCut project or its CollectedData csv, a Lightning Pose csv, COCO or "
-    "Label Studio json, a numpy archive (.npz), or the .truth.npz of a rendered arena"
+    "a SLEAP file (.slp), a DeepLabCut project or its CollectedData csv, a Lightning Pose csv, json of COCO, Label "
+    "Studio or MARS, a numpy archive (.npz), or the .truth.npz of a rendered arena"
 )
 
 
@@ -46,8 +46,9 @@ def open_labels(path: str | Path, root: str | Path | None = None) -> OpenLabels:
     try:
         if path.suffix == ".json":
             content = json.loads(path.read_text(encoding="utf-8"))
-            read = open_coco if isinstance(content, dict) else open_label_studio
-            return read(path, content, folders)
+            if isinstance(content, dict):
+                return open_coco(path, content, folders)
+            return (open_mars if is_mars(content) else open_label_studio)(path, content, folders)
         if path.suffix != ".slp":
             raise DataError(
                 f"{path} is not a label file: its ending {path.suffix or '(none)'} is unknown.",

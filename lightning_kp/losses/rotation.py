@@ -1,12 +1,33 @@
 """Rotation equivariance: keypoints turn with the image (000, eq. 5.2)."""
 
+import math
+from typing import Literal
+
 import torch
 from torch import Tensor
 
+from lightning_kp.geometry import QUARTER_TURNS
 from lightning_kp.heatmaps import reference_amplitude, render_gaussians
-from lightning_kp.warps import Turn, turn_points
+from lightning_kp.warps import FreeTurn, Turn, turn_points
 
+Rotations = Literal["all", "one", "any"]
 REFERENCE_VARIANCE = 0.001  # of the Gaussian maps, in normalised units squared
+
+
+def drawn_turns(
+    rotations: Rotations, images: int, generator: torch.Generator | None = None
+) -> tuple[Turn, ...]:
+    """Turns of one step: all three quarter turns, ``one`` of them, or ``any`` angle for each image.
+
+    Without a generator, as in validation, they are always the same: the quarter turns, or the angles half-way between.
+    """
+    if rotations == "any" and generator is None:
+        return tuple(FreeTurn(torch.full((images,), turn * math.pi / 4)) for turn in (1, 3, 5))
+    if rotations == "any":
+        return (FreeTurn(2 * math.pi * torch.rand(images, generator=generator)),)
+    if rotations == "all" or generator is None:
+        return QUARTER_TURNS
+    return (QUARTER_TURNS[int(torch.randint(len(QUARTER_TURNS), (), generator=generator))],)
 
 
 def rotation_loss(

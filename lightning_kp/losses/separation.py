@@ -1,4 +1,8 @@
-"""Separation loss: keypoints push each other apart (000, eq. 5.3; Zhang et al. 2018)."""
+"""Separation loss: keypoints push each other apart (000, eq. 5.3; Zhang et al. 2018).
+
+Eq. 5.3 is a sum over pairs, which grows with the square of the number of keypoints. The losses here are its mean over
+K x K, as in the reference code, so that one weight holds for any number of keypoints.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -11,25 +15,25 @@ REFERENCE_SIGMA = 0.08  # normalised units; not stated in the paper
 
 
 def separation_loss(points: Tensor, sigma: float = REFERENCE_SIGMA) -> Tensor:
-    """Sum over ordered pairs i != j of exp(-|p_i - p_j|^2 / 2 sigma^2), mean over the batch.
+    """Mean over the K x K pairs of exp(-|p_i - p_j|^2 / 2 sigma^2), in which i = j counts as 0; mean over the batch.
 
-    Each pair counts twice, as in eq. 5.3. The reference code uses the mean over K^2, multiplied by 0.05.
+    The reference code multiplies it by 0.05. Times K^2 it is the sum of eq. 5.3.
 
     Args:
         points: Points (B, K, 2), normalised (x, y).
         sigma: sigma_s of eq. 5.3 in normalised units (image half-width = 1).
 
     Returns:
-        Scalar.
+        Scalar in [0, 1).
 
-    >>> separation_loss(torch.zeros(1, 2, 2))  # two keypoints at one place: 2 exp(0)
-    tensor(2.)
+    >>> separation_loss(torch.zeros(1, 2, 2))  # two keypoints at one place: 2 exp(0) / 2^2
+    tensor(0.5000)
     """
     # Differences in place of torch.cdist, whose gradient is not defined for coincident points.
     squared = (points.unsqueeze(2) - points.unsqueeze(1)).square().sum(dim=-1)
     closeness = (-squared / (2 * sigma**2)).exp()
     off_diagonal = 1 - torch.eye(points.shape[1], dtype=points.dtype, device=points.device)
-    return (closeness * off_diagonal).sum(dim=(1, 2)).mean()
+    return (closeness * off_diagonal).mean()
 
 
 def separation_of_animals(points: Tensor, sigma: float = REFERENCE_SIGMA) -> Tensor:
@@ -37,16 +41,16 @@ def separation_of_animals(points: Tensor, sigma: float = REFERENCE_SIGMA) -> Ten
 
     Different keypoints push each other apart, whichever animals they belong to, so that the order of the animals
     does not matter. Peaks of one keypoint are separate already, each in its own window. The sum over pairs is
-    divided by the number of animals I.
+    divided by K^2 and by the number of animals I, so that animals far apart have the mean of their own losses.
 
-    >>> separation_of_animals(torch.zeros(1, 2, 2, 2))  # 8 ordered pairs of different keypoints, 2 animals
-    tensor(4.)
+    >>> separation_of_animals(torch.zeros(1, 2, 2, 2))  # 8 ordered pairs of different keypoints / (2^2 * 2 animals)
+    tensor(1.)
     """
     animals, keypoints = points.shape[1:3]
     squared = (points[:, :, :, None, None] - points[:, None, None]).square().sum(dim=-1)
     different = 1 - torch.eye(keypoints, dtype=points.dtype, device=points.device)
     closeness = (-squared / (2 * sigma**2)).exp() * different.unsqueeze(1)
-    return closeness.sum(dim=(1, 2, 3, 4)).mean() / animals
+    return closeness.sum(dim=(1, 2, 3, 4)).mean() / (animals * keypoints**2)
 
 
 def separation_over_turns(
@@ -68,8 +72,8 @@ def separation_over_turns(
         Scalar.
 
     >>> together, apart = torch.zeros(1, 2, 2), torch.tensor([[[-1.0, 0.0], [1.0, 0.0]]])
-    >>> separation_over_turns(together, [apart], sigma=0.08)  # 2 / 4 + 3 * 0 / 4
-    tensor(0.5000)
+    >>> separation_over_turns(together, [apart], sigma=0.08)  # 0.5 / 4 + 3 * 0 / 4
+    tensor(0.1250)
     """
     total = loss(upright, sigma)
     if not rotated:

@@ -70,10 +70,13 @@ def refuse_other_shapes(
     saved: dict[str, Tensor] = content["state_dict"]
     own = network.state_dict()
     different = [name for name in own if name in saved and saved[name].shape != own[name].shape]
-    # A method that takes its keypoint names from the data has no network yet.
-    if not own or (not different and saved.keys() == own.keys()):
-        return
     then = dict(content.get("hyper_parameters") or {})
+    # A method that takes its keypoint names from the data has no network yet; one that takes its classes from them may
+    # lack the part that tells them apart.
+    waits = now.get("classes") == [] and bool(then.get("classes"))
+    fits = own.keys() <= saved.keys() if waits else own.keys() == saved.keys()
+    if not own or (not different and fits):
+        return
     changed = [name for name in now if name in then and then[name] != now[name]]
     if "keypoints" in changed:
         changed = ["keypoints"]

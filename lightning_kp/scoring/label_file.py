@@ -50,6 +50,7 @@ def score_file(
     trained_on: Collection[str] = (),
     include_trained: bool = False,
     predicted: bool = False,
+    within_px: float | None = None,
 ) -> FileScore:
     """Score whole animals by matching them with the labelled ones, named points by name, and others by regression.
 
@@ -62,6 +63,7 @@ def score_file(
             :func:`lightning_kp.labels.animals.frame_marks`.
         include_trained: Whether to score these frames, too, apart from the others.
         predicted: Whether to take the predictions of a SLEAP file for labels.
+        within_px: Length within which PCK counts a named point as found, in pixels of the original images.
 
     Raises:
         DataError: The file has no labels, lacks the points that a method of whole animals finds, or holds no frame
@@ -71,7 +73,7 @@ def score_file(
     marks = set(trained_on)
     known = [not marks.isdisjoint(each) for each in labelled.marks]
     if not any(known):
-        return _score(method, labelled)
+        return _score(method, labelled, within_px)
     held_out = [row for row, is_known in enumerate(known) if not is_known]
     trained = [row for row, is_known in enumerate(known) if is_known]
     if not held_out and not include_trained:
@@ -80,8 +82,8 @@ def score_file(
             "show how it does on new frames.",
             remedy="Label other frames; or score these all the same: --include-trained.",
         )
-    apart = _score(method, labelled.only(trained)) if include_trained else None
-    scored = _score(method, labelled.only(held_out)) if held_out else FileScore(None, 0)
+    apart = _score(method, labelled.only(trained), within_px) if include_trained else None
+    scored = _score(method, labelled.only(held_out), within_px) if held_out else FileScore(None, 0)
     return scored._replace(trained=apart, left_out=len(trained))
 
 
@@ -104,11 +106,13 @@ def _read(
     )  # fmt: skip
 
 
-def _score(method: KeypointMethod, labelled: LabelledAnimals | LabelledSet) -> FileScore:
+def _score(
+    method: KeypointMethod, labelled: LabelledAnimals | LabelledSet, within_px: float | None
+) -> FileScore:
     number = len(labelled.image)
     if isinstance(labelled, LabelledAnimals):
         return FileScore(score_whole_animals(method, labelled), number)
-    named = score_named(method, labelled) if method.keypoint_names else None
+    named = score_named(method, labelled, within_px) if method.keypoint_names else None
     if named is not None and number < MIN_FRAMES:
         return FileScore(None, number, named)
     return FileScore(score_regression(method, labelled), number, named)

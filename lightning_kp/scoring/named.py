@@ -1,8 +1,9 @@
 """Score named points as what they are: their distance from the labelled points of the same names, without any fit.
 
 Distances are in pixels of the original images.  PCK (percentage of correct keypoints) is the share of labelled points
-that are found within a reach: a tenth of the body, or, where labels of one point show no body, 5 % of the longer side
-of the frame.  The body is the median, over labelled animals, of the largest distance between two points of one animal.
+that are found within a reach: a length that is given, else a tenth of the body, or, where labels of one point show no
+body, 5 % of the longer side of the frame.  The body is the median, over labelled animals, of the largest distance
+between two points of one animal.
 """
 
 from collections.abc import Sequence
@@ -81,12 +82,15 @@ class NamedMetrics:
         ]
 
 
-def score_named(method: KeypointMethod, labels: LabelledSet) -> NamedMetrics | None:
+def score_named(
+    method: KeypointMethod, labels: LabelledSet, within_px: float | None = None
+) -> NamedMetrics | None:
     """Compare the points that a method names with the labelled points of the same names.
 
     Args:
         method: A trained method that names its points and finds one row of them in an image.
         labels: Images (N, 3, S, S) and points (N, L, 2), normalised.
+        within_px: Reach of PCK in pixels of the original images.
 
     Returns:
         The errors; None where no name is common to both, or no such point is labelled.
@@ -103,7 +107,7 @@ def score_named(method: KeypointMethod, labels: LabelledSet) -> NamedMetrics | N
     known = np.isfinite(distance)
     if not known.any():
         return None
-    reach, reach_text = _reach(labels)
+    reach, reach_text = _reach(labels, within_px)
     correct = distance <= reach[:, None]
     per_point = {
         name: _point_error(distance[known[:, i], i], correct[known[:, i], i])
@@ -128,9 +132,11 @@ def _sizes_px(labels: LabelledSet) -> Tensor:
     return labels.shown_px.flip(-1).double()
 
 
-def _reach(labels: LabelledSet) -> tuple[Floats, str]:
+def _reach(labels: LabelledSet, within_px: float | None) -> tuple[Floats, str]:
     """Reach (N,) of each image in pixels, and a text that states it."""
     size = _sizes_px(labels)
+    if within_px is not None:
+        return np.full(len(size), within_px), f"{within_px:.1f} px"
     points_px = (labels.points.double() / 2 * size.unsqueeze(1)).unflatten(1, (labels.animals, -1))
     if (length := body_length(points_px.numpy())) > 0:
         reach = BODY_SHARE * length

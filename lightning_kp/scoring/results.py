@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lightning_kp.scoring.discovered import RegressionMetrics
     from lightning_kp.scoring.look_alikes import LookAlikeMetrics
     from lightning_kp.scoring.named import NamedMetrics
+    from lightning_kp.scoring.stills import StillMetrics
     from lightning_kp.scoring.whole_animals import WholeAnimalMetrics
 
 LOOK_ALIKE_HEAD = (
@@ -58,8 +59,9 @@ class LookAlikeScore:
 
     def _field_lines(self, name: str) -> list[str]:
         if self.trained.field is None or self.untrained.field is None:
-            return [INSTALL]
-        return [self.trained.field.line(name), self.untrained.field.line(f"{name}, untrained")]
+            return []
+        lines = [self.trained.field.line(name), self.untrained.field.line(f"{name}, untrained")]
+        return lines if self.trained.field.complete else [*lines, INSTALL]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -83,7 +85,7 @@ class Score:
 
     run: str
     frames: int
-    labelled: "RegressionMetrics | WholeAnimalMetrics | ActivityMetrics | None" = None
+    labelled: "RegressionMetrics | WholeAnimalMetrics | ActivityMetrics | StillMetrics | None" = None
     tracked: LookAlikeScore | None = None
     named: "NamedMetrics | None" = None
     left_out: int = 0

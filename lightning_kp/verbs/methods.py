@@ -5,6 +5,7 @@ from pathlib import Path
 from lightning_kp import plugins
 from lightning_kp.command.arguments import VerbParser
 from lightning_kp.command.presets import experiment_folder
+from lightning_kp.contract import offered_batch_types
 
 HELP = "list all methods with paper, data and experiments"
 
@@ -31,7 +32,7 @@ def describe(name: str, kind: type, experiments: Path | None) -> list[tuple[str,
     batch = getattr(kind, "batch_type", None)
     fits = [
         data for data, module in plugins.registered("datamodules").items()
-        if batch is not None and getattr(module, "batch_type", None) is batch
+        if batch in offered_batch_types(module)
     ]  # fmt: skip
     facts = [
         ("paper", getattr(kind, "paper", "") or "not named"),

@@ -4,6 +4,7 @@
 """
 
 import argparse
+import re
 from statistics import mean, median, stdev
 
 from lightning_kp.command.arguments import VerbParser, positive
@@ -41,7 +42,7 @@ def run(arguments: list[str]) -> int:
         for found in score_each(
             given.run, labels=given.labels, human36m=given.human36m, stride=given.stride, prefix=given.prefix,
             animals=given.animals, video=given.video, root=given.root, include_trained=given.include_trained,
-            predicted=given.predicted, device=given.device,
+            predicted=given.predicted, within_px=_within_px(given), device=given.device,
         ):  # fmt: skip
             if given.human36m:
                 print(*found.labelled.lines() if found.labelled else (), sep="\n")
@@ -64,7 +65,10 @@ def _parser() -> VerbParser:
     parser = VerbParser("score", SUMMARY)
     parser.add_argument("run", nargs="+", help="checkpoints or run folders, for instance one per seed")
     against = parser.add_mutually_exclusive_group(required=True)
-    against.add_argument("--labels", help="SLEAP, DeepLabCut or COCO labels, or the ground truth of an arena")
+    against.add_argument(
+        "--labels",
+        help="SLEAP, DeepLabCut or COCO labels, the ground truth of an arena, or the folder of a set of still images",
+    )
     against.add_argument(
         "--human36m", metavar="FOLDER", help="extracted Human3.6M images with poses: errors per activity"
     )
@@ -87,8 +91,32 @@ def _parser() -> VerbParser:
     parser.add_argument(
         "--predicted", action="store_true", help="take the predictions of a SLEAP file for labels"
     )
+    parser.add_argument(
+        "--within",
+        metavar="LENGTH",
+        help="named points count as found within 12px, or within 5mm with --px-per-mm",
+    )
+    parser.add_argument("--px-per-mm", type=float, metavar="N", help="scale of the video, for --within in mm")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
     return parser
+
+
+def _within_px(given: argparse.Namespace) -> float | None:
+    """The reach of PCK in pixels, None for the default.  Raises ConfigurationError for a length without a scale."""
+    from lightning_kp.errors import ConfigurationError
+
+    if given.within is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(px|mm)", given.within)
+    length, unit = (float(found[1]), found[2]) if found else (0.0, "")
+    scale = 1.0 if unit == "px" else given.px_per_mm or 0.0
+    if not length * scale > 0:
+        raise ConfigurationError(
+            f"--within {given.within} is no length in pixels"
+            + (" without a scale." if unit == "mm" else "."),
+            remedy="Type --within 12px, or --within 5mm --px-per-mm 1.8 with the scale of the video.",
+        )
+    return length * scale
 
 
 def over_runs(name: str, unit: str, values: list[float]) -> str:

@@ -3,12 +3,13 @@
 W&B agents and ``kp sweep`` run this verb.  ``trial.json`` holds ``state`` (``complete`` or ``failed``), ``reason``
 (one line, of a failure) and ``figures``, the metrics by name: those of the last epoch, those of a test where the
 method defines test metrics, the verdict's counts, and regression errors where labels are available (``--labels``,
-or a datamodule that renders its videos).  A killed trial resumes from its last checkpoint.
+``--human36m``, or a datamodule that renders its videos).  A killed trial resumes from its last checkpoint.
 """
 
 import os
 import sys
 import traceback
+from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ def run(arguments: list[str]) -> int:
         return 0
     folder.create()
     try:
-        figures = _trained_and_scored(folder, options, own.labels)
+        figures = _trained_and_scored(folder, options, own)
     except KeyboardInterrupt:
         raise
     except Exception as error:  # noqa: BLE001  (a failed trial must not stop the others)
@@ -77,7 +78,7 @@ def _placed(folder: "RunFolder") -> list[str]:
     return [f"--trainer.default_root_dir={folder.path}"]
 
 
-def _trained_and_scored(folder: "RunFolder", options: list[str], labels: str | None) -> dict[str, Any]:
+def _trained_and_scored(folder: "RunFolder", options: list[str], own: Namespace) -> dict[str, Any]:
     from lightning_kp.command import training
     from lightning_kp.command.judging import judge_pairs
     from lightning_kp.command.trained import pick_device
@@ -101,28 +102,31 @@ def _trained_and_scored(folder: "RunFolder", options: list[str], labels: str | N
     pairs = getattr(cli.datamodule, "datasets", {}).get("train")
     if pairs is not None and hasattr(pairs, "videos"):
         judge_pairs(method, pairs, folder)
-    if (found := _scored(method, cli.datamodule, labels)) is not None:
+    if (found := _scored(method, cli.datamodule, own)) is not None:
         folder.add_metrics(found.as_metrics())
     return figures | folder.read_metrics()
 
 
-def _scored(method: "KeypointMethod", data: Any, labels: str | None) -> "RegressionMetrics | Score | None":
-    """Score against a label file, or against the ground truth of a datamodule that renders its videos.
+def _scored(method: "KeypointMethod", data: Any, own: Namespace) -> "RegressionMetrics | Score | None":
+    """Score against a label file, Human3.6M, or the ground truth of a datamodule that renders its videos.
 
     Labelled frames that trained are scored apart: their metrics begin with ``trained_``.
     """
+    from lightning_kp.api.scoring import activity_score
     from lightning_kp.frames.view import ViewSettings
     from lightning_kp.scoring.discovered import score_regression
     from lightning_kp.scoring.label_file import score_file
     from lightning_kp.scoring.results import Score
 
-    if labels is not None:
+    if own.human36m is not None:
+        return activity_score("", method, ViewSettings(data.size, data.fit), own.human36m, own.stride)
+    if own.labels is not None:
         seen = {
             name: getattr(data, name) for name in ("fit", "boxes", "preprocessing") if hasattr(data, name)
         }
         marks = getattr(data, "trained_on", None) or ()
         view = ViewSettings(data.size, **seen)
-        return Score.of_file("", score_file(method, labels, view, trained_on=marks, include_trained=True))
+        return Score.of_file("", score_file(method, own.labels, view, trained_on=marks, include_trained=True))
     known = getattr(data, "labels", None)  # elsewhere `labels` is the option that names training labels
     return score_regression(method, known()) if callable(known) else None
 

@@ -14,21 +14,15 @@ from lightning_kp.errors import VideoError
 from lightning_kp.geometry import Placement
 from lightning_kp.images.files import Image
 from lightning_kp.images.resize import pad, prepare
+from lightning_kp.video.clock import FALLBACK_FPS, VARIABLE_RATE, Clock, varies
 from lightning_kp.video.reader import VideoInfo, VideoReader
 
 PROBED_PACKETS = 512
 """Number of packets whose time stamps are checked before decoding, to detect a variable frame rate early."""
 REORDERED_PACKETS = 32
 """Packets at the end of the probe that are ignored: with B-frames, their neighbours in display order follow later."""
-FALLBACK_FPS = 25.0
-"""Frame rate assumed for files that state none."""
-MIN_RATE_VARIATION = 0.25
-"""Variation of the frame interval, as a share of the shortest one, above which the frame rate counts as variable."""
-MIN_RATE_VARIATION_S = 0.0021
-"""Lower limit of this variation in seconds: containers that store whole milliseconds alternate 33, 33, 34 ms."""
 MAX_EXCESS = 4
 """How many times more frames a header may promise than its file has room for, or holds, before they are counted."""
-VARIABLE_RATE = "the frame rate varies: gaps are counted in frames, and each frame keeps its own time stamp"
 # Since PyAV 17 swscale uses all cores by default, which is slower on frames of this size.
 ONE_THREAD: dict[str, int] = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
 
@@ -81,7 +75,7 @@ class PyAvReader(VideoReader):
         info = self.info
         turns = info.rotation // 90 % 4
         stored = info.frame_size[::-1] if turns % 2 else info.frame_size
-        clock = _Clock(info.fps)
+        clock = Clock(info.fps)
         reformatter = VideoReformatter()
         damage = _Damage()
         count = 0
@@ -98,7 +92,7 @@ class PyAvReader(VideoReader):
                 count += 1
         self._report(count, clock, damage)
 
-    def _report(self, count: int, clock: "_Clock", damage: "_Damage") -> None:
+    def _report(self, count: int, clock: Clock, damage: "_Damage") -> None:
         """Note the problems that only a whole pass can find.  Raises VideoError if there was no frame at all."""
         info = self.info
         if count == 0:
@@ -132,38 +126,6 @@ class _Damage:
     def add(self, error: Exception) -> None:
         self.errors += 1
         self.reason = self.reason or str(getattr(error, "strerror", "") or error)
-
-
-class _Clock:
-    """Presentation times that always increase; a missing or repeated one becomes one frame after the last one."""
-
-    def __init__(self, fps: float) -> None:
-        self._step = 1.0 / fps
-        self._last: float | None = None
-        self._shortest, self._longest = np.inf, 0.0
-        self.guessed = 0
-
-    def tick(self, time_s: float | None) -> float:
-        """Return the time of the next frame in seconds, given its stored time stamp if there is one."""
-        if time_s is None or (self._last is not None and time_s <= self._last):
-            self.guessed += 1
-            time_s = 0.0 if self._last is None else self._last + self._step
-        elif self._last is not None:
-            self._shortest = min(self._shortest, time_s - self._last)
-            self._longest = max(self._longest, time_s - self._last)
-        self._last = time_s
-        return time_s
-
-    @property
-    def is_variable(self) -> bool:
-        return _varies(self._shortest, self._longest)
-
-
-def _varies(shortest: float, longest: float) -> bool:
-    """Whether frame intervals between ``shortest`` and ``longest`` seconds are a variable frame rate."""
-    if not np.isfinite(shortest):
-        return False
-    return bool(longest - shortest > max(MIN_RATE_VARIATION * shortest, MIN_RATE_VARIATION_S))
 
 
 def _open(path: Path) -> Any:
@@ -294,5 +256,5 @@ def _probe_packets(path: Path, announced: int | None) -> tuple[bool, int | None]
     if count >= PROBED_PACKETS:
         times = sorted(times)[:-REORDERED_PACKETS]
     steps = np.diff(sorted(times))
-    is_variable = len(steps) > 1 and _varies(float(steps.min()), float(steps.max()))
+    is_variable = len(steps) > 1 and varies(float(steps.min()), float(steps.max()))
     return is_variable, count if is_counted else None

@@ -11,7 +11,8 @@ from lightning_kp.video.reader import VideoReader
 def open_video(path: str | Path) -> VideoReader:
     """Return a reader for a video file, a folder of images in natural order of their names, or an image file.
 
-    Every picture of an image file is a frame (pages of a TIFF stack, pictures of an animated WebP or PNG).
+    Every picture of an image file is a frame (pages of a TIFF stack, pictures of an animated WebP or PNG).  Norpix
+    ``.seq`` files are known by their first bytes; FFmpeg reads all other videos.
 
     Raises VideoError, with the path and the reason, if not a single frame can be decoded, and for what is no file, such
     as a camera's device or a pipe.
@@ -23,6 +24,10 @@ def open_video(path: str | Path) -> VideoReader:
         from lightning_kp.video.image_folder import ImageFolderReader
 
         return ImageFolderReader(path)
+    from lightning_kp.video.norpix import NorpixReader, is_norpix
+
+    if is_norpix(path):
+        return NorpixReader(path)
     from lightning_kp.video.decoding import PyAvReader
 
     return PyAvReader(path)

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,38 @@ def test_own_keypoints_replace_the_official_ones(root: Path) -> None:
     )
     with pytest.raises(DataError, match="no covariance"):
         setup(root, features=("covariance",))
+
+
+def write_confidences(root: Path, **means: float) -> None:
+    """The official points as tracks of their own, with these mean confidences in training, and 0.9 in the test."""
+    for split in ("train", "test"):
+        for recording in setup(root).recordings[split]:  # type: ignore[index]
+            tracks = recording.tracks
+            confidence = np.full(tracks.confidence.shape, 0.9, np.float32)
+            for name, mean in means.items() if split == "train" else ():
+                column = tracks.keypoint_names.index(name)
+                confidence[:, 0, column], confidence[:, 1, column] = mean - 0.05, mean + 0.05
+            changed = replace(tracks, confidence=confidence)
+            write_tracks(changed, root / "own" / recording.name.split("/")[-1], ("csv",))
+
+
+def test_only_confident_keypoints_of_the_training_sequences(root: Path) -> None:
+    write_confidences(root, nose=0.2, neck=0.05, tail_base=0.12)
+    data = setup(root, tracks="own", mean_confidence=0.1)
+    kept = ("nose", "left_ear", "right_ear", "left_hip", "right_hip", "tail_base")
+    for split in ("train", "test"):  # also in the test, where the neck is confident
+        assert {each.tracks.keypoint_names for each in data.recordings[split]} == {kept}  # type: ignore[index]
+    assert data.num_features == 2 * 6 * 2
+    named = setup(root, tracks="own", keypoints=["tail_base", "neck"])
+    points, all_points = (each.recordings["test"][0].tracks.points_px for each in (named, setup(root)))
+    np.testing.assert_allclose(points, all_points[:, :, [6, 3]])
+    assert setup(root, tracks="own", keypoints=["neck", "nose"], mean_confidence=0.1).num_features == 2 * 2
+    with pytest.raises(
+        DataError, match=r"mean confidence of 0.95; the highest is 0.900.*--data.mean_confidence"
+    ):
+        setup(root, tracks="own", mean_confidence=0.95)
+    with pytest.raises(DataError, match="no keypoint called beak"):
+        setup(root, keypoints=["beak"])
 
 
 def broken(root: Path, change: Any) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from behaviour_sets import FLY_FIELDS, cell, write_movie
+from behaviour_sets import FLY_FIELDS, cell, write_fly_tracks, write_movie
 from scipy.io import loadmat, savemat
 
 from lightning_kp.datamodules import FlyVsFly
@@ -74,6 +74,43 @@ def test_features(root: Path) -> None:
     np.testing.assert_allclose(other[7], [*raw[1, 7], *raw[0, 7]], rtol=1e-5)
     with pytest.raises(ConfigurationError, match="cannot be combined"):
         setup(root, features=["flytracker", "pose"])
+
+
+def test_tracks_of_two_unnamed_animals_are_matched_with_the_annotated_flies(root: Path) -> None:
+    """Animal 1 of the tracks is fly 2 of the annotations, and FlyTracker lost it in frames 30 to 32."""
+    for number in (1, 2):
+        write_fly_tracks(root / "tracks", number)
+    kinds = ["pose", "confidence", "covariance", "speed", "acceleration", "distances", "angles"]
+    data = setup(root, tracks="tracks", features=kinds)
+    assert (
+        data.num_features == 6 * (2 + 1 + 3) + 6 + 6 + 15 + 20
+    )  # 6 points of two flies: 15 pairs, 20 triplets
+    one, two = (recording.tracks.points_px for recording in data.recordings["train"])
+    np.testing.assert_allclose(
+        one[7, 0, 1], [27, 40]
+    )  # the upper fly lunges, and comes first in its own recording
+    np.testing.assert_allclose(two[7, 0, 1], [27, 70])
+    # Variances of 4 and 2 px^2 in half sides of a frame of 144 px, and the confidence of the same animal.
+    table = data.table(data.recordings["train"][0])
+    np.testing.assert_allclose(table[7, 18:21], np.array([4, 2, 1]) / 72**2, rtol=1e-5)
+    np.testing.assert_allclose(
+        table[7, 12:15], data.recordings["train"][0].tracks.confidence[7, 0], rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize(("frames", "animals"), [(59, 2), (60, 1)])
+def test_tracks_of_another_movie_are_refused(root: Path, frames: int, animals: int) -> None:
+    write_fly_tracks(root / "tracks", 1, frames, animals)
+    told = f"movie1.csv has {frames} frames of {animals} animals, but .*movie1_track.mat has 60 of 2"
+    with pytest.raises(DataError, match=told):
+        setup(root, tracks="tracks")
+
+
+def test_the_papers_split_of_the_ten_movies() -> None:
+    """1229k and 322k frames: 79 of 100 train, 8 of 10 movies."""
+    data = FlyVsFly()
+    assert (len(data.train), len(data.test)) == (8, 2)
+    assert {*data.train, *data.test} == set(range(1, 11))
 
 
 def test_behaviours_are_chosen_by_their_frames(root: Path) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 from scipy.io import savemat
 
 from lightning_kp.arena.recording import ArenaSettings, write_arena
-from lightning_kp.tracks.table import Floats
+from lightning_kp.tracks.table import Floats, TrackInfo, Tracks, default_names, make_tracks
+from lightning_kp.tracks.writing import write_tracks
 
 VOCABULARY = {"attack": 0, "investigation": 1, "mount": 2, "other": 3}
 FLY_FIELDS = [
@@ -96,6 +97,27 @@ def write_movie(folder: Path, number: int, frames: int = 60) -> Path:
     return movie
 
 
+def write_fly_tracks(folder: Path, number: int, frames: int = 60, animals: int = 2) -> Tracks:
+    """Tracks of three keypoints of each fly of :func:`write_movie`, named the other way round: animal 1 is fly 2."""
+    rng = np.random.default_rng(number)
+    centres = np.stack((20.0 + np.arange(frames), np.full(frames, 40.0)), axis=-1)[:, None] + [
+        [0, 30],
+        [0, 0],
+    ]
+    offsets = np.array([[4, 0], [0, 0], [-4, 1]])
+    points = (centres[:, :animals, None] + offsets).astype(np.float32)
+    info = TrackInfo(f"movie{number}.seq", (144, 144), 30.0, default_names(3), animals)
+    arrays = {
+        "times_s": np.arange(frames) / 30,
+        "points_px": points,
+        "confidence": rng.uniform(0.5, 1, points.shape[:3]).astype(np.float32),
+        "covariance_px": np.tile(np.float32([4, 2, 1]), (*points.shape[:3], 1)),
+    }
+    tracks = make_tracks(info, arrays)
+    write_tracks(tracks, folder / f"movie{number}", ("csv",))
+    return tracks
+
+
 def write_open_field(folder: Path, name: str, frames: int = 120, seed: int = 0) -> Path:
     """Points of a mouse with likelihoods, and a table of bouts of three raters in DLCAnalyzer's layout."""
     rng = np.random.default_rng(seed)
@@ -126,6 +148,7 @@ def write_for(experiment: str, folder: Path) -> list[str]:
     elif experiment.endswith("flyvsfly"):
         for number in (1, 2):
             write_movie(folder / "Aggression", number)
+            write_fly_tracks(folder / "tracks", number)
         options += ["--data.train=[1]", "--data.test=[2]", "--data.min_frames=1"]
     elif experiment.endswith("oft"):
         for number, name in enumerate(("8_01_A_190507134142", "12_01_A_190507144429")):

@@ -24,6 +24,7 @@ DIRECT_POSE: dict[str, Any] = {
 
 
 SETTINGS: dict[str, dict[str, Any]] = {
+    "ActionLSTM": {"features": 5, "classes": ["rest", "run"], "hidden": 4},
     "AnchorClassifier": {"network": "cifar_resnet8", "classes": ["rest", "run"]},
     "BehaviourClassifier": {
         "features": 5,
@@ -34,13 +35,29 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "BKinD": BKIND,
     "DirectPose": DIRECT_POSE,
+    "KeypointClassifier": {
+        "discovered": "lightning_kp.methods.bkind.BKinD",
+        "settings": BKIND,
+        "keypoints": KEYPOINTS,
+        "classes": ["rest", "run"],
+        "width": 4,
+    },
     "LinearBridge": {
         "names": NAMES,
         "discovered": "lightning_kp.methods.bkind.BKinD",
         "settings": BKIND,
         "keypoints": KEYPOINTS,
     },
+    "LMPNet": {
+        "keypoints": KEYPOINTS,
+        "encoder": "tiny",
+        "pretrained": False,
+        "stride": 8,
+        "classes": ["rest", "run"],
+        "threshold": 1.0,
+    },
     "MultiInstanceBKinD": {**BKIND, "instances": 3},
+    "MultiTaskDiscovery": {"keypoints": KEYPOINTS},
     "PersonParser": {
         "names": NAMES,
         "instances": 3,
@@ -53,6 +70,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "SemiSupervisedBKinD": {**BKIND, "names": NAMES, "keypoints": 3},
     "StackedHourglass": {"names": NAMES, "stacks": 2, "width": 8, "depth": 2},
     "SupervisedKeypoints": {"names": NAMES, "encoder": "tiny", "pretrained": False, "pose_width": 8},
+    "WeakDiscovery": {**BKIND, "class_keypoints": 1, "class_width": 4, "classes": ["rest", "run"]},
 }
 
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import human36m_folders
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pictures
@@ -110,6 +111,9 @@ def tiny_people(data: str, folder: Path) -> list[str]:
     if data == "LSP":
         write_lsp(folder / "lsp", 8, extended=True)
         return [*small, f"--data.root={folder / 'lsp'}"]
+    if data == "Human36M":
+        people = {(who, "Waiting-1"): human36m_folders.poses(4) for who in ("S1", "S5")}
+        return [*small, f"--data.root={human36m_folders.write_fetched(folder / 'h36m', people)}"]
     (folder / "mpii").mkdir()
     write_mpii_mat(folder / "mpii" / "mpii_human_pose_v1_u12_1.mat", 5)
     return [*small, f"--data.root={folder / 'mpii'}"]

@@ -60,7 +60,7 @@ def reconstruction(golden: Values, features: PerceptualFeatures, target: Tensor,
 
 def point_terms(points: Values) -> Tensor:
     """Rotation with weight 1 and separation with weight 0.05 per set, on the reference's grid (size 32)."""
-    shrink, keypoints = 31 / 32, points["tr"].shape[1]
+    shrink = 31 / 32
     rotation = torch.stack([
         rotation_loss(
             shrink * points["tr"], shrink * points[name], turns, (32, 32),
@@ -69,7 +69,7 @@ def point_terms(points: Values) -> Tensor:
         for name, turns in TURNS.items()
     ]).mean()  # fmt: skip
     sets = [points[name] for name in ("tr", *TURNS)]
-    separation = 0.05 / keypoints**2 * torch.stack([separation_loss(each) for each in sets]).sum()
+    separation = 0.05 * torch.stack([separation_loss(each) for each in sets]).sum()
     return rotation + separation
 
 

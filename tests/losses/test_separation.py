@@ -24,8 +24,7 @@ def test_reference_values(goldens: Goldens, keypoints: int) -> None:
     golden = {name: torch.from_numpy(value) for name, value in goldens("separation_loss").items()}
     x = golden[f"px_K{keypoints}"].clone().requires_grad_()
     y = golden[f"py_K{keypoints}"].clone().requires_grad_()
-    # The reference computes the mean over K x K and multiplies it by 0.05.
-    loss = 0.05 / keypoints**2 * separation_loss(torch.stack((x, y), dim=-1), SIGMA)
+    loss = 0.05 * separation_loss(torch.stack((x, y), dim=-1), SIGMA)
     torch.testing.assert_close(loss.detach(), golden[f"loss_K{keypoints}"], rtol=1e-5, atol=1e-6)
     loss.backward()
     torch.testing.assert_close(x.grad, golden[f"gradx_K{keypoints}"], rtol=1e-5, atol=1e-6)
@@ -34,13 +33,13 @@ def test_reference_values(goldens: Goldens, keypoints: int) -> None:
 
 def test_two_points_one_sigma_apart_by_hand() -> None:
     points = torch.tensor([[[0.1, 0.3], [0.1, 0.3 + SIGMA]]])
-    assert separation_loss(points, SIGMA).item() == pytest.approx(2 * math.exp(-0.5), rel=1e-5)
+    assert separation_loss(points, SIGMA).item() == pytest.approx(2 * math.exp(-0.5) / 2**2, rel=1e-5)
 
 
 def test_mean_over_the_batch_by_hand() -> None:
     together, apart = torch.zeros(3, 2), torch.tensor([[-1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
     loss = separation_loss(torch.stack((together, apart)), SIGMA)
-    assert loss.item() == pytest.approx((3 * 2 + 0) / 2)
+    assert loss.item() == pytest.approx((3 * 2 / 3**2 + 0) / 2)
 
 
 def test_one_keypoint_has_nothing_to_be_apart_from() -> None:
@@ -61,8 +60,17 @@ def test_only_distances_in_units_of_sigma_matter(seed: int, x: float, y: float, 
 
 
 @given(st.integers(0, 1000))
-def test_bounded_by_the_number_of_ordered_pairs(seed: int) -> None:
-    assert 0 < separation_loss(draw(seed)).item() < 5 * 4
+def test_bounded_by_the_share_of_pairs_of_different_points(seed: int) -> None:
+    assert 0 < separation_loss(draw(seed)).item() < 5 * 4 / 5**2
+
+
+def test_independent_of_the_number_of_keypoints() -> None:
+    """Points spread alike over the image have one loss however many they are; the sum of eq. 5.3 grows by 16 here."""
+    generator = torch.Generator().manual_seed(0)
+    few, many = (2 * torch.rand(4000, keypoints, 2, generator=generator) - 1 for keypoints in (8, 32))
+    # The mean over K^2 counts the K pairs of a point with itself as 0, and so falls short by the factor 1 - 1 / K.
+    ratio = separation_loss(many, 0.3) / separation_loss(few, 0.3)
+    assert ratio.item() == pytest.approx((1 - 1 / 32) / (1 - 1 / 8), rel=0.02)
 
 
 def test_a_step_downhill_moves_neighbours_apart() -> None:

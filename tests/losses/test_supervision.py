@@ -1,5 +1,6 @@
 """Loss of labelled frames: its scale worked out by hand, labels that do not count, learning, errors."""
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -37,6 +38,15 @@ def test_right_is_0_flat_about_1_and_sure_and_wrong_2() -> None:
     assert heatmap_mse(
         normalised(points + torch.tensor([-0.5, 0.5])), points, ones, SIGMA
     ).item() == pytest.approx(2, abs=0.1)
+
+
+def test_a_needle_in_a_wrong_place_costs_as_much_as_the_docstring_says() -> None:
+    """(1 + e) / e, where e = 1 / (4 pi s^2) is the sum of the squares of a Gaussian of s pixels: 27 for s = 1.44."""
+    needle = torch.zeros(1, 1, 48, 48)
+    needle[..., 5, 40] = 1
+    error = heatmap_mse(needle, torch.zeros(1, 1, 2), torch.ones(1, 1), sigma=0.06)
+    assert error.item() == pytest.approx(1 + 4 * math.pi * 1.44**2, rel=1e-3)
+    assert error.item() == pytest.approx(27, abs=0.1)
 
 
 def test_cross_entropy_is_0_where_right_1_where_flat_and_grows_with_the_distance() -> None:

@@ -53,6 +53,15 @@ def test_the_benchmarks_network() -> None:
     assert network(torch.rand(2, 201, 28)).shape == (2, 4)
 
 
+def test_the_benchmarks_hyper_parameters() -> None:
+    method = BehaviourClassifier(28, 201, ("a", "b"))
+    drops = [module.p for module in method.modules() if isinstance(module, torch.nn.Dropout)]
+    assert drops == [0.5] * 3
+    optimizer = method.default_optimizer()
+    assert isinstance(optimizer, torch.optim.Adam)
+    assert optimizer.defaults["lr"] == 1e-3
+
+
 def test_learning_lowers_the_loss() -> None:
     generator = torch.Generator().manual_seed(0)
     method = BehaviourClassifier(3, 9, ("a", "b"), widths=(8,), dropout=0.0)

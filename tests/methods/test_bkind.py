@@ -13,20 +13,21 @@ from typing import Any, get_args
 import lightning as L
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.models import vgg
 
 from lightning_kp.batches import FramePairs, Frames
 from lightning_kp.errors import ConfigurationError
 from lightning_kp.geometry import QUARTER_TURNS, rotate_image
-from lightning_kp.images.differences import Target
+from lightning_kp.images.differences import Target, ssim_difference
+from lightning_kp.losses.reconstruction import feature_errors, perceptual_loss
 from lightning_kp.methods import bkind
 from lightning_kp.methods.bkind import BKinD, BKinDWeights, Reconstruction
 
 SIZE, KEYPOINTS, PAIRS = 64, 3, 3
 Rows = list[int]
 TERMS = tuple(field.name for field in dataclasses.fields(BKinDWeights))
-PAPER = BKinDWeights(**dict.fromkeys(TERMS, 0.0) | {"reconstruction": 1, "rotation": 1, "separation": 0.01})
+PAPER = BKinDWeights(reconstruction=1, rotation=1, mean_separation=0.1)
 ALL_ON = BKinDWeights(**{name: getattr(PAPER, name) or 0.1 for name in TERMS})
 
 
@@ -96,7 +97,7 @@ def test_every_target_with_every_reconstruction(target: Target, reconstruction: 
 @pytest.mark.parametrize("term", [*TERMS, "all"])
 def test_twenty_steps_lower_each_term(term: str) -> None:
     # Flat heatmaps put all points at the centre, so that separation can lower its loss.
-    sharpness = 0.5 if term == "separation" else 5.0
+    sharpness = 0.5 if term == "mean_separation" else 5.0
     model = build(ALL_ON if term == "all" else only(term), sharpness=sharpness)
     batch = moving_blobs(2)
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
@@ -118,6 +119,56 @@ def test_the_curriculums_first_epochs_have_no_rotation() -> None:
     assert "rotation" not in model.terms(moving_blobs(2))
     model.loss_weights["rotation"] = 1.0
     assert "rotation" in model.terms(moving_blobs(2))
+
+
+def test_defaults_of_the_reference_code() -> None:
+    """Weights of eq. 5.4, which the paper does not state, and the optimiser: rate of Table 5.11, others not stated."""
+    model = build(BKinDWeights())
+    assert model.loss_weights == {
+        "reconstruction": 1, "rotation": 1, "mean_separation": 0.2, "focus": 0, "coverage": 0,
+    }  # fmt: skip
+    optimizer = model.default_optimizer()
+    assert isinstance(optimizer, torch.optim.SGD)
+    assert {name: optimizer.defaults[name] for name in ("lr", "momentum", "weight_decay", "nesterov")} == {
+        "lr": 1e-3, "momentum": 0.9, "weight_decay": 1e-4, "nesterov": False,
+    }  # fmt: skip
+
+
+def test_reference_follows_the_reference_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One switch: grid, order, convolutions, initialisation, target and divisor; the values of each have own tests."""
+    ours, theirs = (
+        build(reconstruction="perceptual", target="ssim", reference=flag) for flag in (False, True)
+    )
+    assert (ours.decoder.concatenate_first, theirs.decoder.concatenate_first) == (False, True)
+    assert (ours.pose_decoder.align_corners, theirs.pose_decoder.align_corners) == (False, True)
+    counts = [[len(block) // 3 for block in model.decoder.blocks] for model in (ours, theirs)]  # type: ignore[arg-type]
+    assert counts == [[1] * 4, [2] * 4]
+    drawn = torch.cat(
+        [each.weight.flatten() for each in theirs.decoder.modules() if isinstance(each, nn.Conv2d)]
+    )
+    assert drawn.std().item() == pytest.approx(0.01, rel=0.05)
+    batch = moving_blobs(2)
+    prediction = torch.rand(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(3))
+    target = ssim_difference(batch.frame, batch.future, luminance=False, blur_sigma=1.0).expand(-1, 3, -1, -1)
+    assert theirs.perceptual is not None
+    errors = feature_errors(theirs.perceptual(prediction), theirs.perceptual(target))
+    expected = perceptual_loss(errors, saturate=True)
+    torch.testing.assert_close(theirs._reconstruction(prediction, batch), expected)
+    assert not torch.isclose(ours._reconstruction(prediction, batch), expected, rtol=1e-3)
+
+
+def test_rotation_is_compared_at_half_the_side_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the reference code: maps of S / 2, twice the heatmaps of an encoder with stride 4."""
+    sizes: list[tuple[int, int]] = []
+    loss = bkind.rotation_loss
+
+    def recorded(points: Tensor, rotated: Tensor, turn: Any, size: tuple[int, int], **options: Any) -> Tensor:
+        sizes.append(size)
+        return loss(points, rotated, turn, size, **options)
+
+    monkeypatch.setattr(bkind, "rotation_loss", recorded)
+    build().terms(moving_blobs(2))
+    assert sizes == [(SIZE // 2, SIZE // 2)] * 3
 
 
 # ---------------------------------------------------------------- no unused computation
@@ -151,7 +202,7 @@ def test_weight_zero_costs_no_work(term: str, monkeypatch: pytest.MonkeyPatch) -
         return counted
 
     for name in set(TERMS) - {"reconstruction"}:
-        function = "separation_over_turns" if name == "separation" else f"{name}_loss"
+        function = "separation_over_turns" if name == "mean_separation" else f"{name}_loss"
         monkeypatch.setattr(bkind, function, count(name, getattr(bkind, function)))
     monkeypatch.setattr(bkind, "difference_target", count("reconstruction", bkind.difference_target))
     model.decoder.register_forward_pre_hook(lambda *_: calls.append("reconstruction"))

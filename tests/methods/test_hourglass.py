@@ -28,6 +28,20 @@ LEFT_RIGHT: dict[str, Any] = {
 }  # fmt: skip
 
 
+def test_the_papers_defaults() -> None:
+    """The exponent of Table 2.7 in the loss, and the rate and optimiser of section 2.5."""
+    method, steeper = (StackedHourglass(**LEFT_RIGHT | options) for options in ({}, {"gamma": 3.0}))
+    told = StackedHourglass(**LEFT_RIGHT, loss="anchor", gamma=2.0, delta=0.0)
+    batch = LabelledImages(torch.rand(2, 3, 32, 32), torch.rand(2, 1, 3, 2) - 0.5, torch.ones(2, 1, 3))
+    for each in (steeper, told):
+        each.load_state_dict(method.state_dict())
+    losses = [each.eval().terms(batch)["heatmaps"].item() for each in (method, told, steeper)]
+    assert losses[0] == losses[1] != losses[2]
+    optimizer = method.configure_optimizers()["optimizer"]
+    assert isinstance(optimizer, torch.optim.RMSprop)
+    assert optimizer.param_groups[0]["lr"] == 1e-3
+
+
 # Network
 
 

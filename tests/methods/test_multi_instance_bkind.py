@@ -21,7 +21,7 @@ from lightning_kp.methods.bkind import BKinDWeights
 
 KEYPOINTS = 3
 TERMS = tuple(field.name for field in dataclasses.fields(BKinDWeights))
-ALL_ON = BKinDWeights(reconstruction=1, rotation=1, separation=0.1, focus=0.1, coverage=0.1)
+ALL_ON = BKinDWeights(reconstruction=1, rotation=1, mean_separation=1, focus=0.1, coverage=0.1)
 
 
 def build(weights: BKinDWeights = ALL_ON, **options: Any) -> MultiInstanceBKinD:
@@ -98,7 +98,7 @@ def test_refuses_what_reads_nothing() -> None:
     for wrong in ({"instances": 0}, {"region": 0.0}, {"apart": 1.5}):
         with pytest.raises(ConfigurationError, match="at most 1; got instances="):
             build(**wrong)
-    with pytest.raises(ConfigurationError, match="join must be max or sum, got 'mean'"):
+    with pytest.raises(ConfigurationError, match="join must be one of max, sum, got 'mean'"):
         build(join="mean")
 
 
@@ -132,10 +132,25 @@ def test_one_animal_has_the_losses_of_bkind() -> None:
 def test_separation_by_hand() -> None:
     """Two distant animals whose two keypoints are 0.08 apart: exp(-1/2), and each pair counts twice."""
     points = torch.tensor([[[[0.0, 0.0], [0.08, 0.0]], [[0.9, 0.9], [0.9, 0.98]]]])
-    expected = 2 * torch.tensor(-0.5).exp()  # the mean over the two animals
+    expected = 2 * torch.tensor(-0.5).exp() / 2**2  # mean over K^2 pairs, over both animals
     torch.testing.assert_close(separation_of_animals(points, 0.08), expected)
     same = torch.zeros(1, 2, 1, 2)  # the same keypoint on both: peaks of one heatmap do not count
     assert separation_of_animals(same) == 0
+
+
+def test_the_separation_of_two_animals_in_the_upright_and_the_turned_frames() -> None:
+    """All points together: 8 pairs of different keypoints / (2 animals x 2^2) = 1; with the turned ones apart: 1/4."""
+    together, apart = torch.zeros(1, 2, 2, 2), torch.linspace(-1, 1, 8).view(1, 2, 2, 2)
+    model = build(keypoints=2)
+    assert model._separation(together, [together] * 3).item() == pytest.approx(1)
+    assert model._separation(together, [apart] * 3).item() == pytest.approx(1 / 4)
+    assert model._separation(together, [apart]).item() == pytest.approx(1 / 4)  # it stands for three
+
+
+def test_maps_of_animals_are_joined_by_their_maximum_unless_told(pairs: FramePairs) -> None:
+    chosen, maximum, total = (build(**options).eval() for options in ({}, {"join": "max"}, {"join": "sum"}))
+    found = [model.terms(pairs)["reconstruction"].item() for model in (chosen, maximum, total)]
+    assert found[0] == found[1] != found[2]
 
 
 def test_the_decoder_sees_joined_maps(pairs: FramePairs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +228,6 @@ def test_settings_of_bkind_hold_when_only_the_method_is_exchanged(
     assert main(["fit", f"--config={config}", "--model=MultiInstanceBKinD", "--print_config"]) == 0
     kept = yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]
     written = yaml.safe_load(config.read_text())["model"]["init_args"]
-    assert kept["weights"] == written["weights"]
-    assert {name: kept[name] for name in written if name not in ("optimizer", "scheduler")} == {
-        name: value for name, value in written.items() if name not in ("optimizer", "scheduler")
-    }
+    assert {name: value for name, value in kept["weights"].items() if value is not None} == written["weights"]
+    others = written.keys() - {"weights", "optimizer", "scheduler"}
+    assert {name: kept[name] for name in others} == {name: written[name] for name in others}

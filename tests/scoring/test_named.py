@@ -36,6 +36,15 @@ def test_errors_in_pixels_of_the_original() -> None:
     assert found.as_metrics("new_")["new_named_mean_px"] == pytest.approx(8.5, abs=1e-5)
 
 
+def test_pck_at_a_length() -> None:
+    nose = [(0.1, 0.0), (0.0, 0.08), (0.0, 0.0)]  # 10, 4 and 0 px off
+    for within_px, pck in ((3.9, 1 / 3), (4.1, 2 / 3), (10.1, 1.0)):
+        found = score_named(Still(), labels(nose, names=("nose",)), within_px)
+        assert found is not None
+        assert found.overall.pck == pytest.approx(pck)
+        assert found.reach == f"{within_px:.1f} px"
+
+
 def test_one_point_has_no_body_and_is_measured_by_the_frame() -> None:
     one = labels([(0.09, 0.0), (0.0, 0.3), (0.0, 0.0)], names=("nose",))
     found = score_named(Still(), one)

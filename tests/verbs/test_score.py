@@ -14,6 +14,7 @@ from lightning_kp.arena.recording import ArenaSettings, read_truth, write_arena
 from lightning_kp.cli import main
 from lightning_kp.errors import DataError
 from lightning_kp.tracks.table import Tracks
+from lightning_kp.verbs import score
 
 
 def test_scores_are_kept_by_name(run: Path, videos: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -187,3 +188,23 @@ def test_named_points_are_scored_as_they_are(
     assert set(kept["new_named_per_point"]) == {"snout", "tail_base"}
     assert 0 <= kept["new_named_pck"] <= 1
     assert kept["new_matched"] >= 0
+
+
+@pytest.mark.parametrize(
+    ("given", "px"),
+    [
+        (["--within=12px"], 12.0),
+        (["--within=5mm", "--px-per-mm=1.8"], 9.0),
+        (["--within=0.5 mm", "--px-per-mm=10"], 5.0),
+        ([], None),
+    ],
+)
+def test_the_reach_of_pck_in_pixels_or_millimetres(given: list[str], px: float | None) -> None:
+    found = score._within_px(score._parser().parse_args(["run", "--labels=a.csv", *given]))
+    assert found == (None if px is None else pytest.approx(px))
+
+
+@pytest.mark.parametrize("given", ["--within=5mm", "--within=0px", "--within=5cm", "--within=-3px"])
+def test_a_reach_without_a_scale_is_refused(given: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["score", "run", "--labels=a.csv", given]) == 2
+    assert "--within 5mm --px-per-mm 1.8" in capsys.readouterr().err
