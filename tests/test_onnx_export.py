@@ -35,7 +35,14 @@ def seeded(name: str) -> KeypointMethod:
     return method.eval()
 
 
-@pytest.mark.parametrize("name", KEYPOINT_METHODS)
+# These have the graph of another method, and an export takes 10 seconds.
+SAME_GRAPH = ("SupervisedKeypoints", "SemiSupervisedBKinD", "LinearBridge", "SemiMultiPose")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(each, marks=pytest.mark.slow if each in SAME_GRAPH else ()) for each in KEYPOINT_METHODS],
+)
 def test_every_keypoint_method_computes_the_same(name: str, tmp_path: Path) -> None:
     import onnx
 

@@ -32,6 +32,7 @@ def test_the_command_says_it_before_torch_is_loaded(
     assert subprocess.run([sys.executable, "-c", loads], check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_the_benchmark_trains_beside_neighbours_that_end_with_it() -> None:
     with neighbours(2) as started:
         assert seconds_of_step(1, {"OMP_NUM_THREADS": "1"}) > 0

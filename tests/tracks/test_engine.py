@@ -101,7 +101,16 @@ def images(number: int = 3) -> Frames:
     return Frames(torch.nn.functional.interpolate(coarse, (SIZE, SIZE), mode="bilinear"), index, index)
 
 
-@pytest.mark.parametrize("name", WITH_GRAPH)
+QUICK = (
+    "BKinD",
+    "MultiInstanceBKinD",
+    "DirectPose",
+)  # one for each kind of read-out; an export takes seconds
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(each, marks=() if each in QUICK else pytest.mark.slow) for each in WITH_GRAPH]
+)
 def test_both_engines_predict_the_same(name: str) -> None:
     method = seeded(name)
     engine = choose_engine("onnx", method, "digest")
